@@ -1,0 +1,165 @@
+//! `case.json`: the contract that people, scripts and tests rely on (`friday.case/1`).
+
+use checks::Test;
+use diagnosis::{Conclusion, Eliminated, Finding, Untested};
+use observe::{ProgramCost, Ratio};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The schema this version writes. Fields may be added to it; none is renamed or removed.
+pub const SCHEMA: &str = "friday.case/1";
+
+/// Everything a run concludes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The case folder.
+    pub case: String,
+    /// The machine.
+    pub host: HostPart,
+    /// What was asked about.
+    pub target: TargetPart,
+    /// When it was looked at.
+    pub window: WindowPart,
+    /// What the run ends with.
+    pub conclusion: Conclusion,
+    /// One sentence a manager can read.
+    pub headline: String,
+    /// How the victims were chosen, when none was named; empty otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub chosen: String,
+    /// Ranked causes.
+    pub findings: Vec<Finding>,
+    /// The agenda.
+    pub days: Vec<Day>,
+    /// What was ruled out.
+    pub eliminated: Vec<Eliminated>,
+    /// Where threads' time went, the most active first.
+    pub ledger: Vec<LedgerRow>,
+    /// Who waited for whom, the longest first.
+    pub waits: Vec<WaitRow>,
+    /// Requests per service.
+    pub requests: Vec<RequestRow>,
+    /// What could not be seen.
+    pub untested: Vec<Untested>,
+    /// What the looking cost.
+    pub overhead: Overhead,
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostPart {
+    /// Its name.
+    pub name: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// CPUs online.
+    pub cpus: u32,
+    /// Memory.
+    pub memory_bytes: u64,
+}
+
+/// What was asked about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetPart {
+    /// `system`, `process`, `cgroup`, `unit` or `command`.
+    pub kind: observe::TargetKind,
+    /// The process, where it is one.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub name: String,
+}
+
+/// When it was looked at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowPart {
+    /// RFC 3339.
+    pub start: String,
+    /// Length in seconds.
+    pub seconds: f64,
+}
+
+/// One day of the agenda.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Day {
+    /// `prior`, `monday` … `friday`, `post`.
+    pub day: String,
+    /// What is known at its end; only what is true.
+    pub known: Vec<String>,
+    /// The tests it ran.
+    pub tests: Vec<Test>,
+}
+
+/// One thread's ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerRow {
+    /// Thread id.
+    pub thread: u32,
+    /// Process id.
+    pub process: u32,
+    /// Thread name.
+    pub name: String,
+    /// Wall time observed.
+    pub seconds: f64,
+    /// Its parts by class; they sum to 1.
+    pub shares: BTreeMap<String, f64>,
+}
+
+/// One line of "A queued behind B".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitRow {
+    /// Who waited, as `name (pid)`.
+    pub waiter: String,
+    /// For whom, as `name (pid)`; empty when not known.
+    #[serde(rename = "for")]
+    pub by: String,
+    /// For what: `cpu`, `disk:vda`, `lock` …
+    pub resource: String,
+    /// How long, summed over threads.
+    pub seconds: f64,
+}
+
+/// One service's requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestRow {
+    /// Its name.
+    pub service: String,
+    /// Listening port.
+    pub port: u16,
+    /// Requests seen.
+    pub count: u64,
+    /// Median latency in seconds.
+    pub p50_s: f64,
+    /// 99th percentile in seconds.
+    pub p99_s: f64,
+}
+
+/// What the looking cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Overhead {
+    /// friday's own CPU time plus its kernel-side programs, in percent of the whole machine.
+    pub cpu_percent: f64,
+    /// Largest resident set size of friday.
+    pub rss_bytes: u64,
+    /// What did not fit and was dropped.
+    pub lost_events: u64,
+    /// Kernel-side programs.
+    pub programs: Vec<ProgramCost>,
+}
+
+impl Overhead {
+    /// From what was measured over the window.
+    pub fn of(recording: &observe::Recording) -> Self {
+        let cost = &recording.cost;
+        let programs: u64 = cost.programs.iter().map(|p| p.ns_per_run.saturating_mul(p.runs)).sum();
+        let spent = cost.cpu.as_secs_f64() + programs as f64 / 1e9;
+        let machine = recording.window.length.as_secs_f64() * f64::from(recording.host.cpus);
+        Overhead {
+            cpu_percent: Ratio::of_counts(spent, machine).0 * 100.0,
+            rss_bytes: cost.rss_bytes,
+            lost_events: cost.lost_events,
+            programs: cost.programs.clone(),
+        }
+    }
+}

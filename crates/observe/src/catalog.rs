@@ -1,0 +1,141 @@
+//! Every metric, declared once: its name, shape, unit, labels, meaning and source. Names follow the OpenTelemetry
+//! semantic conventions where one exists.
+
+use crate::{Event, Fact, Histogram, Series, Stack, ThreadTime, Wait};
+use std::marker::PhantomData;
+
+/// One metric. The type parameter is its shape.
+pub struct Metric<S> {
+    /// Stable name, also of the stored table's rows.
+    pub name: &'static str,
+    /// Unit, in UCUM notation as OpenTelemetry uses it (`s`, `By`, `1`, `{thread}`).
+    pub unit: &'static str,
+    /// Names of the labels that its rows carry.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub about: &'static str,
+    /// Where it is read.
+    pub source: &'static str,
+    shape: PhantomData<fn() -> S>,
+}
+
+/// A catalog entry without its type, for documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Stable name.
+    pub name: &'static str,
+    /// Shape.
+    pub shape: &'static str,
+    /// Unit.
+    pub unit: &'static str,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// Meaning.
+    pub about: &'static str,
+    /// Source.
+    pub source: &'static str,
+}
+
+macro_rules! catalog {
+    ($($id:ident: $shape:ident = $name:literal, $unit:literal, [$($label:literal),*], $about:literal, $source:literal;)*) => {
+        $(
+            #[doc = $about]
+            pub const $id: Metric<$shape> = Metric {
+                name: $name, unit: $unit, labels: &[$($label),*], about: $about, source: $source, shape: PhantomData,
+            };
+        )*
+
+        /// Every metric, for documentation and tests.
+        pub const ALL: &[Entry] = &[$(Entry {
+            name: $name, shape: stringify!($shape), unit: $unit, labels: &[$($label),*], about: $about, source: $source,
+        }),*];
+    };
+}
+
+catalog! {
+    HOST_FACT: Fact = "host.fact", "1", ["name"],
+        "Static facts of the machine: CPU model, clock source, governor, mitigations, kernel command line, uptime.",
+        "/proc, /sys";
+    MOUNT: Fact = "system.filesystem.mount", "1", ["mountpoint", "type", "device"],
+        "Mounted file systems backed by a device, with their options.", "/proc/self/mountinfo";
+    CGROUP_QUOTA: Fact = "cgroup.cpu.quota", "1", ["cgroup"],
+        "CPU quota and period in microseconds, as `QUOTA PERIOD`; only groups that have one.",
+        "cpu.max (v2), cpu.cfs_quota_us and cpu.cfs_period_us (v1)";
+
+    CPU_TIME: Series = "system.cpu.time", "s", ["cpu", "mode"],
+        "CPU time by mode (user, nice, system, idle, iowait, irq, softirq, steal), cumulative; user and nice without guest time.",
+        "/proc/stat";
+    RUNNABLE: Series = "system.cpu.runnable", "{thread}", [],
+        "Threads running or waiting to run, sampled.", "/proc/stat procs_running";
+    PRESSURE: Series = "system.pressure.time", "s", ["resource", "kind"],
+        "Time in which some or all non-idle tasks were stalled on cpu, io or memory, cumulative.", "/proc/pressure";
+    MEMORY: Series = "system.memory.usage", "By", ["state"],
+        "Memory by state (total, available, free, cached, dirty, writeback, swap_total, swap_free), sampled.",
+        "/proc/meminfo";
+    PAGING: Series = "system.paging.operations", "{operation}", ["type"],
+        "Faults, major faults, swap-ins, swap-outs, direct-reclaim stalls, OOM kills, cumulative.", "/proc/vmstat";
+    DISK_BUSY: Series = "system.disk.io_time", "s", ["device"],
+        "Time in which the device had at least one request in flight, cumulative.", "/proc/diskstats";
+    DISK_WEIGHTED: Series = "system.disk.weighted_io_time", "s", ["device"],
+        "Time in flight summed over requests, cumulative; its rate is the mean queue length.", "/proc/diskstats";
+    DISK_OPERATIONS: Series = "system.disk.operations", "{operation}", ["device", "direction"],
+        "Completed requests by direction (read, write, discard, flush), cumulative.", "/proc/diskstats";
+    DISK_IO: Series = "system.disk.io", "By", ["device", "direction"],
+        "Bytes moved by direction (read, write), cumulative.", "/proc/diskstats";
+    CGROUP_CPU: Series = "cgroup.cpu.throttling", "1", ["cgroup", "what"],
+        "Quota enforcement: periods, throttled_periods, and throttled_time in seconds, cumulative.", "cpu.stat";
+
+    RUN_QUEUE_WAIT: Histogram = "process.cpu.run_queue_wait", "ns", ["pid"],
+        "From wake-up or preemption to running, per process.", "sched_waking, sched_switch";
+    BLOCK_LATENCY: Histogram = "system.disk.request_latency", "ns", ["device", "direction"],
+        "From issue to the device until completion.", "block_rq_issue, block_rq_complete";
+    SYSCALL_TIME: Histogram = "process.syscall.duration", "ns", ["pid", "syscall"],
+        "From entry to exit of the target's system calls, waiting included.", "sys_enter, sys_exit";
+
+    SYSCALL_CPU: Series = "process.syscall.cpu_time", "s", ["pid", "syscall"],
+        "CPU time inside system calls, waiting excluded, total.", "sys_enter, sys_exit, sched_switch";
+    SYSCALL_ERRORS: Series = "process.syscall.errors", "{call}", ["pid", "syscall", "errno", "argument"],
+        "Failed calls by error, with a recent path or address argument where the call has one, total.", "sys_exit";
+    SYSCALL_EMPTY: Series = "process.syscall.empty_results", "{call}", ["pid", "syscall"],
+        "Calls that returned 0 where the result counts something: bytes, ready descriptors, events; total.", "sys_exit";
+    SYSCALL_BYTES: Series = "process.syscall.io", "By", ["pid", "syscall"],
+        "Bytes moved by read- and write-like calls, total.", "sys_exit";
+
+    BLOCK_ISSUED: Series = "process.disk.io", "By", ["device", "direction", "pid"],
+        "Bytes issued to a device by process, total.", "block_rq_issue";
+    BLOCK_OPERATIONS: Series = "process.disk.operations", "{operation}", ["device", "direction", "pid"],
+        "Requests issued to a device by process, total.", "block_rq_issue";
+    BLOCK_TIME: Series = "process.disk.io_time", "s", ["device", "direction", "pid"],
+        "Time requests of a process spent in the device, summed over requests, total.", "block_rq_issue, block_rq_complete";
+
+    CPU_STACKS: Stack = "process.cpu.stacks", "{sample}", [],
+        "On-CPU stacks at a fixed rate, user and kernel.", "perf_event cpu-clock";
+    THREAD_TIME: ThreadTime = "thread.time", "s", [],
+        "The ledger: where 100 % of each thread's wall time went.", "sched_switch, sched_waking";
+    WAITS: Wait = "thread.waits", "s", [],
+        "Who waited for whom, for what, how long, with which code path.", "sched_switch, sched_waking";
+
+    PROCESS_EXIT: Event = "process.exit", "s", ["name", "parent", "parent_name", "exec", "code"],
+        "A process ended; the value is its life span in seconds.", "sched_process_exec, sched_process_exit";
+    SLOW_RUN_QUEUE: Event = "process.cpu.run_queue_wait.outlier", "s", ["name", "behind"],
+        "A wait for a CPU above the outlier threshold.", "sched_switch";
+    SLOW_BLOCK_IO: Event = "system.disk.request_latency.outlier", "s", ["device", "direction", "name"],
+        "A block request above the outlier threshold.", "block_rq_complete";
+    SLOW_SYSCALL: Event = "process.syscall.duration.outlier", "s", ["name", "syscall"],
+        "A system call of the target above the outlier threshold, idle waits excluded.", "sys_exit";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_lower_case() {
+        let mut names: Vec<_> = ALL.iter().map(|e| e.name).collect();
+        names.sort_unstable();
+        let before = names.len();
+        names.dedup();
+        assert_eq!(names.len(), before);
+        assert!(names.iter().all(|n| n.chars().all(|c| c.is_ascii_lowercase() || "._".contains(c))));
+    }
+}

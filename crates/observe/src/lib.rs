@@ -1,0 +1,18 @@
+//! The vocabulary of friday: what was seen on a system, in which shapes and units. No I/O, no clock, no kernel.
+
+mod absent;
+pub mod catalog;
+mod histogram;
+mod recording;
+mod shape;
+mod target;
+mod time_class;
+mod units;
+
+pub use absent::{Absent, Observed};
+pub use histogram::{Bucket, Histogram};
+pub use recording::{Cost, Host, Process, ProgramCost, Recording, Table, Window};
+pub use shape::{Event, Fact, Frame, FrameId, FrameKind, Labels, Point, Series, Shape, Stack, ThreadTime, Wait};
+pub use target::{Target, TargetKind};
+pub use time_class::{ClassTimes, TimeClass};
+pub use units::{Bytes, Pid, Ratio, Tid};
