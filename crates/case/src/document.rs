@@ -1,8 +1,9 @@
 //! `case.json`: the contract that people, scripts and tests rely on (`friday.case/1`).
 
-use checks::Test;
+use checks::{Evidence, Test};
+use chrono::{DateTime, SecondsFormat, Utc};
 use diagnosis::{Conclusion, Eliminated, Finding, Untested};
-use observe::{ProgramCost, Ratio};
+use observe::{Host, ProgramCost, Ratio, Target, ThreadTime, Window};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -47,6 +48,35 @@ pub struct Document {
     pub overhead: Overhead,
 }
 
+impl Document {
+    /// The same without numbers that JSON cannot hold: evidence that is not finite is left out, a share that is not
+    /// is 0.
+    pub(crate) fn finite(&self) -> Self {
+        let mut document = self.clone();
+        let keep = |evidence: &mut Vec<Evidence>| evidence.retain(|e| e.value.is_finite());
+        let zero = |value: &mut f64| {
+            if !value.is_finite() {
+                *value = 0.0;
+            }
+        };
+        for finding in &mut document.findings {
+            keep(&mut finding.evidence);
+            zero(&mut finding.share.0);
+        }
+        document.days.iter_mut().flat_map(|day| &mut day.tests).for_each(|test| keep(&mut test.evidence));
+        document.eliminated.iter_mut().for_each(|eliminated| keep(&mut eliminated.evidence));
+        document.waits.iter_mut().for_each(|wait| zero(&mut wait.seconds));
+        document.requests.iter_mut().for_each(|r| [&mut r.p50_s, &mut r.p99_s].into_iter().for_each(zero));
+        for row in &mut document.ledger {
+            zero(&mut row.seconds);
+            row.shares.values_mut().for_each(zero);
+        }
+        zero(&mut document.window.seconds);
+        zero(&mut document.overhead.cpu_percent);
+        document
+    }
+}
+
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostPart {
@@ -60,6 +90,17 @@ pub struct HostPart {
     pub memory_bytes: u64,
 }
 
+impl From<&Host> for HostPart {
+    fn from(host: &Host) -> Self {
+        HostPart {
+            name: host.name.clone(),
+            kernel: host.kernel.clone(),
+            cpus: host.cpus,
+            memory_bytes: host.memory_bytes,
+        }
+    }
+}
+
 /// What was asked about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TargetPart {
@@ -71,6 +112,12 @@ pub struct TargetPart {
     pub name: String,
 }
 
+impl From<&Target> for TargetPart {
+    fn from(target: &Target) -> Self {
+        TargetPart { kind: target.kind, pid: target.pid.map(|pid| pid.0), name: target.name.clone() }
+    }
+}
+
 /// When it was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WindowPart {
@@ -78,6 +125,15 @@ pub struct WindowPart {
     pub start: String,
     /// Length in seconds.
     pub seconds: f64,
+}
+
+impl From<&Window> for WindowPart {
+    fn from(window: &Window) -> Self {
+        WindowPart {
+            start: DateTime::<Utc>::from(window.start).to_rfc3339_opts(SecondsFormat::Millis, true),
+            seconds: window.length.as_secs_f64(),
+        }
+    }
 }
 
 /// One day of the agenda.
@@ -104,6 +160,21 @@ pub struct LedgerRow {
     pub seconds: f64,
     /// Its parts by class; they sum to 1.
     pub shares: BTreeMap<String, f64>,
+}
+
+impl From<&ThreadTime> for LedgerRow {
+    /// Shares of the time in all classes together, so that they sum to 1.
+    fn from(thread: &ThreadTime) -> Self {
+        let total = thread.classes.total();
+        let share = |time| Ratio::of(time, total).0;
+        LedgerRow {
+            thread: thread.tid.0,
+            process: thread.pid.0,
+            name: thread.name.clone(),
+            seconds: thread.wall.as_secs_f64(),
+            shares: thread.classes.iter().map(|(class, time)| (class.name().to_owned(), share(time))).collect(),
+        }
+    }
 }
 
 /// One line of "A queued behind B".

@@ -1,5 +1,16 @@
 //! The case folder: what a run leaves behind and replay reads.
 
 mod document;
+mod error;
+mod list;
+mod meta;
+pub mod place;
+mod shapes;
+mod store;
+mod table;
 
 pub use document::{Day, Document, HostPart, LedgerRow, Overhead, RequestRow, SCHEMA, TargetPart, WaitRow, WindowPart};
+pub use error::Error;
+pub use list::{Listing, Summary, list};
+pub use store::{Files, load, load_document, save};
+pub use table::TableError;

@@ -115,6 +115,10 @@ catalog! {
     WAITS: Wait = "thread.waits", "s", [],
         "Who waited for whom, for what, how long, with which code path.", "sched_switch, sched_waking";
 
+    COARSE_LEDGER: Series = "thread.time.coarse", "1", [],
+        "Present when the ledger comes from schedstat alone: user and kernel time are not told apart, nor are blocked waits.",
+        "/proc/PID/task/TID/schedstat";
+
     PROCESS_EXIT: Event = "process.exit", "s", ["name", "parent", "parent_name", "exec", "code"],
         "A process ended; the value is its life span in seconds.", "sched_process_exec, sched_process_exit";
     SLOW_RUN_QUEUE: Event = "process.cpu.run_queue_wait.outlier", "s", ["name", "behind"],

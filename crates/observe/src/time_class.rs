@@ -86,6 +86,13 @@ impl ClassTimes {
         }
     }
 
+    /// Moves time of one class to idleness, as much as there is.
+    pub fn move_to_idle(&mut self, class: TimeClass, time: Duration) {
+        let time = time.min(self[class]);
+        self.0[class as usize] -= time;
+        self.0[TimeClass::BlockedIdle as usize] += time;
+    }
+
     /// The sum over all classes.
     pub fn total(&self) -> Duration {
         self.0.iter().sum()

@@ -1,1 +1,18 @@
-//! Kernel to recording.
+//! Kernel to recording: the only crate that reads the kernel.
+
+mod block;
+mod bpf;
+mod cpu;
+pub mod host;
+mod process;
+pub mod processes;
+pub mod roots;
+mod sched;
+mod session;
+mod stacks;
+mod syscalls;
+pub mod target;
+mod threads;
+mod unit;
+
+pub use session::Session;

@@ -1,1 +1,18 @@
-//! report
+//! A case as terminal text, HTML page or Markdown: content is made into blocks once, and each renderer stays small.
+
+mod blocks;
+mod clean;
+mod content;
+mod flame;
+mod folded;
+mod format;
+mod html;
+mod markdown;
+mod terminal;
+mod wrap;
+
+pub use clean::clean;
+pub use folded::{FoldedKind, folded};
+pub use html::html;
+pub use markdown::markdown;
+pub use terminal::{Style, terminal};

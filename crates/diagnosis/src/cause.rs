@@ -1,0 +1,90 @@
+//! What every cause has in common: its id, what it reads, and the draft of a finding.
+
+use crate::{Confidence, Finding, Party, Scene, ShareIs, Victim};
+use checks::Evidence;
+use observe::Ratio;
+use std::time::Duration;
+
+/// A possible root cause: one file each under `causes/`.
+pub struct Cause {
+    /// Stable id, such as `cpu.throttled`.
+    pub id: &'static str,
+    /// What speaks for it in one victim's time.
+    pub judge: fn(&Scene, &Victim) -> Vec<Draft>,
+}
+
+/// A finding before it is ranked.
+pub struct Draft {
+    /// How sure.
+    pub confidence: Confidence,
+    /// The victim's time that goes away without the cause, at most.
+    pub time: Duration,
+    /// Who or what causes it.
+    pub culprit: Party,
+    /// One or two sentences; the first makes a headline.
+    pub summary: String,
+    /// The numbers.
+    pub evidence: Vec<Evidence>,
+    /// Code path, outermost first.
+    pub codepath: Vec<String>,
+    /// What to do next.
+    pub next: Vec<String>,
+    /// It says what the time goes to, without calling it wrong: alone, it leaves the conclusion `healthy`.
+    pub descriptive: bool,
+}
+
+impl Draft {
+    /// The finding for a victim, not yet ranked.
+    pub fn finish(self, cause: &Cause, victim: &Victim) -> Finding {
+        Finding {
+            rank: 0,
+            cause: cause.id.to_owned(),
+            confidence: self.confidence,
+            share: Ratio((victim.share(self.time).0 * 1e4).round() / 1e4),
+            share_is: ShareIs::AtMost,
+            victim: victim.party(),
+            culprit: self.culprit,
+            summary: self.summary,
+            evidence: self.evidence,
+            codepath: self.codepath,
+            next: self.next,
+            experiment: None,
+        }
+    }
+}
+
+/// ours: below a twentieth of its time nobody calls a service slow because of it.
+pub const WORTH_SAYING: Ratio = Ratio(0.05);
+
+/// ours: from here on it is what a person feels.
+pub const MATTERS: Ratio = Ratio(0.15);
+
+/// ours: a victim that was active for less than this part of the window says nothing about its waits.
+pub const ACTIVE_ENOUGH: Ratio = Ratio(0.01);
+
+/// Graded by what the victim loses, for a mechanism that is seen: `likely` where it matters, `possible` where it is
+/// worth saying, `None` below, or when the victim hardly did anything.
+pub fn grade(scene: &Scene, victim: &Victim, time: Duration) -> Option<Confidence> {
+    if Ratio::of(victim.active(), scene.window()) < ACTIVE_ENOUGH {
+        return None;
+    }
+    let share = victim.share(time);
+    if share >= MATTERS {
+        Some(Confidence::Likely)
+    } else if share >= WORTH_SAYING {
+        Some(Confidence::Possible)
+    } else {
+        None
+    }
+}
+
+/// `62 % of its active time (12.4 s)`.
+pub fn how_much(victim: &Victim, time: Duration) -> String {
+    format!("{} of its active time ({:.1} s)", victim.share(time), time.as_secs_f64())
+}
+
+/// A process as a culprit.
+pub fn process(scene: &Scene, pid: observe::Pid) -> Party {
+    let detail = scene.rec.processes.get(&pid).map(|p| p.cmdline.clone()).filter(|c| !c.is_empty());
+    Party { kind: "process".into(), pid: Some(pid.0), name: scene.rec.process_name(pid), detail }
+}

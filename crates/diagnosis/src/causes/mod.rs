@@ -1,0 +1,34 @@
+//! Every cause, one file each. A cause weighs mechanism and evidence; it never matches a program.
+
+mod app_failing_calls;
+mod app_short_lived;
+mod app_sleeps;
+mod app_syscall_storm;
+mod app_waits_for_child;
+mod cpu_hot_code;
+mod cpu_kernel_time;
+mod cpu_pinned;
+mod cpu_saturated;
+mod cpu_throttled;
+mod disk_saturated;
+mod disk_sync_writes;
+mod lock_contention;
+
+use crate::Cause;
+
+/// Every cause.
+pub const ALL: &[&Cause] = &[
+    &cpu_saturated::CAUSE,
+    &cpu_throttled::CAUSE,
+    &cpu_pinned::CAUSE,
+    &cpu_hot_code::CAUSE,
+    &cpu_kernel_time::CAUSE,
+    &disk_saturated::CAUSE,
+    &disk_sync_writes::CAUSE,
+    &lock_contention::CAUSE,
+    &app_sleeps::CAUSE,
+    &app_syscall_storm::CAUSE,
+    &app_failing_calls::CAUSE,
+    &app_short_lived::CAUSE,
+    &app_waits_for_child::CAUSE,
+];

@@ -1,0 +1,98 @@
+//! Which code: the function that CPU samples point at, and code paths in a few words.
+
+use crate::{Scene, Victim};
+use observe::{Frame, FrameId, FrameKind, Observed, Recording};
+use std::collections::HashMap;
+
+/// The function most samples of some kind are in.
+pub struct Hot {
+    /// Function name; the binary's name where it has none.
+    pub function: String,
+    /// The binary it is in.
+    pub module: String,
+    /// Samples in it.
+    pub samples: u64,
+    /// All samples of that kind.
+    pub of: u64,
+    /// The heaviest path to it, outermost first.
+    pub path: Vec<String>,
+}
+
+/// The victim's hottest own function: the innermost user frame, and for what the C library or the dynamic loader
+/// does, the function that asked for it. `None` without samples.
+pub fn hot_user(scene: &Scene, victim: &Victim) -> Observed<Option<Hot>> {
+    hottest(scene, victim, |rec, frames| {
+        let mut user = frames.iter().rev().filter(|id| rec.frame(**id).kind == FrameKind::User);
+        let in_kernel = frames.last().is_some_and(|id| rec.frame(*id).kind == FrameKind::Kernel);
+        if in_kernel {
+            return None;
+        }
+        let leaf = user.clone().next()?;
+        let caller = user.find(|id| !is_runtime(&rec.frame(**id).module) && !rec.frame(**id).name.is_empty());
+        Some(*caller.unwrap_or(leaf))
+    })
+}
+
+/// The victim's hottest kernel function: the innermost kernel frame. `None` without kernel samples.
+pub fn hot_kernel(scene: &Scene, victim: &Victim) -> Observed<Option<Hot>> {
+    hottest(scene, victim, |rec, frames| {
+        frames.last().copied().filter(|id| rec.frame(*id).kind == FrameKind::Kernel)
+    })
+}
+
+/// How many of the victim's samples pass through a kernel function, and how many are in the kernel.
+pub fn through(scene: &Scene, victim: &Victim, function: &str) -> Observed<(u64, u64)> {
+    let (mut hits, mut kernel) = (0, 0);
+    for stack in scene.samples(|pid| victim.contains(pid))? {
+        let mut frames = stack.frames.iter().map(|id| scene.rec.frame(*id)).filter(|f| f.kind == FrameKind::Kernel);
+        if frames.clone().next().is_some() {
+            kernel += stack.samples;
+            if frames.any(|f| f.name == function) {
+                hits += stack.samples;
+            }
+        }
+    }
+    Ok((hits, kernel))
+}
+
+fn hottest(
+    scene: &Scene,
+    victim: &Victim,
+    pick: impl Fn(&Recording, &[FrameId]) -> Option<FrameId>,
+) -> Observed<Option<Hot>> {
+    let rec = scene.rec;
+    let mut by_function: HashMap<(&str, &str), (u64, u64, &[FrameId])> = HashMap::new();
+    let mut of = 0;
+    let samples = scene.samples(|pid| victim.contains(pid))?;
+    for stack in &samples {
+        let Some(id) = pick(rec, &stack.frames) else { continue };
+        let frame = rec.frame(id);
+        of += stack.samples;
+        let entry = by_function.entry((&frame.name, &frame.module)).or_insert((0, 0, &[]));
+        entry.0 += stack.samples;
+        if stack.samples > entry.1 {
+            (entry.1, entry.2) = (stack.samples, &stack.frames);
+        }
+    }
+    let best = by_function.into_iter().max_by(|a, b| a.1.0.cmp(&b.1.0).then_with(|| b.0.cmp(&a.0)));
+    Ok(best.map(|((name, module), (samples, _, frames))| Hot {
+        function: if name.is_empty() { format!("{module} (no symbols)") } else { name.to_owned() },
+        module: module.to_owned(),
+        samples,
+        of,
+        path: path(rec, frames),
+    }))
+}
+
+/// The C library, the maths library and the dynamic loader: what they do is done for somebody.
+fn is_runtime(module: &str) -> bool {
+    ["libc.so", "libc-", "libm.so", "libm-", "ld-linux", "ld-musl", "libpthread", "[vdso]"]
+        .iter()
+        .any(|prefix| module.starts_with(prefix))
+}
+
+/// A code path for people: named frames, outermost first.
+pub fn path(rec: &Recording, frames: &[FrameId]) -> Vec<String> {
+    let named = |frame: &&Frame| !frame.name.is_empty();
+    frames.iter().map(|id| rec.frame(*id)).filter(named).map(|frame| frame.name.clone()).collect()
+}

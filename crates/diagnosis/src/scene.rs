@@ -1,0 +1,139 @@
+//! The recording as a diagnosis reads it: processes with their time, whom they wait for, and what runs.
+
+use observe::{
+    Absent, ClassTimes, Histogram, Observed, Pid, Ratio, Recording, Series, Stack, ThreadTime, TimeClass, Wait, catalog,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// A recording with its ledger grouped by process.
+pub struct Scene<'a> {
+    /// Everything seen.
+    pub rec: &'a Recording,
+    threads: BTreeMap<Pid, Vec<&'a ThreadTime>>,
+    waits: BTreeMap<Pid, Vec<&'a Wait>>,
+    ledger: Observed<()>,
+}
+
+impl<'a> Scene<'a> {
+    /// Groups a recording.
+    pub fn new(rec: &'a Recording) -> Self {
+        let mut threads: BTreeMap<Pid, Vec<&ThreadTime>> = BTreeMap::new();
+        let mut waits: BTreeMap<Pid, Vec<&Wait>> = BTreeMap::new();
+        let rows = rec.get(&catalog::THREAD_TIME);
+        for row in rows.iter().copied().flatten() {
+            threads.entry(row.pid).or_default().push(row);
+        }
+        for wait in rec.get(&catalog::WAITS).into_iter().flatten() {
+            waits.entry(wait.pid).or_default().push(wait);
+        }
+        Scene { rec, threads, waits, ledger: rows.map(|_| ()) }
+    }
+
+    /// The window's length.
+    pub fn window(&self) -> Duration {
+        self.rec.window.length
+    }
+
+    /// Whether blocked time is told apart, or why not.
+    ///
+    /// # Errors
+    /// The reason why there is no full ledger.
+    pub fn full_ledger(&self) -> Observed<()> {
+        self.ledger.clone()?;
+        if self.rec.get(&catalog::COARSE_LEDGER).is_ok() {
+            return self.rec.get(&catalog::WAITS).map(|_| ());
+        }
+        Ok(())
+    }
+
+    /// Every process with a ledger that is neither a kernel thread nor friday.
+    pub fn processes(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.threads.keys().copied().filter(|pid| !self.is_background(*pid))
+    }
+
+    /// Kernel threads and friday itself: never victims.
+    pub fn is_background(&self, pid: Pid) -> bool {
+        self.rec.processes.get(&pid).is_some_and(|p| p.is_kernel || p.is_friday)
+    }
+
+    /// The threads of a process that do its work: those with at least a tenth of the busiest one's time in anything
+    /// but idling and sleeping. The long pauses of helper threads would drown everything else.
+    pub fn workers(&self, pid: Pid) -> Vec<&'a ThreadTime> {
+        /// ours: a helper thread is one that does less than a tenth of the busiest thread's work.
+        const PART: f64 = 0.1;
+        let Some(threads) = self.threads.get(&pid) else { return Vec::new() };
+        let most = threads.iter().map(|t| work(&t.classes)).max().unwrap_or_default();
+        threads.iter().copied().filter(|t| work(&t.classes).as_secs_f64() >= most.as_secs_f64() * PART).collect()
+    }
+
+    /// Every thread of a process.
+    pub fn threads(&self, pid: Pid) -> &[&'a ThreadTime] {
+        self.threads.get(&pid).map_or(&[], Vec::as_slice)
+    }
+
+    /// The waits of a process, all threads.
+    pub fn waits(&self, pid: Pid) -> &[&'a Wait] {
+        self.waits.get(&pid).map_or(&[], Vec::as_slice)
+    }
+
+    /// Time of a process by class, over its working threads.
+    pub fn times(&self, pid: Pid) -> ClassTimes {
+        let mut times = ClassTimes::default();
+        for thread in self.workers(pid) {
+            times.add_all(&thread.classes);
+        }
+        times
+    }
+
+    /// Processes whose parent this is.
+    pub fn children(&self, pid: Pid) -> impl Iterator<Item = Pid> + '_ {
+        self.rec.processes.values().filter(move |p| p.parent == pid).map(|p| p.pid)
+    }
+
+    /// A name with the process id, for people.
+    pub fn label(&self, pid: Pid) -> String {
+        format!("{} (pid {pid})", self.rec.process_name(pid))
+    }
+
+    /// CPU samples of some processes.
+    ///
+    /// # Errors
+    /// The reason why there is no profile.
+    pub fn samples(&self, of: impl Fn(Pid) -> bool) -> Observed<Vec<&'a Stack>> {
+        Ok(self.rec.get(&catalog::CPU_STACKS)?.iter().filter(|s| of(s.pid)).collect())
+    }
+
+    /// The busy part of the whole machine's CPU time.
+    ///
+    /// # Errors
+    /// The reason why CPU counters are missing.
+    pub fn cpu_busy(&self) -> Observed<Ratio> {
+        let rows = self.rec.get(&catalog::CPU_TIME)?;
+        let (mut busy, mut all) = (0.0, 0.0);
+        for row in rows {
+            let spent = row.increase().ok_or_else(|| Absent::Failed("CPU counters were read only once".into()))?;
+            all += spent;
+            if !matches!(row.labels.get("mode"), "idle" | "iowait") {
+                busy += spent;
+            }
+        }
+        Ok(Ratio::of_counts(busy, all))
+    }
+
+    /// The latency distribution of a process' waits for a CPU; `None` when it never waited.
+    pub fn run_queue(&self, pid: Pid) -> Option<&'a Histogram> {
+        self.rec.get(&catalog::RUN_QUEUE_WAIT).ok()?.iter().find(|h| h.labels.pid() == Some(pid))
+    }
+}
+
+/// Time in anything but idling and sleeping.
+fn work(times: &ClassTimes) -> Duration {
+    times.sum(|class| {
+        !class.is_idle() && !matches!(class, TimeClass::BlockedSleep | TimeClass::BlockedStopped)
+    })
+}
+
+/// The rows of a per-process total that belong to some processes.
+pub fn totals_of<'a>(rows: &'a [Series], of: impl Fn(Pid) -> bool) -> impl Iterator<Item = &'a Series> {
+    rows.iter().filter(move |row| row.labels.pid().is_some_and(&of))
+}

@@ -1,0 +1,146 @@
+//! Who suffers: the target the user named, or the processes that lose most.
+
+use crate::{Party, Scene};
+use observe::{ClassTimes, Pid, Ratio, TargetKind, TimeClass, Wait};
+use std::time::Duration;
+
+/// Somebody whose time is examined: one process, or all of a named group.
+pub struct Victim {
+    /// The processes.
+    pub pids: Vec<Pid>,
+    /// What people call it.
+    pub name: String,
+    /// `process`, `cgroup`, `unit` or `command`.
+    pub kind: &'static str,
+    /// The user named it: it gets told what it spends its time on, even if that is its own work.
+    pub named: bool,
+    /// Its time by class, over the threads that do its work. Waits for members of the same group are idle time here.
+    pub times: ClassTimes,
+}
+
+impl Victim {
+    fn new(scene: &Scene, pids: Vec<Pid>, name: String, kind: &'static str, named: bool) -> Self {
+        let mut times = ClassTimes::default();
+        for pid in &pids {
+            times.add_all(&scene.times(*pid));
+        }
+        let mut victim = Victim { pids, name, kind, named, times };
+        if victim.pids.len() > 1 {
+            let inside = victim.internal_waits(scene);
+            victim.times.move_to_idle(TimeClass::BlockedProcess, inside);
+        }
+        victim
+    }
+
+    /// Time in which one member of a group waited for another.
+    fn internal_waits(&self, scene: &Scene) -> Duration {
+        self.waits(scene)
+            .filter(|w| w.class == TimeClass::BlockedProcess)
+            .filter(|w| match w.by {
+                Some((by, _)) => self.contains(by),
+                None => scene.children(w.pid).any(|child| self.contains(child)),
+            })
+            .map(|w| w.time)
+            .sum()
+    }
+
+    /// Whether the process is part of it.
+    pub fn contains(&self, pid: Pid) -> bool {
+        self.pids.binary_search(&pid).is_ok()
+    }
+
+    /// Time in which it did or wanted something, summed over threads.
+    pub fn active(&self) -> Duration {
+        self.times.active()
+    }
+
+    /// A part of that time.
+    pub fn share(&self, time: Duration) -> Ratio {
+        Ratio(Ratio::of(time, self.active()).0.min(1.0))
+    }
+
+    /// The waits of its working threads.
+    pub fn waits<'s>(&'s self, scene: &'s Scene) -> impl Iterator<Item = &'s Wait> + 's {
+        self.pids.iter().flat_map(move |pid| {
+            let workers: Vec<_> = scene.workers(*pid).iter().map(|t| t.tid).collect();
+            scene.waits(*pid).iter().copied().filter(move |w| workers.contains(&w.tid))
+        })
+    }
+
+    /// The largest part of the window that one of its threads spent on a CPU.
+    pub fn busiest_thread(&self, scene: &Scene) -> Ratio {
+        let running = self.pids.iter().flat_map(|pid| scene.threads(*pid)).map(|t| t.classes.sum(TimeClass::is_running));
+        Ratio::of(running.max().unwrap_or_default(), scene.window())
+    }
+
+    /// It as a party of a finding.
+    pub fn party(&self) -> Party {
+        let pid = match self.pids.as_slice() {
+            [one] => Some(one.0),
+            _ => None,
+        };
+        Party { kind: self.kind.to_owned(), pid, name: self.name.clone(), detail: None }
+    }
+
+    /// Name and, for a single process, its id.
+    pub fn label(&self) -> String {
+        match self.pids.as_slice() {
+            [one] => format!("{} (pid {one})", self.name),
+            _ => self.name.clone(),
+        }
+    }
+}
+
+/// The victims, and one sentence on how they were chosen (empty when the user named the target).
+pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
+    let target = &scene.rec.target;
+    if target.kind != TargetKind::System {
+        let kind = match target.kind {
+            TargetKind::Process => "process",
+            TargetKind::Cgroup => "cgroup",
+            TargetKind::Unit => "unit",
+            _ => "command",
+        };
+        let mut pids: Vec<Pid> =
+            target.members.iter().copied().filter(|pid| !scene.threads(*pid).is_empty()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        return (vec![Victim::new(scene, pids, target.name.clone(), kind, true)], String::new());
+    }
+    /// ours: more than a page of victims helps nobody in a crisis.
+    const MOST: usize = 5;
+    /// ours: less than this part of the window lost to waiting is noise.
+    const LOSS: f64 = 0.02;
+    let mut losses: Vec<(Duration, Pid)> = scene
+        .processes()
+        .map(|pid| (loss(&scene.times(pid)), pid))
+        .filter(|(lost, _)| lost.as_secs_f64() >= scene.window().as_secs_f64() * LOSS)
+        .collect();
+    losses.sort_by_key(|(lost, pid)| (std::cmp::Reverse(*lost), *pid));
+    losses.truncate(MOST);
+    let named: Vec<String> =
+        losses.iter().take(3).map(|(lost, pid)| format!("{} {:.1} s", scene.label(*pid), lost.as_secs_f64())).collect();
+    let chosen = if named.is_empty() {
+        format!(
+            "no process lost {} of the window to waiting that is not idleness, among {} processes",
+            Ratio(LOSS),
+            scene.processes().count()
+        )
+    } else {
+        format!("victims are the processes that lost most time to waiting that is not idleness: {}", named.join(", "))
+    };
+    let victims = losses
+        .into_iter()
+        .map(|(_, pid)| Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", false))
+        .collect();
+    (victims, chosen)
+}
+
+/// Time lost to waiting that is certainly not idleness. Waiting for another process is judged by its cause.
+fn loss(times: &ClassTimes) -> Duration {
+    times.sum(|class| {
+        !class.is_running()
+            && !class.is_idle()
+            && !matches!(class, TimeClass::BlockedSleep | TimeClass::BlockedStopped | TimeClass::BlockedUnknown)
+    })
+}

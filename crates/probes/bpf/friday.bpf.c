@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause)
+/*
+ * The one BPF object of friday: the probes share task storage and stack tables, so they are loaded together.
+ * A program that this kernel refuses is left out and its metrics say so.
+ */
+#include "common.bpf.h"
+#include "../src/sched/ledger.bpf.c"
+#include "../src/cpu/profile.bpf.c"
+#include "../src/block/requests.bpf.c"
+#include "../src/syscalls/calls.bpf.c"
+#include "../src/process/lifecycle.bpf.c"
+
+/* The kernel offers the helpers used here to GPL-compatible programs only. */
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

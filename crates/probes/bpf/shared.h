@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause) */
+/* What the kernel side and user space exchange. User space reads these through the generated bindings. */
+#ifndef FRIDAY_SHARED_H
+#define FRIDAY_SHARED_H
+
+#define MAX_CPUS 1024
+#define KERNEL_DEPTH 48
+#define USER_DEPTH 127
+#define HIST_SLOTS 160
+#define MAX_SYSCALLS 512
+#define COMM_LEN 16
+#define NAME_LEN 64
+
+/* What a system call waits for, as far as its number tells: index of the short-wait totals. */
+enum call_kind {
+	CALL_OTHER = 0,
+	CALL_FD = 1,	/* first argument is a file descriptor */
+	CALL_FUTEX = 2,
+	CALL_SLEEP = 3, /* clock_nanosleep and its kin */
+	CALL_POLL = 4,	/* poll, select, epoll_wait */
+	CALL_CHILD = 5, /* wait4, waitid */
+	CALL_NONE = 6,	/* not in a system call */
+	CALL_IOWAIT = 7,
+	CALL_KINDS = 8,
+};
+
+/* What a failed call's argument is, for showing it. */
+enum arg_kind {
+	ARG_NONE = 0,
+	ARG_PATH0 = 1,
+	ARG_PATH1 = 2,
+	ARG_ADDR1 = 3,
+};
+
+/* Per system call number, set by user space before loading. */
+struct call_info {
+	u8 kind;    /* enum call_kind */
+	u8 arg;	    /* enum arg_kind */
+	u8 counts;  /* a result of zero means that nothing was there */
+	u8 bytes;   /* a positive result is a number of bytes */
+};
+
+enum object_kind {
+	OBJECT_NONE = 0,
+	OBJECT_FUTEX = 1,  /* a: user address, b: expected value | operation << 32 */
+	OBJECT_FILE = 2,   /* a: inode, b: device */
+	OBJECT_PIPE = 3,   /* a: inode */
+	OBJECT_SOCKET = 4, /* a: local port | remote port << 16 | family << 32 | state << 48, b: remote address */
+	OBJECT_DISK = 5,   /* a: device */
+	OBJECT_CHILD = 6,  /* a: pid argument */
+	OBJECT_OTHER = 7,  /* another kind of descriptor; a: file mode */
+	OBJECT_TTY = 8,
+	OBJECT_POLL = 9, /* a: first argument, b: second, where they can be a number of descriptors */
+};
+
+enum wait_flags {
+	WAIT_UNINTERRUPTIBLE = 1,
+	WAIT_IOWAIT = 2,
+	WAIT_AFTER_FAILURE = 4, /* the thread's last call, pauses apart, had failed */
+	WAIT_STOPPED = 8,
+	WAIT_OPEN = 16,		/* not over when the window ended */
+	WAIT_WOKEN_IN_SOFTIRQ = 32, /* the waker may be whoever was interrupted */
+};
+
+/* One class of blocked waits of one thread. */
+struct wait_key {
+	u64 kernel_stack;
+	u64 user_stack; /* 0: not sampled */
+	u64 waker_stack;
+	u64 object_a;
+	u64 object_b;
+	u32 tid;
+	u32 tgid;
+	u32 waker_tid;
+	u32 waker_tgid;
+	s16 syscall; /* -1: none */
+	s16 waker_syscall; /* in which the waker was; -1: none, or an interrupt hit user code */
+	u8 flags;
+	u8 object;
+	u16 pad;
+};
+
+struct wait_value {
+	u64 ns;
+	u64 count;
+	u64 max;
+};
+
+/* Who ran while somebody was runnable. */
+struct blame_key {
+	u32 victim_tid;
+	u32 victim_tgid;
+	u32 runner_tgid; /* 0: the CPU idled, or the runner is not known */
+	u32 runner_tid;
+};
+
+struct kernel_stack {
+	u64 depth;
+	u64 ips[KERNEL_DEPTH];
+};
+
+struct user_stack {
+	u64 depth;
+	u64 ips[USER_DEPTH];
+};
+
+struct hist {
+	u64 sum;
+	u64 max;
+	u32 slots[HIST_SLOTS];
+};
+
+/* A thread's totals, kept in task storage and written out at its end or the window's. */
+struct thread_times {
+	u32 tid;
+	u32 tgid;
+	u64 begin; /* ns, later of window begin and birth */
+	u64 end;
+	u64 running;
+	u64 runnable;
+	u64 throttled; /* part of runnable */
+	u64 pinned;    /* part of runnable */
+	u64 blocked;
+	u64 in_syscall; /* part of running; only where system calls are traced */
+	u64 switches;
+	u64 short_ns[CALL_KINDS]; /* blocked waits under the threshold, without a stack */
+	char comm[COMM_LEN];
+	u32 parent;
+	u32 kernel;
+	u32 traced;
+	u32 pad;
+};
+
+struct sample_key {
+	u64 kernel_stack;
+	u64 user_stack;
+	u32 tid;
+	u32 tgid;
+};
+
+struct call_key {
+	u32 tgid;
+	u32 nr;
+};
+
+struct call_value {
+	u64 count;
+	u64 errors;
+	u64 empty;
+	u64 bytes;
+	u64 cpu_ns;
+	struct hist time;
+};
+
+struct error_key {
+	u32 tgid;
+	u32 nr;
+	u32 error;
+	u32 pad;
+};
+
+struct error_value {
+	u64 count;
+	char argument[NAME_LEN];
+};
+
+struct block_key {
+	u32 device;
+	u32 operation;
+	u32 tgid; /* 0 in the latency map */
+	u32 pad;
+};
+
+struct block_value {
+	u64 count;
+	u64 bytes;
+	u64 ns;
+};
+
+struct file_key {
+	u64 inode;
+	u64 device;
+};
+
+struct file_name {
+	char name[NAME_LEN];
+};
+
+enum event_kind {
+	EVENT_EXEC = 1,
+	EVENT_EXIT = 2,
+	EVENT_SLOW_RUN_QUEUE = 3,
+	EVENT_SLOW_BLOCK = 4,
+	EVENT_SLOW_SYSCALL = 5,
+};
+
+struct event {
+	u64 at;	      /* ns, monotonic */
+	u64 duration; /* ns */
+	u32 kind;
+	u32 tgid;
+	u32 tid;
+	u32 other; /* parent, runner, device */
+	s32 detail; /* exit code, system call, operation */
+	u32 pad;
+	char comm[COMM_LEN];
+	char other_comm[COMM_LEN];
+};
+
+#endif

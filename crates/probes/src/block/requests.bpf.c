@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause)
+/* Block requests: latency per device and direction, and whose they are. */
+
+struct request_state {
+	u64 issued;
+	u32 tgid;
+	u32 tid;
+	u32 device;
+	u32 operation;
+	u32 bytes;
+	u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, u64);
+	__type(value, struct request_state);
+} requests SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct block_key);
+	__type(value, struct hist);
+} block_latency SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct block_key);
+	__type(value, struct block_value);
+} block_issuers SEC(".maps");
+
+static __always_inline u32 device_of(struct request *rq)
+{
+	struct gendisk *disk;
+
+	if (bpf_core_field_exists(rq->q->disk))
+		disk = BPF_CORE_READ(rq, q, disk);
+	else
+		disk = BPF_CORE_READ((struct request___with_disk *)rq, rq_disk);
+	return BPF_CORE_READ(disk, major) << 20 | BPF_CORE_READ(disk, first_minor);
+}
+
+/* Notes who asked: at issue, a worker of the block layer may be running. */
+static __always_inline int note_submitter(struct request *rq)
+{
+	u64 key = (u64)rq, id = bpf_get_current_pid_tgid();
+	struct request_state state = { .tgid = id >> 32, .tid = (u32)id };
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct thread *t;
+
+	if (!window_open())
+		return 0;
+	state.device = device_of(rq);
+	t = bpf_task_storage_get(&threads, current, 0, 0);
+	if (t)
+		t->device = state.device;
+	if (bpf_map_update_elem(&requests, &key, &state, BPF_ANY))
+		count_lost();
+	return 0;
+}
+
+/* Kernel 6.5 and later. */
+SEC("tp_btf/block_io_start")
+int BPF_PROG(block_start, struct request *rq)
+{
+	return note_submitter(rq);
+}
+
+SEC("tp_btf/block_rq_insert")
+int BPF_PROG(block_insert, struct request *rq)
+{
+	return note_submitter(rq);
+}
+
+SEC("tp_btf/block_rq_issue")
+int BPF_PROG(block_issue, struct request *rq)
+{
+	u64 key = (u64)rq, id = bpf_get_current_pid_tgid();
+	struct request_state *state, first = { .tgid = id >> 32, .tid = (u32)id };
+
+	if (!window_open())
+		return 0;
+	state = bpf_map_lookup_elem(&requests, &key);
+	if (!state) {
+		if (bpf_map_update_elem(&requests, &key, &first, BPF_ANY)) {
+			count_lost();
+			return 0;
+		}
+		state = bpf_map_lookup_elem(&requests, &key);
+		if (!state)
+			return 0;
+		state->device = device_of(rq);
+	}
+	state->issued = bpf_ktime_get_ns();
+	state->operation = BPF_CORE_READ(rq, cmd_flags) & 0xff;
+	state->bytes = BPF_CORE_READ(rq, __data_len);
+	return 0;
+}
+
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(block_complete, struct request *rq, int error, unsigned int bytes)
+{
+	u64 key = (u64)rq, now, ns;
+	struct request_state *state = bpf_map_lookup_elem(&requests, &key);
+	struct block_key where = {};
+	struct block_value *value, first = {};
+	struct hist *hist;
+
+	if (!state)
+		return 0;
+	if (!state->issued || !window_open()) {
+		bpf_map_delete_elem(&requests, &key);
+		return 0;
+	}
+	now = bpf_ktime_get_ns();
+	ns = now - state->issued;
+	where.device = state->device;
+	where.operation = state->operation;
+	hist = bpf_map_lookup_elem(&block_latency, &where);
+	if (!hist) {
+		bpf_map_update_elem(&block_latency, &where, &no_hist, BPF_NOEXIST);
+		hist = bpf_map_lookup_elem(&block_latency, &where);
+	}
+	if (hist)
+		hist_add(hist, ns);
+	else
+		count_lost();
+	where.tgid = state->tgid;
+	value = bpf_map_lookup_elem(&block_issuers, &where);
+	if (!value) {
+		bpf_map_update_elem(&block_issuers, &where, &first, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&block_issuers, &where);
+	}
+	if (value) {
+		__sync_fetch_and_add(&value->count, 1);
+		__sync_fetch_and_add(&value->bytes, state->bytes);
+		__sync_fetch_and_add(&value->ns, ns);
+	} else {
+		count_lost();
+	}
+	if (ns >= slow_block_ns) {
+		struct event *event = reserve_event(EVENT_SLOW_BLOCK, now);
+
+		if (event) {
+			event->duration = ns;
+			event->tgid = state->tgid;
+			event->tid = state->tid;
+			event->other = state->device;
+			event->detail = state->operation;
+			bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+		}
+	}
+	bpf_map_delete_elem(&requests, &key);
+	return 0;
+}

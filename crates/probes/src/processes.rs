@@ -1,0 +1,313 @@
+//! Who runs on this machine: the identity of every process.
+
+use crate::{
+    host::{cpu_ranges, text},
+    roots::Roots,
+};
+use observe::{Pid, Process};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+/// ours: enough to tell a JVM's main class from its flags in most cases.
+const LONGEST_CMDLINE: usize = 512;
+/// The flag of kernel threads in `/proc/PID/stat` (`PF_KTHREAD` in the kernel's `sched.h`).
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// Adds every process that runs now, and brings those already known up to date. Processes that end meanwhile are left
+/// out; `life` stays as it is. Costs about 15 µs a process.
+pub fn snapshot(roots: &Roots, known: &mut BTreeMap<Pid, Process>) {
+    let Ok(entries) = fs::read_dir(&roots.proc) else { return };
+    let surroundings = Surroundings::new(roots);
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid) else { continue };
+        let before = known.get(&pid);
+        if let Some(process) = identity(&surroundings, pid, before) {
+            known.insert(pid, process);
+        }
+    }
+}
+
+/// When a process started, in clock ticks since boot: with the pid it names a process for good, as pids are used again.
+/// `None` when there is no such process.
+pub fn start_time(roots: &Roots, pid: Pid) -> Option<u64> {
+    Stat::read(&roots.proc.join(pid.to_string())).map(|stat| stat.start_time)
+}
+
+/// friday's own process id in the PID namespace of this procfs.
+pub(crate) fn own_pid(roots: &Roots) -> Pid {
+    let named = fs::read_link(roots.proc.join("self")).ok();
+    let number = named.as_ref().and_then(|link| link.to_str()).and_then(|link| link.parse().ok());
+    Pid(number.unwrap_or_else(std::process::id))
+}
+
+/// The parts of `/proc/PID/stat` that identify a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) name: String,
+    pub(crate) state: u8,
+    pub(crate) parent: Pid,
+    pub(crate) is_kernel: bool,
+    pub(crate) nice: i32,
+    pub(crate) threads: u32,
+    pub(crate) start_time: u64,
+}
+
+impl Stat {
+    pub(crate) fn read(process: &Path) -> Option<Self> {
+        let mut bytes = [0u8; 1024];
+        let length = read_start(&process.join("stat"), &mut bytes)?;
+        Self::parse(&bytes[..length])
+    }
+
+    /// The name may hold anything, closing brackets and line ends too: it ends at the last bracket.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let open = line.iter().position(|b| *b == b'(')?;
+        let close = line.iter().rposition(|b| *b == b')')?;
+        let name = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
+        let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        // Field 3 of proc(5), the state, is the first here.
+        let field = |number: usize| fields.get(number - 3).copied();
+        Some(Stat {
+            name,
+            state: *field(3)?.as_bytes().first()?,
+            parent: Pid(field(4)?.parse().ok()?),
+            is_kernel: field(9)?.parse::<u64>().ok()? & PF_KTHREAD != 0,
+            nice: field(19)?.parse().ok()?,
+            threads: field(20)?.parse().ok()?,
+            start_time: field(22)?.parse().ok()?,
+        })
+    }
+}
+
+/// What is the same for every process of one snapshot.
+struct Surroundings {
+    proc: PathBuf,
+    own: Pid,
+    own_exe: Option<PathBuf>,
+    online: Vec<(u32, u32)>,
+}
+
+impl Surroundings {
+    fn new(roots: &Roots) -> Self {
+        let own = own_pid(roots);
+        let own_exe = fs::read_link(roots.proc.join(own.to_string()).join("exe")).ok();
+        let online = text(&roots.sys.join("devices/system/cpu/online")).map(|list| cpu_ranges(&list));
+        Surroundings { proc: roots.proc.clone(), own, own_exe, online: online.unwrap_or_default() }
+    }
+
+    /// CPUs of a list that are online; 0 when that is all of them.
+    fn restricted(&self, list: &str) -> u32 {
+        let width = |first: u32, last: u32| last.saturating_sub(first).saturating_add(1);
+        let online: u32 = self.online.iter().map(|(first, last)| width(*first, *last)).sum();
+        let mut allowed = 0;
+        for (first, last) in cpu_ranges(list) {
+            for (low, high) in &self.online {
+                let (first, last) = (first.max(*low), last.min(*high));
+                if first <= last {
+                    allowed += width(first, last);
+                }
+            }
+        }
+        if allowed < online { allowed } else { 0 }
+    }
+}
+
+fn identity(around: &Surroundings, pid: Pid, before: Option<&Process>) -> Option<Process> {
+    let dir = around.proc.join(pid.to_string());
+    let stat = Stat::read(&dir)?;
+    let cgroup = cgroup(&dir).unwrap_or_default();
+    let allowed = allowed_cpus(&dir).map_or(0, |list| around.restricted(&list));
+    // One that had ended and runs again is another one with the same number.
+    let before = before.filter(|known| known.life.is_none());
+    let exe_path = if stat.is_kernel { None } else { fs::read_link(dir.join("exe")).ok() };
+    let exe = exe_path.as_ref().map(|path| {
+        let path = path.as_os_str().as_bytes();
+        String::from_utf8_lossy(path.strip_suffix(b" (deleted)").unwrap_or(path)).into_owned()
+    });
+    let exe = exe.unwrap_or_default();
+    // Reading the arguments takes a lock of the process's memory, so once is enough.
+    let same = before.filter(|known| known.name == stat.name && known.exe == exe && !known.cmdline.is_empty());
+    let cmdline = match same {
+        Some(known) => known.cmdline.clone(),
+        None if stat.is_kernel => String::new(),
+        None => cmdline(&dir).unwrap_or_default(),
+    };
+    // A helper that friday starts of itself is friday too.
+    let is_friday =
+        pid == around.own || (stat.parent == around.own && exe_path.is_some() && exe_path == around.own_exe);
+    Some(Process {
+        pid,
+        parent: stat.parent,
+        name: stat.name,
+        exe,
+        cmdline,
+        cgroup,
+        is_kernel: stat.is_kernel,
+        is_friday,
+        allowed_cpus: allowed,
+        nice: stat.nice,
+        life: None,
+    })
+}
+
+fn cmdline(process: &Path) -> Option<String> {
+    let mut bytes = [0u8; LONGEST_CMDLINE];
+    let length = read_start(&process.join("cmdline"), &mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    // A character that the limit cut in two.
+    let text = if length == LONGEST_CMDLINE { text.trim_end_matches('\u{fffd}') } else { &text };
+    Some(text.trim_end_matches('\0').replace('\0', " "))
+}
+
+/// The group in the hierarchy of the `cpu` controller, else in version 2's.
+fn cgroup(process: &Path) -> Option<String> {
+    let mut bytes = [0u8; 8192];
+    let length = read_start(&process.join("cgroup"), &mut bytes)?;
+    let lines = String::from_utf8_lossy(&bytes[..length]);
+    let mut unified = None;
+    for line in lines.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        if controllers.split(',').any(|one| one == "cpu") {
+            return Some(path.to_owned());
+        }
+        if controllers.is_empty() {
+            unified = Some(path.to_owned());
+        }
+    }
+    unified
+}
+
+fn allowed_cpus(process: &Path) -> Option<String> {
+    let mut bytes = [0u8; 4096];
+    let length = read_start(&process.join("status"), &mut bytes)?;
+    let status = &bytes[..length];
+    let key = b"\nCpus_allowed_list:";
+    let at = status.windows(key.len()).position(|window| window == key)? + key.len();
+    let value = status.get(at..)?.split(|b| *b == b'\n').next()?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+/// Reads the start of a small file of procfs, which gives all of it, or as much as fits, in one go.
+fn read_start(path: &Path, into: &mut [u8]) -> Option<usize> {
+    let mut file = File::open(path).ok()?;
+    loop {
+        match file.read(into) {
+            Ok(length) => return (length > 0).then_some(length),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn stat(name: &[u8], parent: u32, flags: u64) -> Vec<u8> {
+        let mut line = b"42 (".to_vec();
+        line.extend_from_slice(name);
+        let rest = format!(") S {parent} 42 42 0 -1 {flags} 0 0 0 0 1 2 0 0 25 5 3 0 777 0 0\n");
+        line.extend_from_slice(rest.as_bytes());
+        line
+    }
+
+    fn put(base: &Path, file: &str, content: impl AsRef<[u8]>) {
+        let path = base.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn roots(base: &Path) -> Roots {
+        Roots { proc: base.join("proc"), sys: base.join("sys"), btf: base.join("btf") }
+    }
+
+    #[test]
+    fn hostile_names_parse() {
+        for name in [&b"a) (b"[..], b") R 1 (", b"x\ny", b"()", b"", b"\xff\xfe"] {
+            let parsed = Stat::parse(&stat(name, 7, 0x400000)).unwrap();
+            assert_eq!(parsed.name, String::from_utf8_lossy(name));
+            assert_eq!((parsed.state, parsed.parent, parsed.nice, parsed.threads), (b'S', Pid(7), 5, 3));
+            assert_eq!((parsed.start_time, parsed.is_kernel), (777, false));
+        }
+        assert!(Stat::parse(b"").is_none());
+        assert!(Stat::parse(b"1 (a").is_none());
+        assert!(Stat::parse(b")(").is_none());
+        assert!(Stat::parse(b"1 (a) S 1").is_none());
+    }
+
+    #[test]
+    fn a_snapshot_of_a_fake_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path();
+        put(base, "sys/devices/system/cpu/online", "0-3\n");
+        put(base, "proc/2/stat", stat(b"kthreadd", 0, PF_KTHREAD));
+        put(base, "proc/42/stat", stat(b"web (1)", 1, 0));
+        put(base, "proc/42/cmdline", b"/usr/bin/web\0--port\x0080\0");
+        put(base, "proc/42/cgroup", "3:cpuacct,cpu:/web:1\n0::/user.slice\n");
+        put(base, "proc/42/status", "Name:\tweb\nCpus_allowed:\t3\nCpus_allowed_list:\t1-2,7\n");
+        std::os::unix::fs::symlink("/usr/bin/web (deleted)", base.join("proc/42/exe")).unwrap();
+        put(base, "proc/50/stat", stat(b"v2", 42, 0));
+        put(base, "proc/50/cgroup", "0::/user.slice (deleted)\n");
+        put(base, "proc/50/status", "Name:\tv2\nCpus_allowed_list:\t0-7\n");
+        put(base, "proc/50/cmdline", "ä".repeat(400));
+        put(base, "proc/60/cmdline", "vanished before its stat was read");
+        put(base, "proc/self-made/stat", "");
+        std::os::unix::fs::symlink("50", base.join("proc/self")).unwrap();
+
+        let mut known = BTreeMap::new();
+        snapshot(&roots(base), &mut known);
+        assert_eq!(known.keys().map(|pid| pid.0).collect::<Vec<_>>(), [2, 42, 50]);
+        let web = &known[&Pid(42)];
+        assert_eq!((web.name.as_str(), web.exe.as_str()), ("web (1)", "/usr/bin/web"));
+        assert_eq!(web.cmdline, "/usr/bin/web --port 80");
+        assert_eq!((web.cgroup.as_str(), web.allowed_cpus, web.nice), ("/web:1", 2, 5));
+        assert!(!web.is_friday && !web.is_kernel);
+        assert!(known[&Pid(2)].is_kernel);
+        let v2 = &known[&Pid(50)];
+        assert_eq!((v2.cgroup.as_str(), v2.allowed_cpus), ("/user.slice", 0));
+        assert!(v2.is_friday);
+        assert_eq!(v2.cmdline, "ä".repeat(256));
+        assert_eq!(start_time(&roots(base), Pid(42)), Some(777));
+        assert_eq!(start_time(&roots(base), Pid(43)), None);
+    }
+
+    #[test]
+    fn a_second_snapshot_keeps_who_is_gone_and_renames_who_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path();
+        put(base, "proc/42/stat", stat(b"before", 1, 0));
+        put(base, "proc/42/cmdline", "before");
+        let gone = Process { pid: Pid(9), life: Some(Duration::from_secs(1)), ..Process::default() };
+        let mut known = BTreeMap::from([(Pid(9), gone.clone())]);
+        snapshot(&roots(base), &mut known);
+        put(base, "proc/42/stat", stat(b"after", 1, 0));
+        put(base, "proc/42/cmdline", "after");
+        snapshot(&roots(base), &mut known);
+        assert_eq!(known[&Pid(9)], gone);
+        assert_eq!((known[&Pid(42)].name.as_str(), known[&Pid(42)].cmdline.as_str()), ("after", "after"));
+    }
+
+    #[test]
+    fn this_machine_holds_this_process() {
+        let mut known = BTreeMap::new();
+        let began = std::time::Instant::now();
+        snapshot(&Roots::default(), &mut known);
+        eprintln!("{} processes: {:?}", known.len(), began.elapsed());
+        let began = std::time::Instant::now();
+        snapshot(&Roots::default(), &mut known);
+        eprintln!("once more: {:?}", began.elapsed());
+        let own = &known[&Pid(std::process::id())];
+        assert!(own.is_friday && !own.is_kernel);
+        assert!(own.exe.contains("probes"), "{own:?}");
+        assert!(!own.cgroup.is_empty());
+    }
+}

@@ -1,0 +1,783 @@
+// SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause)
+/*
+ * The ledger: where 100 % of each thread's wall time goes, aggregated in the kernel. Totals are exact for every thread;
+ * a kernel stack, the waker and the object waited for are taken only past stack_threshold_ns, at switch-in.
+ */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct wait_key);
+	__type(value, struct wait_value);
+} waits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct blame_key);
+	__type(value, struct wait_value);
+} blames SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, struct hist);
+} run_queue_waits SEC(".maps");
+
+/* Threads that ended inside the window. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64); /* tid | begin << 32, as ids are used again */
+	__type(value, struct thread_times);
+} ended SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct file_key);
+	__type(value, struct file_name);
+} file_names SEC(".maps");
+
+/* What ran lately on each CPU. */
+#define SLICES 16
+
+struct slice {
+	u64 begin;
+	u64 end;
+	u32 tgid;
+	u32 tid;
+};
+
+struct cpu_history {
+	u64 head; /* slices written */
+	struct slice slices[SLICES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct cpu_history);
+} history SEC(".maps");
+
+/* The latest idle period of each CPU; end 0: idle now. One cache line each. */
+struct idle_period {
+	u64 begin;
+	u64 end;
+	u64 pad[6];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_CPUS);
+	__type(key, u32);
+	__type(value, struct idle_period);
+} idle SEC(".maps");
+
+/* The latest time each CPU's part of a cgroup was throttled; until 0: still is. */
+struct throttle {
+	u64 since;
+	u64 until;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, struct throttle);
+} throttles SEC(".maps");
+
+/* Whether the CPU is handling a soft interrupt. The preemption counter would tell, but kernels built without
+ * CONFIG_KALLSYMS_ALL do not say where it is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+} in_softirq SEC(".maps");
+
+static __always_inline void set_softirq(u32 value)
+{
+	u32 zero = 0, *flag = bpf_map_lookup_elem(&in_softirq, &zero);
+
+	if (flag)
+		*flag = value;
+}
+
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(ledger_softirq_entry)
+{
+	set_softirq(1);
+	return 0;
+}
+
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(ledger_softirq_exit)
+{
+	set_softirq(0);
+	return 0;
+}
+
+static __always_inline u32 task_state(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->__state))
+		return task->__state;
+	return BPF_CORE_READ((struct task_struct___old_state *)task, state);
+}
+
+/* Whether the task's cgroup has used up its quota here. */
+static __always_inline bool is_throttled(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->throttled) && task->throttled)
+		return true;
+	if (bpf_core_field_exists(task->se.cfs_rq)) {
+		struct cfs_rq *queue = task->se.cfs_rq;
+
+		if (queue && bpf_core_field_exists(queue->throttle_count))
+			return queue->throttle_count > 0;
+	}
+	return false;
+}
+
+/* CPUs' clocks are read just before the events they date, so two events can seem to swap. */
+static __always_inline u64 since_until(u64 since, u64 now)
+{
+	return now > since ? now - since : 0;
+}
+
+static __always_inline u64 queue_of(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->se.cfs_rq))
+		return (u64)task->se.cfs_rq;
+	return 0;
+}
+
+/* What a task that no event has shown yet is doing. */
+static __always_inline u8 state_now(struct task_struct *task)
+{
+	if (task->on_cpu)
+		return RUNNING;
+	return task_state(task) ? BLOCKED : RUNNABLE;
+}
+
+/* The thread's record, with its clock started if this is the first event that shows it. */
+static __always_inline struct thread *start_clock(struct task_struct *task, u8 state_until_now, u64 now)
+{
+	struct thread *t = thread_of(task);
+
+	if (t && t->state == UNSEEN) {
+		t->times.begin = window_begin;
+		t->times.tid = task->pid;
+		t->times.tgid = task->tgid;
+		t->since = window_begin;
+		t->blocked_since = window_begin;
+		t->syscall = -1;
+		t->kind = CALL_NONE;
+		t->state = state_until_now;
+	}
+	return t;
+}
+
+/* The object behind the first argument of a call on a descriptor. */
+static __noinline int describe_file(struct task_struct *task, struct thread *t, u64 fd)
+{
+	struct files_struct *files = BPF_CORE_READ(task, files);
+	struct fdtable *table = BPF_CORE_READ(files, fdt);
+	struct file **slots = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+	struct inode *inode;
+	u16 mode;
+
+	if (!slots || fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
+	if (!file)
+		return 0;
+	inode = BPF_CORE_READ(file, f_inode);
+	mode = BPF_CORE_READ(inode, i_mode);
+	switch (mode >> 12) {
+	case 1: /* pipe */
+		t->object = OBJECT_PIPE;
+		t->object_a = BPF_CORE_READ(inode, i_ino);
+		break;
+	case 2: /* character device */
+		t->object = OBJECT_TTY;
+		break;
+	case 8: { /* regular file */
+		struct file_key key = {};
+
+		t->object = OBJECT_FILE;
+		t->object_a = key.inode = BPF_CORE_READ(inode, i_ino);
+		t->object_b = key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+		if (!bpf_map_lookup_elem(&file_names, &key)) {
+			struct file_name name = {};
+			const unsigned char *text = BPF_CORE_READ(file, f_path.dentry, d_name.name);
+
+			bpf_probe_read_kernel_str(name.name, sizeof(name.name), text);
+			bpf_map_update_elem(&file_names, &key, &name, BPF_NOEXIST);
+		}
+		break;
+	}
+	case 12: { /* socket */
+		struct socket *socket = BPF_CORE_READ(file, private_data);
+		struct sock *sk = BPF_CORE_READ(socket, sk);
+		u64 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+		u64 local = BPF_CORE_READ(sk, __sk_common.skc_num);
+		u64 remote = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+		u64 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+		t->object = OBJECT_SOCKET;
+		if (family == 10) {
+			u64 high = 0;
+
+			t->object_b = BPF_CORE_READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[3]);
+			high = BPF_CORE_READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[0]);
+			t->object_b |= high << 32;
+		} else if (family == 2) {
+			t->object_b = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+		} else {
+			local = remote = 0;
+		}
+		t->object_a = local | remote << 16 | family << 32 | state << 48;
+		break;
+	}
+	default:
+		t->object = OBJECT_OTHER;
+		t->object_a = mode;
+	}
+	return 0;
+}
+
+/* Notes what the task blocks on. Cheap: no stack, no descriptor lookup. */
+static __always_inline void note_block(struct task_struct *task, struct thread *t, u32 state)
+{
+	const volatile struct call_info *call;
+
+	t->flags = 0;
+	t->object = OBJECT_NONE;
+	t->object_a = t->object_b = 0;
+	t->syscall = -1;
+	t->kind = CALL_NONE;
+	if (state & TASK_UNINTERRUPTIBLE && !(state & TASK_NOLOAD))
+		t->flags |= WAIT_UNINTERRUPTIBLE;
+	if (state & TASK_STOPPED_OR_TRACED)
+		t->flags |= WAIT_STOPPED;
+	if (BPF_CORE_READ_BITFIELD(task, in_iowait))
+		t->flags |= WAIT_IOWAIT;
+	if (t->last_failed)
+		t->flags |= WAIT_AFTER_FAILURE;
+	if (task->flags & PF_KTHREAD)
+		return;
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		t->syscall = REGS_SYSCALL(regs);
+		call = call_of(t->syscall);
+		if (call) {
+			t->kind = call->kind;
+			t->object_a = REGS_ARG0(regs);
+			if (t->kind == CALL_FUTEX)
+				t->object_b = (REGS_ARG2(regs) & 0xffffffff) | (REGS_ARG1(regs) << 32);
+			else if (t->kind == CALL_POLL)
+				t->object_b = REGS_ARG1(regs);
+		}
+	}
+	if (t->flags & WAIT_IOWAIT)
+		t->kind = CALL_IOWAIT;
+}
+
+/* Turns the first argument, noted when it blocked, into the object waited for. */
+static __always_inline void describe_object(struct task_struct *task, struct thread *t)
+{
+	u64 argument = t->object_a;
+
+	switch (t->kind) {
+	case CALL_FUTEX:
+		t->object = OBJECT_FUTEX;
+		return;
+	case CALL_CHILD:
+		t->object = OBJECT_CHILD;
+		return;
+	case CALL_FD:
+		t->object_a = t->object_b = 0;
+		describe_file(task, t, argument);
+		return;
+	case CALL_IOWAIT: {
+		const volatile struct call_info *call = call_of(t->syscall);
+
+		t->object_a = t->object_b = 0;
+		if (call && call->kind == CALL_FD)
+			describe_file(task, t, argument);
+		if (t->object == OBJECT_NONE) {
+			t->object = OBJECT_DISK;
+			t->object_a = t->device;
+		}
+		return;
+	}
+	case CALL_POLL: /* number of descriptors: the first argument of select, the second of poll */
+		t->object = OBJECT_POLL;
+		if (t->object_a > 1024)
+			t->object_a = 0;
+		if (t->object_b > 1024)
+			t->object_b = 0;
+		return;
+	default:
+		t->object_a = t->object_b = 0;
+	}
+}
+
+/* Adds a finished (or cut off) wait of the task to the table. */
+static __noinline int record_wait(struct task_struct *task, struct thread *t, u64 ns, u32 scratch)
+{
+	struct wait_key key = {};
+	struct wait_value *value, first = {};
+	struct stack_scratch *stacks = bpf_map_lookup_elem(&scratches, &scratch);
+	long bytes;
+
+	if (!stacks)
+		return 0;
+	describe_object(task, t);
+	bytes = bpf_get_task_stack(task, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0);
+	key.kernel_stack = keep_kernel_stack(&stacks->kernel, bytes);
+	key.user_stack = t->user_stack;
+	key.waker_stack = t->waker_stack;
+	key.object = t->object;
+	key.object_a = t->object_a;
+	key.object_b = t->object_b;
+	key.tid = t->times.tid;
+	key.tgid = t->times.tgid;
+	key.waker_tid = t->waker_tid;
+	key.waker_tgid = t->waker_tgid;
+	key.syscall = t->syscall;
+	key.waker_syscall = t->waker_syscall;
+	key.flags = t->flags;
+	value = bpf_map_lookup_elem(&waits, &key);
+	if (!value) {
+		bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&waits, &key);
+		if (!value) {
+			count_lost();
+			return 0;
+		}
+	}
+	value->ns += ns;
+	value->count++;
+	if (ns > value->max)
+		value->max = ns;
+	return 0;
+}
+
+static __always_inline void blame(struct thread *t, u32 tgid, u32 tid, u64 ns)
+{
+	struct blame_key key = {
+		.victim_tid = t->times.tid, .victim_tgid = t->times.tgid, .runner_tgid = tgid, .runner_tid = tid
+	};
+	struct wait_value *value = bpf_map_lookup_elem(&blames, &key), first = {};
+
+	if (!value) {
+		bpf_map_update_elem(&blames, &key, &first, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&blames, &key);
+		if (!value) {
+			count_lost();
+			return;
+		}
+	}
+	value->ns += ns;
+	value->count++;
+	if (ns > value->max)
+		value->max = ns;
+}
+
+/* Hands out a wait for this CPU to those who ran on it meanwhile; returns the one who ran most of it last. */
+static __noinline u32 blame_runners(struct thread *t, u64 since, u64 now)
+{
+	u32 zero = 0, last = 0;
+	struct cpu_history *h = bpf_map_lookup_elem(&history, &zero);
+	u64 rest = now - since;
+
+	if (!h)
+		return 0;
+	for (u64 back = 0; back < SLICES; back++) {
+		struct slice *s = &h->slices[(h->head - 1 - back) & (SLICES - 1)];
+		u64 begin = s->begin > since ? s->begin : since;
+
+		if (!s->end || s->end <= since)
+			break;
+		if (s->end > begin) {
+			u64 ns = s->end - begin;
+
+			if (!last)
+				last = s->tgid;
+			blame(t, s->tgid, s->tid, ns);
+			rest = rest > ns ? rest - ns : 0;
+		}
+	}
+	if (rest >= stack_threshold_ns)
+		blame(t, 0, 0, rest);
+	return last;
+}
+
+/* How much of since..now another CPU, which the task may not use, was idle. */
+static __noinline u64 idle_elsewhere(struct task_struct *task, u64 since, u64 now)
+{
+	u64 most = 0;
+
+	for (u64 cpu = 0; cpu < 256; cpu++) {
+		struct idle_period *period;
+		u32 key = cpu;
+		u64 word = 0, begin, end;
+
+		if (cpu >= cpus)
+			break;
+		bpf_probe_read_kernel(&word, sizeof(word), (void *)&task->cpus_mask.bits[0] + (cpu / 64) * 8);
+		if (word & (1ULL << (cpu & 63)))
+			continue;
+		period = bpf_map_lookup_elem(&idle, &key);
+		if (!period || !period->begin)
+			continue;
+		begin = period->begin > since ? period->begin : since;
+		end = period->end ? period->end : now;
+		if (end > now)
+			end = now;
+		if (end > begin && end - begin > most)
+			most = end - begin;
+	}
+	return most;
+}
+
+static __always_inline void add_run_queue_wait(u32 tgid, u64 ns)
+{
+	struct hist *hist = bpf_map_lookup_elem(&run_queue_waits, &tgid);
+
+	if (!hist) {
+		bpf_map_update_elem(&run_queue_waits, &tgid, &no_hist, BPF_NOEXIST);
+		hist = bpf_map_lookup_elem(&run_queue_waits, &tgid);
+		if (!hist) {
+			count_lost();
+			return;
+		}
+	}
+	hist_add(hist, ns);
+}
+
+/* Books a wait for a CPU that ends (or is cut off) now. */
+static __noinline int end_runnable(struct task_struct *task, struct thread *t, u64 now)
+{
+	u64 since = t->since, ns = since_until(since, now), throttled = 0, pinned = 0;
+	u64 queue = queue_of(task);
+	struct throttle *throttle;
+	u32 last;
+
+	t->times.runnable += ns;
+	t->off_cpu += ns;
+	add_run_queue_wait(t->times.tgid, ns);
+	if (ns < stack_threshold_ns) {
+		t->throttled = 0;
+		return 0;
+	}
+	if (t->throttled) {
+		throttled = ns;
+	} else if (queue && (throttle = bpf_map_lookup_elem(&throttles, &queue))) {
+		u64 begin = throttle->since > since ? throttle->since : since;
+		u64 end = throttle->until ? throttle->until : now;
+
+		if (end > begin)
+			throttled = end - begin;
+	}
+	t->throttled = 0;
+	if (throttled) {
+		t->times.throttled += throttled;
+	} else if (task->nr_cpus_allowed < cpus) {
+		pinned = idle_elsewhere(task, since, now);
+		t->times.pinned += pinned;
+	}
+	if (throttled || t->times.tgid == self_tgid)
+		return 0;
+	last = blame_runners(t, since, now);
+	if (ns >= slow_run_queue_ns) {
+		struct event *event = reserve_event(EVENT_SLOW_RUN_QUEUE, now);
+
+		if (event) {
+			event->duration = ns;
+			event->tgid = t->times.tgid;
+			event->tid = t->times.tid;
+			event->other = last;
+			__builtin_memcpy(event->comm, task->comm, COMM_LEN);
+			bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+		}
+	}
+	return 0;
+}
+
+/* Writes the totals out under the thread's id. */
+static __always_inline void finish_times(struct task_struct *task, struct thread *t, u64 now)
+{
+	t->times.end = now;
+	t->times.kernel = !!(task->flags & PF_KTHREAD);
+	t->times.parent = BPF_CORE_READ(task, real_parent, tgid);
+	__builtin_memcpy(t->times.comm, task->comm, COMM_LEN);
+}
+
+static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool preempt, u64 now)
+{
+	struct thread *t = start_clock(prev, RUNNING, now);
+	u32 state = task_state(prev), scratch = SCRATCH_SWITCH;
+	struct stack_scratch *stacks;
+	u64 key;
+
+	if (!t)
+		return;
+	/* In another state its switch-in was missed; all that is known is that it ran in the end. */
+	t->times.running += since_until(t->since, now);
+	t->since = now;
+	if (state & TASK_DEAD) {
+		finish_times(prev, t, now);
+		key = t->times.tid | t->times.begin << 32;
+		if (bpf_map_update_elem(&ended, &key, &t->times, BPF_ANY))
+			count_lost();
+		return;
+	}
+	if (preempt || !state || (state & TASK_WAKING && t->early_wake)) {
+		t->state = RUNNABLE;
+		t->throttled = is_throttled(prev);
+		key = queue_of(prev);
+		if (t->throttled && key) {
+			struct throttle entry = { .since = now };
+
+			bpf_map_update_elem(&throttles, &key, &entry, BPF_ANY);
+		}
+		return;
+	}
+	t->state = BLOCKED;
+	t->blocked_since = now;
+	t->waker_tid = t->waker_tgid = 0;
+	t->waker_syscall = -1;
+	t->waker_stack = 0;
+	t->user_stack = 0;
+	note_block(prev, t, state);
+	if (prev->flags & PF_KTHREAD || t->times.tgid == self_tgid)
+		return;
+	/* The user stack can only be had now. It is taken where the waits are long enough to matter. */
+	if (t->last_wait < stack_threshold_ns && (++t->skipped & 15))
+		return;
+	stacks = bpf_map_lookup_elem(&scratches, &scratch);
+	if (stacks)
+		t->user_stack = keep_user_stack(
+			&stacks->user,
+			bpf_get_stack(ctx, stacks->user.ips, sizeof(stacks->user.ips), BPF_F_USER_STACK), t->times.tgid);
+}
+
+static __always_inline void switch_in(struct task_struct *next, u64 now)
+{
+	struct thread *t = start_clock(next, RUNNABLE, now);
+	u64 queue;
+
+	if (!t)
+		return;
+	if (t->state == BLOCKED) { /* its wake-up was not seen */
+		t->blocked_ns = since_until(t->blocked_since, now);
+		t->times.blocked += t->blocked_ns;
+		t->off_cpu += t->blocked_ns;
+	} else if (t->state == RUNNABLE) {
+		end_runnable(next, t, now);
+	}
+	if (t->blocked_ns) {
+		if (t->blocked_ns < stack_threshold_ns || next->flags & PF_KTHREAD ||
+		    t->times.tgid == self_tgid)
+			t->times.short_ns[t->kind & (CALL_KINDS - 1)] += t->blocked_ns;
+		else
+			record_wait(next, t, t->blocked_ns, SCRATCH_SWITCH);
+		t->last_wait = t->blocked_ns;
+		t->blocked_ns = 0;
+	}
+	queue = queue_of(next);
+	if (queue) {
+		struct throttle *throttle = bpf_map_lookup_elem(&throttles, &queue);
+
+		if (throttle && !throttle->until)
+			throttle->until = now;
+	}
+	t->state = RUNNING;
+	t->since = now;
+	t->early_wake = 0;
+	t->times.switches++;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(ledger_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	u64 now = bpf_ktime_get_ns();
+	u32 cpu = bpf_get_smp_processor_id(), zero = 0;
+	struct cpu_history *h;
+	struct idle_period *period;
+
+	if (!window_open() || now < window_begin)
+		return 0;
+	h = bpf_map_lookup_elem(&history, &zero);
+	if (h) {
+		struct slice *s = &h->slices[h->head & (SLICES - 1)];
+		struct slice *before = &h->slices[(h->head - 1) & (SLICES - 1)];
+
+		s->begin = before->end ? before->end : window_begin;
+		s->end = now;
+		s->tgid = prev->pid ? prev->tgid : 0;
+		s->tid = prev->pid;
+		h->head++;
+	}
+	period = bpf_map_lookup_elem(&idle, &cpu);
+	if (period) {
+		if (!prev->pid) {
+			if (!period->begin)
+				period->begin = window_begin;
+			period->end = now;
+		}
+		if (!next->pid) {
+			period->begin = now;
+			period->end = 0;
+		}
+	}
+	if (prev->pid)
+		switch_out(ctx, prev, preempt, now);
+	if (next->pid)
+		switch_in(next, now);
+	return 0;
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(ledger_waking, struct task_struct *task)
+{
+	u64 now = bpf_ktime_get_ns();
+	struct task_struct *current;
+	struct stack_scratch *stacks;
+	u32 scratch = SCRATCH_WAKE, zero = 0, *softirq;
+	struct thread *t;
+
+	if (!window_open() || now < window_begin)
+		return 0;
+	t = start_clock(task, state_now(task), now);
+	if (!t)
+		return 0;
+	if (t->state == BLOCKED && t->blocked_since == window_begin) /* it blocked before anybody looked */
+		note_block(task, t, task_state(task));
+	if (t->state == RUNNING) {
+		t->early_wake = 1;
+		return 0;
+	}
+	if (t->state != BLOCKED)
+		return 0;
+	t->blocked_ns = since_until(t->blocked_since, now);
+	t->times.blocked += t->blocked_ns;
+	t->off_cpu += t->blocked_ns;
+	t->state = RUNNABLE;
+	t->since = now;
+	t->throttled = is_throttled(task);
+	softirq = bpf_map_lookup_elem(&in_softirq, &zero);
+	t->flags &= ~WAIT_WOKEN_IN_SOFTIRQ;
+	if (softirq && *softirq)
+		t->flags |= WAIT_WOKEN_IN_SOFTIRQ;
+	current = bpf_get_current_task_btf();
+	t->waker_syscall = -1;
+	if (!(current->flags & PF_KTHREAD) &&
+	    bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(current);
+
+		t->waker_syscall = REGS_SYSCALL(regs);
+	}
+	t->waker_tid = current->pid;
+	t->waker_tgid = current->tgid;
+	if (t->blocked_ns < stack_threshold_ns || task->flags & PF_KTHREAD || current->flags & PF_KTHREAD ||
+	    !current->pid || t->times.tgid == self_tgid || t->waker_tgid == self_tgid)
+		return 0;
+	stacks = bpf_map_lookup_elem(&scratches, &scratch);
+	if (stacks)
+		t->waker_stack = keep_user_stack(
+			&stacks->user,
+			bpf_get_stack(ctx, stacks->user.ips, sizeof(stacks->user.ips), BPF_F_USER_STACK),
+			t->waker_tgid);
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(ledger_new, struct task_struct *task)
+{
+	u64 now = bpf_ktime_get_ns();
+	struct thread *t;
+
+	if (!window_open() || now < window_begin)
+		return 0;
+	t = thread_of(task);
+	if (!t)
+		return 0;
+	__builtin_memset(t, 0, sizeof(*t));
+	t->times.tid = task->pid;
+	t->times.tgid = task->tgid;
+	t->times.begin = now;
+	t->since = now;
+	t->state = RUNNABLE;
+	t->syscall = -1;
+	t->kind = CALL_NONE;
+	t->throttled = is_throttled(task);
+	return 0;
+}
+
+/* Run once after the window has closed: closes every thread's books and writes them out. */
+SEC("iter/task")
+int ledger_close(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct seq_file *seq = ctx->meta->seq;
+	struct thread *t;
+	u64 end = window_end, since;
+	u32 state;
+
+	if (!task || !task->pid || !end || task->start_time >= end)
+		return 0;
+	state = task_state(task);
+	if (state & TASK_DEAD)
+		return 0;
+	t = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!t) {
+		count_lost();
+		return 0;
+	}
+	if (t->state == UNSEEN) { /* no event in the whole window */
+		start_clock(task, state_now(task), end);
+		if (t->state == BLOCKED)
+			note_block(task, t, state);
+	}
+	since = t->since < end ? t->since : end;
+	if (t->call_begin && t->call_begin < end) {
+		u64 off = t->off_cpu - t->call_off_cpu, wall = end - t->call_begin;
+
+		if (t->state != RUNNING)
+			off += end - since;
+		if (wall > off)
+			t->times.in_syscall += wall - off;
+	}
+	if (t->state == RUNNING) {
+		t->times.running += end - since;
+	} else if (t->state == RUNNABLE) {
+		t->times.runnable += end - since;
+		if (t->throttled)
+			t->times.throttled += end - since;
+		else
+			blame(t, 0, 0, end - since);
+	} else {
+		t->times.blocked += end - since;
+		t->blocked_ns = end - since;
+		t->flags |= WAIT_OPEN;
+	}
+	if (t->blocked_ns) {
+		if (t->blocked_ns < stack_threshold_ns || task->flags & PF_KTHREAD || t->times.tgid == self_tgid)
+			t->times.short_ns[t->kind & (CALL_KINDS - 1)] += t->blocked_ns;
+		else
+			record_wait(task, t, t->blocked_ns, SCRATCH_ITER);
+		t->blocked_ns = 0;
+	}
+	finish_times(task, t, end);
+	bpf_seq_write(seq, &t->times, sizeof(t->times));
+	return 0;
+}

@@ -1,0 +1,8 @@
+//! Scheduling: where threads' wall time goes, and whom they wait for.
+
+mod classify;
+mod ledger;
+mod resource;
+
+pub(crate) use ledger::{Books, collect};
+pub(crate) use resource::Namer;

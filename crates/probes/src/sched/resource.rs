@@ -1,0 +1,224 @@
+//! The object a thread waited for, as the kernel side noted it, and its name for people.
+
+use crate::{
+    block::Disks,
+    bpf::{text, types},
+    roots::Roots,
+};
+use observe::TimeClass;
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    os::unix::fs::MetadataExt,
+};
+
+/// A socket somebody waited on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Socket {
+    /// The other end as `address:port`, or the local port of a server; empty for a unix socket.
+    pub remote: String,
+    pub unix: bool,
+    /// The local end is a port this host listens on: the other end is the client.
+    pub serving: bool,
+    /// The other end is on this host.
+    pub loopback: bool,
+    pub listening: bool,
+}
+
+impl Socket {
+    /// What waiting to receive on it means.
+    pub fn wait_class(&self) -> TimeClass {
+        if self.listening || self.serving {
+            TimeClass::BlockedIdle
+        } else if self.unix || self.loopback {
+            TimeClass::BlockedProcess
+        } else {
+            TimeClass::BlockedNetwork
+        }
+    }
+}
+
+/// What a thread waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Object {
+    None,
+    Futex { address: u64, value: u32, operation: u32 },
+    File { inode: u64, device: u32 },
+    Pipe(u64),
+    Socket(Socket),
+    Disk(u32),
+    Child,
+    Tty,
+    Poll { descriptors: Option<u64> },
+    Other,
+}
+
+/// Names objects; looks each up once.
+pub(crate) struct Namer<'a> {
+    roots: &'a Roots,
+    disks: &'a mut Disks,
+    listening: HashSet<u16>,
+    file_names: HashMap<(u64, u64), String>,
+    paths: HashMap<(u32, u64), String>,
+}
+
+impl<'a> Namer<'a> {
+    /// A namer with the file names that the kernel side noted.
+    pub fn new(
+        roots: &'a Roots,
+        disks: &'a mut Disks,
+        names: impl IntoIterator<Item = (types::file_key, types::file_name)>,
+    ) -> Self {
+        let file_names = names.into_iter().map(|(k, v)| ((k.inode, k.device), text(&v.name))).collect();
+        Namer { roots, disks, listening: listening_ports(roots), file_names, paths: HashMap::new() }
+    }
+
+    /// The object of a wait.
+    pub fn object(&self, key: &types::wait_key, syscall: &str) -> Object {
+        match key.object {
+            1 => Object::Futex {
+                address: key.object_a,
+                value: key.object_b as u32,
+                operation: (key.object_b >> 32) as u32,
+            },
+            2 => Object::File { inode: key.object_a, device: key.object_b as u32 },
+            3 => Object::Pipe(key.object_a),
+            4 => Object::Socket(self.socket(key.object_a, key.object_b)),
+            5 => Object::Disk(key.object_a as u32),
+            6 => Object::Child,
+            7 => Object::Other,
+            8 => Object::Tty,
+            9 => Object::Poll {
+                descriptors: match syscall {
+                    "select" | "pselect6" => Some(key.object_a),
+                    "poll" | "ppoll" => Some(key.object_b),
+                    _ => None,
+                },
+            },
+            _ => Object::None,
+        }
+    }
+
+    fn socket(&self, a: u64, remote: u64) -> Socket {
+        const TCP_LISTEN: u64 = 10;
+        let (local_port, remote_port) = (a as u16, (a >> 16) as u16);
+        let (family, state) = ((a >> 32) as u16, a >> 48);
+        let unix = i32::from(family) == libc::AF_UNIX;
+        // IPv6 keeps the first and the last 32 bits: enough for loopback and v4-mapped addresses.
+        let (address, loopback) = if i32::from(family) == libc::AF_INET {
+            let ip = Ipv4Addr::from((remote as u32).to_ne_bytes());
+            (IpAddr::V4(ip).to_string(), ip.is_loopback())
+        } else {
+            let last = Ipv4Addr::from((remote as u32).to_ne_bytes());
+            let first = (remote >> 32) as u32;
+            let is_loopback = first == 0 && (last == Ipv4Addr::new(0, 0, 0, 1) || last.is_loopback());
+            let shown = if first == 0 { format!("[::{last}]") } else { format!("[{:x}:…]", u32::from_be(first) >> 16) };
+            (shown, is_loopback)
+        };
+        let serving = !unix && local_port != 0 && self.listening.contains(&local_port);
+        Socket {
+            remote: match (unix, serving) {
+                (true, _) => String::new(),
+                (false, true) => format!("port {local_port}"),
+                (false, false) => format!("{address}:{remote_port}"),
+            },
+            unix,
+            serving,
+            loopback,
+            listening: state == TCP_LISTEN,
+        }
+    }
+
+    /// The resource's name: `disk:vda`, `file:/var/lib/x`, `futex:0x7f…`, `tcp:10.0.0.2:5432` …
+    pub fn resource(&mut self, class: TimeClass, object: &Object, pid: u32) -> String {
+        match (class, object) {
+            (TimeClass::BlockedDisk, Object::File { device, .. } | Object::Disk(device)) if *device != 0 => {
+                format!("disk:{}", self.disks.name(self.roots, *device))
+            }
+            (TimeClass::BlockedDisk, _) => "disk".to_owned(),
+            (_, Object::File { inode, device }) => format!("file:{}", self.path(pid, *inode, *device)),
+            (TimeClass::BlockedSleep, _) => "timer".to_owned(),
+            (TimeClass::BlockedMemory, _) => "memory".to_owned(),
+            (_, Object::Futex { address, .. }) => format!("futex:{address:#x}"),
+            (_, Object::Pipe(inode)) => format!("pipe:{inode}"),
+            (_, Object::Socket(s)) if s.unix => "unix socket".to_owned(),
+            (_, Object::Socket(s)) => format!("tcp:{}", s.remote),
+            (_, Object::Disk(device)) if *device != 0 => format!("disk:{}", self.disks.name(self.roots, *device)),
+            (_, Object::Child) => "child".to_owned(),
+            (_, Object::Tty) => "terminal".to_owned(),
+            (_, Object::Poll { .. }) => "descriptors".to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// The full path while the process has the file open, else the last component that the kernel side noted.
+    fn path(&mut self, pid: u32, inode: u64, device: u32) -> String {
+        if let Some(path) = self.paths.get(&(pid, inode)) {
+            return path.clone();
+        }
+        let open = fs::read_dir(self.roots.proc.join(format!("{pid}/fd"))).ok().and_then(|dir| {
+            dir.flatten().take(4096).find_map(|entry| {
+                (fs::metadata(entry.path()).ok()?.ino() == inode)
+                    .then(|| fs::read_link(entry.path()).ok().map(|p| p.to_string_lossy().into_owned()))?
+            })
+        });
+        let noted = || {
+            let name = self.file_names.get(&(inode, u64::from(device))).filter(|n| !n.is_empty());
+            name.cloned().unwrap_or_else(|| format!("inode {inode}"))
+        };
+        let path = open.unwrap_or_else(noted);
+        self.paths.insert((pid, inode), path.clone());
+        path
+    }
+}
+
+/// TCP ports that this host listens on, in its own network namespace.
+fn listening_ports(roots: &Roots) -> HashSet<u16> {
+    let mut ports = HashSet::new();
+    for file in ["net/tcp", "net/tcp6"] {
+        let Ok(table) = fs::read_to_string(roots.proc.join(file)) else { continue };
+        for line in table.lines().skip(1) {
+            let mut fields = line.split_whitespace().skip(1);
+            let (local, state) = (fields.next(), fields.nth(1));
+            if state == Some("0A")
+                && let Some(port) = local.and_then(|l| l.rsplit(':').next())
+                && let Ok(port) = u16::from_str_radix(port, 16)
+            {
+                ports.insert(port);
+            }
+        }
+    }
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read_from_the_kernels_table() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("net")).unwrap();
+        fs::write(
+            dir.path().join("net/tcp"),
+            "  sl  local_address rem_address   st tx_queue\n   0: 0100007F:18EB 00000000:0000 0A 0:0\n   1: 0100007F:C350 0100007F:18EB 01 0:0\n",
+        )
+        .unwrap();
+        let roots = Roots { proc: dir.path().into(), ..Roots::default() };
+        assert_eq!(listening_ports(&roots), HashSet::from([6379]));
+    }
+
+    #[test]
+    fn a_socket_knows_its_side() {
+        let roots = Roots::default();
+        let mut disks = Disks::default();
+        let mut namer = Namer::new(&roots, &mut disks, []);
+        namer.listening = HashSet::from([6379]);
+        let loopback = u64::from(u32::from_ne_bytes([127, 0, 0, 1]));
+        let server = namer.socket(6379 | 50000 << 16 | 2 << 32 | 1 << 48, loopback);
+        assert!(server.serving && server.remote == "port 6379");
+        let client = namer.socket(50000 | 6379 << 16 | 2 << 32 | 1 << 48, loopback);
+        assert!(!client.serving && client.loopback && client.remote == "127.0.0.1:6379");
+    }
+}

@@ -1,0 +1,122 @@
+//! From the kernel side's stack tables to named frames, each address looked up once.
+
+use crate::bpf::{Kernel, rows, types};
+use observe::{Frame, FrameId, Pid};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use symbolize::{Address, Symbolizer};
+
+/// Named stacks by the kernel side's ids. Frames are outermost first.
+pub(crate) struct Stacks {
+    kernel: HashMap<u64, Vec<FrameId>>,
+    user: HashMap<u64, Vec<FrameId>>,
+    frames: Vec<Frame>,
+}
+
+impl Stacks {
+    /// Names every stack. `owners` says which process a user stack is of.
+    pub fn read(kernel: &Kernel, symbolizer: &mut Symbolizer, owners: &HashMap<u64, u32>) -> Self {
+        let mut intern = Intern::default();
+        let kernel_raw: Vec<(u64, Vec<u64>)> = rows::<u64, types::kernel_stack>(&kernel.maps().kernel_stacks)
+            .into_iter()
+            .map(|(id, stack)| (id, stack.ips[..(stack.depth as usize).min(stack.ips.len())].to_vec()))
+            .collect();
+        let user_raw: Vec<(u64, Vec<u64>)> = rows::<u64, types::user_stack>(&kernel.maps().user_stacks)
+            .into_iter()
+            .map(|(id, stack)| (id, stack.ips[..(stack.depth as usize).min(stack.ips.len())].to_vec()))
+            .collect();
+
+        let wanted = addresses(kernel_raw.iter().map(|(_, ips)| ips.as_slice()));
+        let names = look_up(&wanted, |list| symbolizer.kernel(list), &mut intern);
+        let kernel = kernel_raw.into_iter().map(|(id, ips)| (id, assemble(&ips, &names))).collect();
+
+        let mut by_process: BTreeMap<u32, Vec<(u64, Vec<u64>)>> = BTreeMap::new();
+        for (id, ips) in user_raw {
+            if let Some(pid) = owners.get(&id) {
+                by_process.entry(*pid).or_default().push((id, ips));
+            }
+        }
+        let mut user = HashMap::new();
+        for (pid, stacks) in by_process {
+            let wanted = addresses(stacks.iter().map(|(_, ips)| ips.as_slice()));
+            let names = look_up(&wanted, |list| symbolizer.process(Pid(pid), list), &mut intern);
+            user.extend(stacks.into_iter().map(|(id, ips)| (id, assemble(&ips, &names))));
+        }
+        Stacks { kernel, user, frames: intern.frames }
+    }
+
+    /// Kernel frames of a stack; empty for id 0 or a lost stack.
+    pub fn kernel(&self, id: u64) -> &[FrameId] {
+        self.kernel.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// User frames of a stack; empty for id 0 or a lost stack.
+    pub fn user(&self, id: u64) -> &[FrameId] {
+        self.user.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// User frames, then kernel frames.
+    pub fn both(&self, user: u64, kernel: u64) -> Vec<FrameId> {
+        [self.user(user), self.kernel(kernel)].concat()
+    }
+
+    /// The names of some frames.
+    pub fn names(&self, frames: &[FrameId]) -> Vec<&str> {
+        frames.iter().map(|id| self.frames[id.0 as usize].name.as_str()).collect()
+    }
+
+    /// The table that the ids refer to.
+    pub fn into_frames(self) -> Vec<Frame> {
+        self.frames
+    }
+}
+
+#[derive(Default)]
+struct Intern {
+    ids: HashMap<Frame, FrameId>,
+    frames: Vec<Frame>,
+}
+
+impl Intern {
+    fn id(&mut self, frame: Frame) -> FrameId {
+        let next = FrameId(self.frames.len() as u32);
+        *self.ids.entry(frame.clone()).or_insert_with(|| {
+            self.frames.push(frame);
+            next
+        })
+    }
+}
+
+/// The innermost address is exact, the others are where calls return to.
+fn addresses<'a>(stacks: impl Iterator<Item = &'a [u64]>) -> Vec<Address> {
+    let mut wanted = BTreeSet::new();
+    for ips in stacks {
+        wanted.extend(ips.iter().enumerate().map(|(depth, ip)| Address { ip: *ip, is_return: depth > 0 }));
+    }
+    wanted.into_iter().collect()
+}
+
+fn look_up(
+    wanted: &[Address],
+    name: impl FnOnce(&[Address]) -> Vec<Vec<Frame>>,
+    intern: &mut Intern,
+) -> HashMap<Address, Vec<FrameId>> {
+    if wanted.is_empty() {
+        return HashMap::new();
+    }
+    let named = name(wanted);
+    wanted
+        .iter()
+        .zip(named)
+        .map(|(address, frames)| (*address, frames.into_iter().map(|frame| intern.id(frame)).collect()))
+        .collect()
+}
+
+fn assemble(ips: &[u64], names: &HashMap<Address, Vec<FrameId>>) -> Vec<FrameId> {
+    let mut frames = Vec::with_capacity(ips.len());
+    for (depth, ip) in ips.iter().enumerate().rev() {
+        if let Some(ids) = names.get(&Address { ip: *ip, is_return: depth > 0 }) {
+            frames.extend(ids);
+        }
+    }
+    frames
+}

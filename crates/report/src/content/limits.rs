@@ -1,0 +1,91 @@
+//! What was ruled out, what could not be seen, what the looking cost, and the requests where they could be seen.
+
+use super::{Rows, more};
+use crate::{
+    blocks::{Align, Block, Item, Section, Table},
+    format,
+};
+use case::Document;
+use observe::Bytes;
+use std::time::Duration;
+
+/// What was ruled out.
+pub fn eliminated(document: &Document, rows: Rows) -> Section<'_> {
+    let items = document.eliminated.iter().map(|e| Item { id: &e.id, why: &e.why });
+    list("eliminated", "Ruled out", items.collect(), rows)
+}
+
+/// What could not be seen.
+pub fn untested(document: &Document, rows: Rows) -> Section<'_> {
+    let items = document.untested.iter().map(|u| Item { id: &u.id, why: &u.why });
+    list("untested", "Could not be seen", items.collect(), rows)
+}
+
+fn list<'a>(id: &'static str, title: &str, mut items: Vec<Item<'a>>, rows: Rows) -> Section<'a> {
+    let all = items.len();
+    items.truncate(rows.0);
+    let mut blocks = Vec::new();
+    if all > 0 {
+        blocks.push(Block::List(items));
+        blocks.extend(more(rows.0, all, ""));
+    }
+    Section::new(id, title, blocks)
+}
+
+/// What the looking cost, with its kernel-side programs if asked.
+pub fn overhead(document: &Document, programs: bool) -> Section<'_> {
+    let cost = &document.overhead;
+    let lost = match cost.lost_events {
+        0 => "no events lost".to_owned(),
+        lost => format!("{} lost: numbers may be too low", format::plural(lost, "event", "events")),
+    };
+    let cpu = format::percent(cost.cpu_percent / 100.0);
+    let text = format!("friday used {cpu} of the machine's CPU time and {} of memory; {lost}.", Bytes(cost.rss_bytes));
+    let mut blocks = vec![Block::Text(text)];
+    if programs && !cost.programs.is_empty() {
+        let columns = vec![
+            ("Kernel-side program", Align::Left),
+            ("Runs", Align::Right),
+            ("Time a run", Align::Right),
+            ("Total", Align::Right),
+        ];
+        let mut ranked: Vec<_> = cost.programs.iter().collect();
+        ranked.sort_by_key(|p| std::cmp::Reverse(p.ns_per_run.saturating_mul(p.runs)));
+        let rows = ranked.iter().map(|p| {
+            let total = Duration::from_nanos(p.ns_per_run.saturating_mul(p.runs));
+            vec![
+                p.name.clone(),
+                format::count(p.runs),
+                format::duration(Duration::from_nanos(p.ns_per_run)),
+                format::duration(total),
+            ]
+        });
+        blocks.push(Block::Table(Table { columns, rows: rows.collect() }));
+    }
+    Section::new("overhead", "What the looking cost", blocks)
+}
+
+/// Requests per service, where they could be seen.
+pub fn requests(document: &Document) -> Section<'_> {
+    let mut blocks = Vec::new();
+    if !document.requests.is_empty() {
+        let columns = vec![
+            ("Service", Align::Left),
+            ("Port", Align::Right),
+            ("Requests", Align::Right),
+            ("p50", Align::Right),
+            ("p99", Align::Right),
+        ];
+        let rows = document.requests.iter().map(|r| {
+            vec![
+                r.service.clone(),
+                r.port.to_string(),
+                format::count(r.count),
+                format::seconds(r.p50_s),
+                format::seconds(r.p99_s),
+            ]
+        });
+        blocks.push(Block::Table(Table { columns, rows: rows.collect() }));
+    }
+    Section::new("requests", "Requests", blocks)
+}

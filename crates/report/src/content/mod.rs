@@ -1,0 +1,59 @@
+//! What reports say, as blocks: one file per question.
+
+mod latency;
+mod limits;
+mod outliers;
+mod summary;
+mod syscalls;
+mod threads;
+
+pub use latency::latency;
+pub use limits::{eliminated, overhead, requests, untested};
+pub use outliers::outliers;
+pub use summary::{findings, opening, week};
+pub use syscalls::syscalls;
+pub use threads::{ledger, ledger_table, waits};
+
+use crate::{
+    blocks::{Block, Section},
+    flame::flame,
+    folded::FoldedKind,
+};
+use observe::{Absent, Recording, catalog};
+
+/// How much of a list is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows(pub usize);
+
+impl Rows {
+    /// All.
+    pub const ALL: Rows = Rows(usize::MAX);
+}
+
+/// Why a section has no data.
+pub fn absent<'a>(what: &str, why: &Absent) -> Block<'a> {
+    Block::Note(format!("{what}: {why}."))
+}
+
+/// `and 12 more` under a list that was cut.
+fn more<'a>(shown: usize, all: usize, where_: &str) -> Option<Block<'a>> {
+    let rest = all.checked_sub(shown).filter(|rest| *rest > 0)?;
+    Some(Block::Note(format!("and {} more{where_}", crate::format::count(rest as u64))))
+}
+
+/// The CPU, off-CPU and waker flame graphs.
+pub fn flames<'a>(recording: &Recording) -> Section<'a> {
+    let mut blocks = Vec::new();
+    if let Err(why) = recording.get(&catalog::CPU_STACKS) {
+        blocks.push(absent("No CPU flame graph", &why));
+    }
+    if let Err(why) = recording.get(&catalog::WAITS) {
+        blocks.push(absent("No off-CPU flame graphs", &why));
+    }
+    let kinds = [FoldedKind::Cpu, FoldedKind::OffCpu, FoldedKind::OffCpuWaker];
+    blocks.extend(kinds.into_iter().filter_map(|kind| flame(recording, kind)).map(Block::Flame));
+    if blocks.is_empty() {
+        blocks.push(Block::Note("No stacks were taken: the target neither ran nor waited.".to_owned()));
+    }
+    Section::new("flames", "Code paths", blocks)
+}
