@@ -223,7 +223,7 @@ impl Overhead {
     /// From what was measured over the window.
     pub fn of(recording: &observe::Recording) -> Self {
         let cost = &recording.cost;
-        let programs: u64 = cost.programs.iter().map(|p| p.ns_per_run.saturating_mul(p.runs)).sum();
+        let programs = cost.programs.iter().map(|p| p.ns_per_run.saturating_mul(p.runs)).fold(0, u64::saturating_add);
         let spent = cost.cpu.as_secs_f64() + programs as f64 / 1e9;
         let machine = recording.window.length.as_secs_f64() * f64::from(recording.host.cpus);
         Overhead {

@@ -1,5 +1,17 @@
 //! Recording and verdicts to ranked findings, one file per cause.
 
+mod cause;
+mod causes;
+mod code;
+mod diagnose;
 mod finding;
+mod scene;
+#[cfg(test)]
+mod testing;
+mod victim;
 
+pub use cause::{Cause, Draft};
+pub use diagnose::{Diagnosis, diagnose};
 pub use finding::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested};
+pub use scene::Scene;
+pub use victim::Victim;

@@ -19,7 +19,7 @@ const LONGEST_CMDLINE: usize = 512;
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Adds every process that runs now, and brings those already known up to date. Processes that end meanwhile are left
-/// out; `life` stays as it is. Costs about 15 µs a process.
+/// out; `life` stays as it is. Costs about 30 µs a process.
 pub fn snapshot(roots: &Roots, known: &mut BTreeMap<Pid, Process>) {
     let Ok(entries) = fs::read_dir(&roots.proc) else { return };
     let surroundings = Surroundings::new(roots);
@@ -88,6 +88,8 @@ impl Stat {
 /// What is the same for every process of one snapshot.
 struct Surroundings {
     proc: PathBuf,
+    /// This procfs is the one of this process's own PID namespace, so that system calls know the same processes.
+    live: bool,
     own: Pid,
     own_exe: Option<PathBuf>,
     online: Vec<(u32, u32)>,
@@ -98,13 +100,16 @@ impl Surroundings {
         let own = own_pid(roots);
         let own_exe = fs::read_link(roots.proc.join(own.to_string()).join("exe")).ok();
         let online = text(&roots.sys.join("devices/system/cpu/online")).map(|list| cpu_ranges(&list));
-        Surroundings { proc: roots.proc.clone(), own, own_exe, online: online.unwrap_or_default() }
+        let live = roots.proc == Path::new("/proc");
+        Surroundings { proc: roots.proc.clone(), live, own, own_exe, online: online.unwrap_or_default() }
+    }
+
+    fn online_count(&self) -> u32 {
+        self.online.iter().map(|(first, last)| width(*first, *last)).sum()
     }
 
     /// CPUs of a list that are online; 0 when that is all of them.
     fn restricted(&self, list: &str) -> u32 {
-        let width = |first: u32, last: u32| last.saturating_sub(first).saturating_add(1);
-        let online: u32 = self.online.iter().map(|(first, last)| width(*first, *last)).sum();
         let mut allowed = 0;
         for (first, last) in cpu_ranges(list) {
             for (low, high) in &self.online {
@@ -114,15 +119,23 @@ impl Surroundings {
                 }
             }
         }
-        if allowed < online { allowed } else { 0 }
+        if allowed < self.online_count() { allowed } else { 0 }
     }
+}
+
+fn width(first: u32, last: u32) -> u32 {
+    last.saturating_sub(first).saturating_add(1)
 }
 
 fn identity(around: &Surroundings, pid: Pid, before: Option<&Process>) -> Option<Process> {
     let dir = around.proc.join(pid.to_string());
     let stat = Stat::read(&dir)?;
     let cgroup = cgroup(&dir).unwrap_or_default();
-    let allowed = allowed_cpus(&dir).map_or(0, |list| around.restricted(&list));
+    let allowed = if around.live {
+        affinity(pid).filter(|allowed| *allowed < around.online_count()).unwrap_or(0)
+    } else {
+        allowed_cpus(&dir).map_or(0, |list| around.restricted(&list))
+    };
     // One that had ended and runs again is another one with the same number.
     let before = before.filter(|known| known.life.is_none());
     let exe_path = if stat.is_kernel { None } else { fs::read_link(dir.join("exe")).ok() };
@@ -193,6 +206,16 @@ fn allowed_cpus(process: &Path) -> Option<String> {
     let at = status.windows(key.len()).position(|window| window == key)? + key.len();
     let value = status.get(at..)?.split(|b| *b == b'\n').next()?;
     String::from_utf8(value.to_vec()).ok()
+}
+
+/// On how many online CPUs a process's first thread may run; a third cheaper than reading it in procfs.
+fn affinity(pid: Pid) -> Option<u32> {
+    // Room for 8192 CPUs, the most that Linux can be built for.
+    let mut mask = [0u64; 128];
+    // SAFETY: the kernel writes at most the size given into the mask, which is that large and lives on.
+    let written =
+        unsafe { libc::sched_getaffinity(i32::try_from(pid.0).ok()?, size_of_val(&mask), mask.as_mut_ptr().cast()) };
+    (written >= 0).then(|| mask.iter().map(|word| word.count_ones()).sum())
 }
 
 /// Reads the start of a small file of procfs, which gives all of it, or as much as fits, in one go.
@@ -309,5 +332,8 @@ mod tests {
         assert!(own.is_friday && !own.is_kernel);
         assert!(own.exe.contains("probes"), "{own:?}");
         assert!(!own.cgroup.is_empty());
+        let online = Surroundings::new(&Roots::default()).online_count();
+        assert!(affinity(own.pid).is_some_and(|cpus| cpus > 0 && cpus <= online));
+        assert_eq!(affinity(Pid(u32::MAX)), None);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Reads the symbol table of the running kernel; about 60 ms.
+    /// Reads the symbol table of the running kernel; about 80 ms.
     pub(crate) fn load(kallsyms: &Path) -> Self {
         match fs::read(kallsyms) {
             Ok(table) => Self::parse(&table),

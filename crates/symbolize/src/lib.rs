@@ -27,10 +27,13 @@ const MOST_PROCESSES: usize = 4096;
 const MOST_REGIONS: usize = 8192;
 /// ours: 32 bytes each, so 16 MB at most.
 const MOST_REGIONS_IN_ALL: usize = 512 * 1024;
+/// ours: open descriptors; a machine runs fewer processes that write one.
+const MOST_PERF_MAPS: usize = 128;
 /// An exec or a runtime that compiles changes the map: that many earlier ones are kept.
 const GENERATIONS: usize = 4;
 
 const GONE: &str = "process gone before its maps were read";
+const NO_MEMORY: &str = "no memory of its own: a kernel thread, or a process that has just ended";
 const NOT_MAPPED: &str = "not mapped";
 const NO_PERF_MAP: &str = "JIT code without a perf map";
 
@@ -119,8 +122,7 @@ impl Symbolizer {
 
     /// Keeps what is needed to name this process's frames after it is gone: its executable memory, its binaries (open)
     /// and its perf map. Costs one read of its maps, plus one open for each binary not seen before; may be called again,
-    /// after an exec for instance, and then keeps the earlier state too. Silently does nothing for a process that has
-    /// no memory of its own or is already gone.
+    /// after an exec for instance, and then keeps the earlier state too. Says nothing when the process is gone: its frames will say so.
     pub fn remember(&mut self, pid: Pid) {
         self.calls += 1;
         let process = self.proc.join(pid.to_string());
@@ -138,6 +140,11 @@ impl Symbolizer {
         };
         let regions = maps::parse(&maps, MOST_REGIONS);
         if regions.is_empty() {
+            // Of one that was seen before it ended, what was seen is kept.
+            let known = self.processes.entry(pid).or_default();
+            known.refused = NO_MEMORY.to_owned();
+            known.used = self.calls;
+            self.keep_bounded();
             return;
         }
         let mappings: Vec<Mapping> = regions.iter().map(|region| self.mapping(&process, region)).collect();
@@ -153,6 +160,7 @@ impl Symbolizer {
         }
         if has_jit && let Some(file) = perf_map::open(&process) {
             known.perf_map = Some(file);
+            self.keep_few_perf_maps_open();
         }
         self.keep_bounded();
     }
@@ -291,6 +299,17 @@ impl Symbolizer {
         }
     }
 
+    fn keep_few_perf_maps_open(&mut self) {
+        let open = self.processes.iter().filter(|(_, known)| known.perf_map.is_some());
+        let mut oldest: Vec<(u64, Pid)> = open.map(|(pid, known)| (known.used, *pid)).collect();
+        oldest.sort_unstable();
+        for (_, pid) in oldest.iter().take(oldest.len().saturating_sub(MOST_PERF_MAPS)) {
+            if let Some(known) = self.processes.get_mut(pid) {
+                known.perf_map = None;
+            }
+        }
+    }
+
     /// Forgets the processes that were not asked for longest, down to nine tenths of what may be kept.
     fn keep_bounded(&mut self) {
         if self.processes.len() <= MOST_PROCESSES && self.mappings <= MOST_REGIONS_IN_ALL {
@@ -350,6 +369,19 @@ mod tests {
         assert_eq!(symbolizer.mappings, symbolizer.processes.len());
         assert!(!symbolizer.processes.contains_key(&Pid(0)));
         assert!(symbolizer.processes.contains_key(&Pid(MOST_PROCESSES as u32)));
+    }
+
+    #[test]
+    fn few_perf_maps_stay_open() {
+        let mut symbolizer = Symbolizer::new();
+        for number in 0..MOST_PERF_MAPS as u32 + 3 {
+            let known = Known { perf_map: File::open("/dev/null").ok(), used: u64::from(number), ..Known::default() };
+            symbolizer.processes.insert(Pid(number), known);
+        }
+        symbolizer.keep_few_perf_maps_open();
+        assert_eq!(symbolizer.processes.values().filter(|known| known.perf_map.is_some()).count(), MOST_PERF_MAPS);
+        assert!(symbolizer.processes[&Pid(2)].perf_map.is_none());
+        assert!(symbolizer.processes[&Pid(3)].perf_map.is_some());
     }
 
     #[test]

@@ -36,6 +36,13 @@ pub(crate) fn foreign(text: &str) -> String {
     capped(&clean(text))
 }
 
+/// A function as a runtime names it. The JVM writes signatures, most others a source file as well.
+pub(crate) fn compiled(symbol: &str) -> String {
+    let name = clean(symbol);
+    let short = if name.contains('/') { None } else { without_signature(&name) };
+    capped(&short.unwrap_or(name))
+}
+
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -156,6 +163,8 @@ mod tests {
         assert_eq!(shown(&long), "a<…>::method");
         assert_eq!(shown(&"x".repeat(500)).chars().count(), LONGEST + 1);
         assert_eq!(foreign("a\nb\x1b[2J"), "a?b?[2J");
+        assert_eq!(compiled("void java.lang.Object.<init>(int, java.lang.String)"), "java.lang.Object.<init>");
+        assert_eq!(compiled("py::work:/srv/app (1)"), "py::work:/srv/app (1)");
         assert_eq!(shown(")("), ")(");
         assert_eq!(shown("()"), "()");
         assert_eq!(shown(">>)"), ">>)");

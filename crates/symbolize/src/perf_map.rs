@@ -69,7 +69,7 @@ impl PerfMap {
             let mut words = bytes.splitn(3, |b| *b == b' ');
             let (Some(start), Some(size), Some(symbol)) = (words.next(), words.next(), words.next()) else { continue };
             let (Some(start), Some(size)) = (hex(start), hex(size)) else { continue };
-            let symbol = name::foreign(String::from_utf8_lossy(symbol).trim());
+            let symbol = name::compiled(String::from_utf8_lossy(symbol).trim());
             let (Ok(at), Ok(length), Ok(line), Some(end)) = (
                 u32::try_from(names.len()),
                 u16::try_from(symbol.len()),

@@ -216,6 +216,16 @@ fn a_process_that_was_never_seen_says_so() {
 }
 
 #[test]
+fn a_kernel_thread_has_no_code_of_its_own() {
+    if fs::read_to_string("/proc/2/comm").unwrap_or_default().trim() != "kthreadd" {
+        eprintln!("skipped: kernel threads are not to be seen here");
+        return;
+    }
+    let (name, _) = label(&mut Symbolizer::new(), Pid(2), 0x1000);
+    assert!(name.contains("no memory of its own"), "{name}");
+}
+
+#[test]
 fn code_made_at_run_time_is_named_by_its_perf_map() {
     // SAFETY: a new private mapping that nothing else uses; it is never executed.
     let code = unsafe {

@@ -1,0 +1,154 @@
+//! # Starting short-lived processes takes the time
+//!
+//! **Speaks for it:** many processes that live for milliseconds, started by the victim, whose time goes into starting and
+//! awaiting them.
+//! **Speaks against it:** children that live long enough to do work: then the child is the one to look at.
+//! **Experiment:** none that is gentle.
+
+use crate::{
+    Cause, Confidence, Draft, Party, Scene, Victim,
+    cause::{ACTIVE_ENOUGH, MATTERS, WORTH_SAYING, how_much},
+    scene::totals_of,
+};
+use checks::Evidence;
+use observe::{Pid, Ratio, TimeClass, catalog};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Stands in the registry.
+pub const CAUSE: Cause = Cause { id: "app.short-lived", judge };
+
+/// ours: fewer starts a second than this are ordinary shell life.
+const RATE: f64 = 5.0;
+
+/// ours: a process this short has spent much of its life being started and ended (fork, exec, dynamic linking and exit
+/// take a few milliseconds).
+const SHORT: Duration = Duration::from_millis(150);
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    let Some(churn) = churn(scene, victim) else { return Vec::new() };
+    let time = churn.time;
+    if Ratio::of(victim.active(), scene.window()) < ACTIVE_ENOUGH || victim.share(time) < WORTH_SAYING {
+        return Vec::new();
+    }
+    let rate = churn.count as f64 / scene.window().as_secs_f64();
+    let life = churn.median.as_secs_f64() * 1e3;
+    vec![Draft {
+        confidence: if victim.share(time) >= MATTERS { Confidence::Likely } else { Confidence::Possible },
+        time,
+        summary: format!(
+            "{} spends {} starting and awaiting short-lived processes: {} of them ({rate:.0} a second), mostly {}, \
+             with a median life of {life:.1} ms, started by {}.",
+            victim.label(),
+            how_much(victim, time),
+            churn.count,
+            churn.name,
+            churn.parent_name,
+        ),
+        culprit: Party {
+            kind: "process".into(),
+            pid: None,
+            name: churn.name.clone(),
+            detail: Some(format!("started by {} (pid {})", churn.parent_name, churn.parent)),
+        },
+        evidence: vec![
+            Evidence::new("sched_process_exit: processes that ended", rate, "processes/s")
+                .against("> 5/s")
+                .at("recording/events.parquet"),
+            Evidence::new("median life span", life, "ms").against("< 150 ms"),
+            Evidence::new("time starting and awaiting them", time.as_secs_f64(), "s"),
+        ],
+        codepath: Vec::new(),
+        next: vec![
+            format!("look at the loop in {} that starts {}", churn.parent_name, churn.name),
+            "do the work inside the process (a builtin, a library), or pass many items to one process".to_owned(),
+        ],
+        descriptive: false,
+    }]
+}
+
+/// Whether the victim's children are short-lived, so that waiting for them is waiting for starts.
+pub fn explains(scene: &Scene, victim: &Victim) -> bool {
+    churn(scene, victim).is_some_and(|c| victim.share(c.time) >= MATTERS)
+}
+
+struct Churn {
+    count: usize,
+    median: Duration,
+    name: String,
+    parent: Pid,
+    parent_name: String,
+    time: Duration,
+}
+
+fn churn(scene: &Scene, victim: &Victim) -> Option<Churn> {
+    let exits = scene.rec.get(&catalog::PROCESS_EXIT).ok()?;
+    let parent_of = |e: &observe::Event| e.labels.get("parent").parse().ok().map(Pid);
+    let mine: Vec<_> = exits.iter().filter(|e| parent_of(e).is_some_and(|p| victim.contains(p))).collect();
+    let mut lives: Vec<f64> = mine.iter().map(|e| e.value).collect();
+    lives.sort_by(f64::total_cmp);
+    let median = Duration::from_secs_f64(lives.get(lives.len() / 2).copied()?.max(0.0));
+    if (mine.len() as f64) / scene.window().as_secs_f64() < RATE || median > SHORT {
+        return None;
+    }
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut parents: BTreeMap<Pid, usize> = BTreeMap::new();
+    for exit in &mine {
+        *names.entry(exit.labels.get("name")).or_default() += 1;
+        if let Some(parent) = parent_of(exit) {
+            *parents.entry(parent).or_default() += 1;
+        }
+    }
+    let (name, _) = names.into_iter().max_by_key(|(_, count)| *count)?;
+    let (parent, _) = parents.into_iter().max_by_key(|(_, count)| *count)?;
+    // Time of the starters: awaiting children, and the calls that make them. For a group, its children's own time too.
+    let children = mine.iter().filter_map(|e| e.pid).filter(|pid| victim.contains(*pid) && *pid != parent);
+    let of_children: Duration = children.map(|pid| scene.times(pid).active()).sum();
+    let awaiting: Duration = victim
+        .waits(scene)
+        .filter(|w| w.class == TimeClass::BlockedProcess)
+        .filter(|w| w.by.is_none_or(|(by, _)| !victim.contains(by)) && victim.pids.len() == 1)
+        .map(|w| w.time)
+        .sum();
+    let starting: f64 = scene
+        .rec
+        .get(&catalog::SYSCALL_CPU)
+        .into_iter()
+        .flat_map(|rows| totals_of(rows, |pid| victim.contains(pid)))
+        .filter(|row| matches!(row.labels.get("syscall"), "clone" | "clone3" | "fork" | "vfork" | "execve" | "wait4"))
+        .map(observe::Series::last)
+        .sum();
+    Some(Churn {
+        count: mine.len(),
+        median,
+        name: name.to_owned(),
+        parent,
+        parent_name: scene.rec.process_name(parent),
+        time: awaiting + of_children.max(Duration::from_secs_f64(starting.max(0.0))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, all, one};
+
+    fn script(life: f64, count: usize) -> System {
+        System::new()
+            .thread(10, "nightly.sh", &[(TimeClass::RunningKernel, 1.0), (TimeClass::BlockedProcess, 8.0)])
+            .wait(10, TimeClass::BlockedProcess, "wait4", "child", None, 8.0, count as u64)
+            .exits(10, "nightly.sh", "grep", life, count)
+            .target(10)
+    }
+
+    #[test]
+    fn a_script_that_starts_hundreds_of_greps() {
+        let finding = one(&script(0.004, 900).build(), "app.short-lived");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("grep", Confidence::Likely));
+    }
+
+    #[test]
+    fn children_that_work_are_not_churn() {
+        assert!(all(&script(0.9, 900).build(), "app.short-lived").is_empty());
+        assert!(all(&script(0.004, 20).build(), "app.short-lived").is_empty());
+    }
+}

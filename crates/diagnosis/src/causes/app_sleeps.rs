@@ -1,0 +1,134 @@
+//! # It sleeps on purpose: a timer on its path
+//!
+//! **Speaks for it:** a thread that does the work also pauses by its own timer, again and again.
+//! **Speaks against it:** whether a pause is wanted cannot be seen. Only when somebody waits for the sleeper is it `likely`.
+//! **Experiment:** none from outside.
+
+use super::app_failing_calls;
+use crate::{
+    Cause, Confidence, Draft, Party, Scene, Victim,
+    cause::how_much,
+    code::path,
+};
+use checks::Evidence;
+use observe::{FrameKind, Pid, Ratio, TimeClass, Wait};
+use std::time::Duration;
+
+/// Stands in the registry.
+pub const CAUSE: Cause = Cause { id: "app.sleeps", judge };
+
+/// ours: pausing less than this part of its time does not make it slow.
+const PAUSES: Ratio = Ratio(0.15);
+
+/// ours: longer naps than this are a schedule (a cron-like loop), not a step on the way of work.
+const NAP: Duration = Duration::from_secs(5);
+
+/// ours: another process that waits for the sleeper this part of the window is held up by it.
+const HELD_UP: Ratio = Ratio(0.2);
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    if !victim.named && waiter(scene, victim).is_none() {
+        return Vec::new();
+    }
+    let naps: Vec<&Wait> = victim
+        .waits(scene)
+        .filter(|w| w.class == TimeClass::BlockedSleep)
+        .filter(|w| w.time.as_secs_f64() / w.count.max(1) as f64 <= NAP.as_secs_f64())
+        .collect();
+    let retries: Duration = naps.iter().filter(|w| w.after_failure).map(|w| w.time).sum();
+    let all: Duration = naps.iter().map(|w| w.time).sum();
+    // Pauses between failing tries belong to what fails.
+    let time = if app_failing_calls::explains(scene, victim) { all - retries } else { all };
+    let time = time.min(victim.times[TimeClass::BlockedSleep]);
+    if victim.share(time) < PAUSES {
+        return Vec::new();
+    }
+    let count: u64 = naps.iter().map(|w| w.count).sum();
+    let Some(heaviest) = naps.iter().max_by_key(|w| w.time) else { return Vec::new() };
+    let waiter = waiter(scene, victim);
+    let frames = path(scene.rec, &heaviest.stack);
+    let function = own_function(scene, heaviest).unwrap_or_else(|| heaviest.syscall.clone());
+    let mean = time.as_secs_f64() * 1e3 / count.max(1) as f64;
+    let held_up = match waiter {
+        Some((pid, waited)) => {
+            format!(" Meanwhile {} waited {:.1} s for it.", scene.label(pid), waited.as_secs_f64())
+        }
+        None => " Whether the pauses are wanted cannot be seen from outside.".to_owned(),
+    };
+    vec![Draft {
+        confidence: if waiter.is_some() { Confidence::Likely } else { Confidence::Possible },
+        time,
+        summary: format!(
+            "{} sleeps by its own timer for {}: {count} pauses of {mean:.1} ms in {function}.{held_up}",
+            victim.label(),
+            how_much(victim, time),
+        ),
+        culprit: Party { kind: "function".into(), pid: None, name: function, detail: Some(heaviest.syscall.clone()) },
+        evidence: vec![
+            Evidence::new("sched_switch: blocked in a timer sleep", time.as_secs_f64(), "s").at("recording/waits.parquet"),
+            Evidence::new("pauses", count as f64, "sleeps").at("recording/waits.parquet"),
+            Evidence::new("mean pause", mean, "ms"),
+        ],
+        codepath: frames,
+        next: vec![
+            "find the sleep in that code path: a poll interval, a back-off, a rate limit?".to_owned(),
+            "wait for the event itself (a notification, a blocking call) instead of a timer".to_owned(),
+        ],
+        descriptive: false,
+    }]
+}
+
+/// Another process that was held up by the victim, with the time.
+fn waiter(scene: &Scene, victim: &Victim) -> Option<(Pid, Duration)> {
+    scene
+        .processes()
+        .filter(|pid| !victim.contains(*pid))
+        .map(|pid| {
+            let waits = scene.waits(pid).iter().filter(|w| w.class == TimeClass::BlockedProcess);
+            let for_victim = waits.filter(|w| w.by.is_some_and(|(by, _)| victim.contains(by)));
+            (pid, for_victim.map(|w| w.time).sum::<Duration>())
+        })
+        .filter(|(_, time)| Ratio::of(*time, scene.window()) >= HELD_UP)
+        .max_by_key(|(_, time)| *time)
+}
+
+/// The innermost function of the program itself on the way to the sleep.
+fn own_function(scene: &Scene, wait: &Wait) -> Option<String> {
+    let frames = wait.stack.iter().map(|id| scene.rec.frame(*id)).filter(|f| f.kind == FrameKind::User);
+    let own = frames.filter(|f| !f.name.is_empty() && !f.module.starts_with("libc") && !f.module.starts_with("ld-"));
+    own.last().map(|f| f.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, all, one};
+
+    fn sleeper() -> System {
+        System::new()
+            .thread(10, "mailer", &[(TimeClass::RunningUser, 0.5), (TimeClass::BlockedSleep, 9.0)])
+            .wait(10, TimeClass::BlockedSleep, "clock_nanosleep", "timer", None, 9.0, 180)
+    }
+
+    #[test]
+    fn a_pause_is_possible_until_somebody_waits_for_it() {
+        assert_eq!(one(&sleeper().target(10).build(), "app.sleeps").confidence, Confidence::Possible);
+        let rec = sleeper()
+            .thread(20, "api", &[(TimeClass::BlockedProcess, 9.0)])
+            .wait(20, TimeClass::BlockedProcess, "recvfrom", "tcp:127.0.0.1:80", Some((10, 10)), 9.0, 90)
+            .target(10)
+            .build();
+        assert_eq!(one(&rec, "app.sleeps").confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn nobody_asked_and_a_schedule_is_not_a_pause() {
+        assert!(all(&sleeper().build(), "app.sleeps").is_empty());
+        let rec = System::new()
+            .thread(10, "cron", &[(TimeClass::RunningUser, 0.2), (TimeClass::BlockedSleep, 9.8)])
+            .wait(10, TimeClass::BlockedSleep, "clock_nanosleep", "timer", None, 9.8, 1)
+            .target(10)
+            .build();
+        assert!(all(&rec, "app.sleeps").is_empty());
+    }
+}

@@ -1,0 +1,179 @@
+//! # It waits for another local process, and that is the one to look at
+//!
+//! **Speaks for it:** blocked on a pipe, a local socket or a child, and the other process was at work meanwhile.
+//! **Speaks against it:** the other process idles too: then both wait for work that nobody sends.
+//! **Experiment:** freezing the other process stops the victim.
+
+use super::app_short_lived;
+use crate::{
+    Cause, Confidence, Draft, Scene, Victim,
+    cause::{grade, how_much, process},
+    code::path,
+};
+use checks::Evidence;
+use observe::{Pid, Ratio, TimeClass, Wait};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Stands in the registry.
+pub const CAUSE: Cause = Cause { id: "app.waits-for-child", judge };
+
+/// ours: the other process must have been at work for at least this part of the time it was waited for.
+const AT_WORK: Ratio = Ratio(0.3);
+
+/// ours: chains longer than this are not followed.
+const DEEPEST: usize = 6;
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    if app_short_lived::explains(scene, victim) {
+        return Vec::new();
+    }
+    let waits: Vec<&Wait> = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedProcess).collect();
+    let mut awaited = awaited(scene, victim, &waits);
+    // Somebody who idles cannot be what holds the victim up.
+    awaited.retain(|pid, time| Ratio::of(at_work(scene, *pid), *time) >= AT_WORK);
+    let Some((first, time)) = awaited.iter().max_by_key(|(_, time)| **time).map(|(pid, time)| (*pid, *time)) else {
+        return Vec::new();
+    };
+    let time = time.min(victim.times[TimeClass::BlockedProcess]);
+    let Some(mut confidence) = grade(scene, victim, time) else { return Vec::new() };
+    let seen = waits.iter().any(|w| w.by.is_some_and(|(by, _)| by == first));
+    // A process nobody asked about may wait for others as a matter of course: a shell for its command.
+    if !victim.named && !seen {
+        return Vec::new();
+    }
+    let chain = follow(scene, victim, first);
+    let root = chain.last().copied().unwrap_or(first);
+    let doing = mostly(scene, root);
+    if !seen && at_work(scene, root) < time / 2 {
+        confidence = Confidence::Possible;
+    }
+    let through: Vec<String> = chain.iter().map(|pid| scene.rec.process_name(*pid)).collect();
+    let via = if chain.len() > 1 { format!(" by way of {}", through.join(" → ")) } else { String::new() };
+    let heaviest = waits.iter().filter(|w| w.by.is_none_or(|(by, _)| by == first)).max_by_key(|w| w.time);
+    let mut culprit = process(scene, root);
+    culprit.detail = Some(match culprit.detail {
+        Some(detail) => format!("{doing}; {detail}"),
+        None => doing.clone(),
+    });
+    vec![Draft {
+        confidence,
+        time,
+        summary: format!(
+            "{} waits for {} for {}{via}; {} is mostly {doing}.",
+            victim.label(),
+            scene.label(root),
+            how_much(victim, time),
+            scene.rec.process_name(root),
+        ),
+        culprit,
+        evidence: vec![
+            Evidence::new(
+                format!("sched_switch: blocked on {}", heaviest.map_or("a local process", |w| w.resource.as_str())),
+                time.as_secs_f64(),
+                "s",
+            )
+            .at("recording/waits.parquet"),
+            Evidence::new(
+                format!("{} at work meanwhile", scene.rec.process_name(root)),
+                at_work(scene, root).as_secs_f64(),
+                "s",
+            )
+            .at("recording/ledger.parquet"),
+        ],
+        codepath: heaviest.map(|w| path(scene.rec, &w.stack)).unwrap_or_default(),
+        next: vec![format!("look at that process: friday run -p {root}")],
+        descriptive: false,
+    }]
+}
+
+/// Whom the waits are for: the process that ended each, and for a child that is still being awaited, the children.
+fn awaited(scene: &Scene, victim: &Victim, waits: &[&Wait]) -> BTreeMap<Pid, Duration> {
+    let mut awaited: BTreeMap<Pid, Duration> = BTreeMap::new();
+    for wait in waits {
+        let whom = match wait.by {
+            Some((by, _)) => Some(by),
+            None => scene.children(wait.pid).max_by_key(|child| at_work(scene, *child)),
+        };
+        if let Some(pid) = whom.filter(|pid| !victim.contains(*pid) && !scene.is_background(*pid)) {
+            *awaited.entry(pid).or_default() += wait.time;
+        }
+    }
+    awaited
+}
+
+/// Time in which a process did or wanted something other than waiting for its own awaiters.
+fn at_work(scene: &Scene, pid: Pid) -> Duration {
+    scene.threads(pid).iter().map(|t| t.classes.active()).max().unwrap_or_default()
+}
+
+/// From the first awaited process on to the one that does not itself wait for another.
+fn follow(scene: &Scene, victim: &Victim, first: Pid) -> Vec<Pid> {
+    let mut chain = vec![first];
+    while chain.len() < DEEPEST {
+        let pid = chain[chain.len() - 1];
+        let waits: Vec<&Wait> =
+            scene.waits(pid).iter().copied().filter(|w| w.class == TimeClass::BlockedProcess).collect();
+        let total: Duration = waits.iter().map(|w| w.time).sum();
+        if Ratio::of(total, scene.times(pid).active()) < Ratio(0.5) {
+            break;
+        }
+        let next = awaited(scene, victim, &waits).into_iter().max_by_key(|(_, time)| *time);
+        match next {
+            Some((next, time)) if !chain.contains(&next) && Ratio::of(at_work(scene, next), time) >= AT_WORK => {
+                chain.push(next);
+            }
+            _ => break,
+        }
+    }
+    chain
+}
+
+/// What a process spends most of its active time on, in words.
+fn mostly(scene: &Scene, pid: Pid) -> String {
+    let times = scene.times(pid);
+    let class = times.iter().filter(|(class, _)| !class.is_idle()).max_by_key(|(_, time)| *time);
+    class.map_or_else(|| "not seen at work".to_owned(), |(class, _)| class.about().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, all, one};
+    use TimeClass::{BlockedIdle, BlockedProcess, RunningUser};
+
+    #[test]
+    fn the_worker_behind_the_pipe_is_the_one_to_look_at() {
+        let rec = System::new()
+            .thread(10, "frontend", &[(RunningUser, 0.5), (BlockedProcess, 9.0)])
+            .thread(20, "renderer", &[(RunningUser, 9.5)])
+            .wait(10, BlockedProcess, "read", "pipe:1", Some((20, 20)), 9.0, 90)
+            .target(10)
+            .build();
+        let finding = one(&rec, "app.waits-for-child");
+        assert_eq!((finding.culprit.pid, finding.confidence), (Some(20), Confidence::Likely));
+    }
+
+    #[test]
+    fn a_chain_is_followed_to_its_end() {
+        let rec = System::new()
+            .thread(10, "frontend", &[(RunningUser, 0.5), (BlockedProcess, 9.0)])
+            .thread(20, "middle", &[(RunningUser, 0.5), (BlockedProcess, 8.5)])
+            .thread(30, "store", &[(RunningUser, 8.0)])
+            .wait(10, BlockedProcess, "read", "pipe:1", Some((20, 20)), 9.0, 90)
+            .wait(20, BlockedProcess, "read", "pipe:2", Some((30, 30)), 8.5, 90)
+            .target(10)
+            .build();
+        assert_eq!(one(&rec, "app.waits-for-child").culprit.pid, Some(30));
+    }
+
+    #[test]
+    fn two_that_idle_hold_nobody_up() {
+        let rec = System::new()
+            .thread(10, "logger", &[(RunningUser, 0.2), (BlockedProcess, 9.0)])
+            .thread(20, "daemon", &[(RunningUser, 0.1), (BlockedIdle, 9.9)])
+            .wait(10, BlockedProcess, "read", "pipe:1", Some((20, 20)), 9.0, 4)
+            .target(10)
+            .build();
+        assert!(all(&rec, "app.waits-for-child").is_empty());
+    }
+}

@@ -1,0 +1,117 @@
+//! # The victim burns CPU in its own code
+//!
+//! **Speaks for it:** user time dominates, and a thread is on the CPU most of the window.
+//! **Speaks against it:** nobody asked: work that burns CPU without anybody waiting is not a fault, so this needs a target
+//! that the user named.
+//! **Experiment:** none that is gentle; the profile is the proof.
+
+use crate::{
+    Cause, Confidence, Draft, Party, Scene, Victim,
+    cause::how_much,
+    code::hot_user,
+};
+use checks::Evidence;
+use observe::{Ratio, TimeClass};
+use std::time::Duration;
+
+/// Stands in the registry.
+pub const CAUSE: Cause = Cause { id: "cpu.hot-code", judge };
+
+/// ours: with less of its time in its own code, something else is the story.
+const DOMINATES: Ratio = Ratio(0.35);
+
+/// ours: a thread that is on the CPU less than this is not held up by its own speed.
+const ON_CPU: Ratio = Ratio(0.5);
+
+/// ours: with fewer samples, shares of functions have a standard error above 7 points.
+const ENOUGH_SAMPLES: u64 = 50;
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    let user = victim.times[TimeClass::RunningUser];
+    let time = user + own_queue(scene, victim);
+    let busiest = victim.busiest_thread(scene);
+    if !victim.named || victim.share(time) < DOMINATES || busiest < ON_CPU {
+        return Vec::new();
+    }
+    let Ok(Some(hot)) = hot_user(scene, victim) else { return Vec::new() };
+    let part = Ratio::of_counts(hot.samples as f64, hot.of as f64);
+    vec![Draft {
+        confidence: if hot.of >= ENOUGH_SAMPLES { Confidence::Likely } else { Confidence::Possible },
+        time,
+        summary: format!(
+            "{} spends {} running its own code, {part} of it in {} ({}).",
+            victim.label(),
+            how_much(victim, user),
+            hot.function,
+            hot.module,
+        ),
+        culprit: Party {
+            kind: "function".into(),
+            pid: None,
+            name: hot.function.clone(),
+            detail: Some(hot.module.clone()),
+        },
+        evidence: vec![
+            Evidence::new("ledger: running.user", user.as_secs_f64(), "s").at("recording/ledger.parquet"),
+            Evidence::new(format!("CPU samples in {}", hot.function), hot.samples as f64, "samples")
+                .against(format!("of {} in user code", hot.of))
+                .at("cpu.folded"),
+            Evidence::new("busiest thread on CPU", busiest.0 * 100.0, "% of the window").against("> 50 %"),
+        ],
+        next: vec![
+            format!("read {} and its callers (CPU flame graph in report.html)", hot.function),
+            "ask whether the work is needed, how often, and whether its cost grows with the data".to_owned(),
+        ],
+        codepath: hot.path,
+        descriptive: false,
+    }]
+}
+
+/// Time its threads spent runnable behind one another: its own appetite for CPU.
+fn own_queue(scene: &Scene, victim: &Victim) -> Duration {
+    let behind_itself = victim
+        .waits(scene)
+        .filter(|w| w.class == TimeClass::RunnableBusy && w.by.is_some_and(|(pid, _)| victim.contains(pid)))
+        .map(|w| w.time)
+        .sum::<Duration>();
+    behind_itself.min(victim.times[TimeClass::RunnableBusy])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, all, one};
+
+    fn busy() -> System {
+        System::new().thread(10, "report", &[(TimeClass::RunningUser, 9.0), (TimeClass::BlockedDisk, 1.0)])
+    }
+
+    #[test]
+    fn the_function_is_the_culprit_and_the_c_library_is_not() {
+        let rec = busy()
+            .samples(10, &[("main", "report"), ("match_rows", "report"), ("memcmp", "libc.so.6")], 300)
+            .samples(10, &[("main", "report"), ("print", "report")], 200)
+            .target(10)
+            .build();
+        let finding = one(&rec, "cpu.hot-code");
+        assert_eq!(finding.culprit.name, "match_rows");
+        assert_eq!(finding.codepath, ["main", "match_rows", "memcmp"]);
+        assert_eq!(finding.confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn nobody_asked_about_it() {
+        let rec = busy().samples(10, &[("main", "report")], 300).build();
+        assert!(all(&rec, "cpu.hot-code").is_empty());
+    }
+
+    #[test]
+    fn a_service_that_is_mostly_idle_is_not_held_up_by_its_code() {
+        let rec = System::new()
+            .thread(10, "cache", &[(TimeClass::RunningUser, 2.0), (TimeClass::BlockedIdle, 8.0)])
+            .samples(10, &[("main", "cache")], 100)
+            .target(10)
+            .build();
+        assert!(all(&rec, "cpu.hot-code").is_empty());
+    }
+}

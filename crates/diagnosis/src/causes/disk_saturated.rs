@@ -1,0 +1,181 @@
+//! # The device is busy, and the culprit issues most of the I/O
+//!
+//! **Speaks for it:** the victim is blocked on a device that was busy nearly all the time, with requests queued.
+//! **Speaks against it:** a device that answers many requests at once can be "100 % busy" and unhurt: without a queue of
+//! others' requests, being busy is the victim's own reading.
+//! **Experiment:** freezing or throttling the culprit helps the victim.
+
+use crate::{
+    Cause, Confidence, Draft, Party, Scene, Victim,
+    cause::{grade, how_much, process},
+};
+use checks::Evidence;
+use observe::{Bytes, Pid, Ratio, Recording, TimeClass, catalog};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Stands in the registry.
+pub const CAUSE: Cause = Cause { id: "disk.saturated", judge };
+
+/// awesome-prometheus-alerts: a disk above 80 % busy is called saturated.
+const BUSY: Ratio = Ratio(0.80);
+
+/// ours: who holds at least this part of the device's time is the culprit.
+const MOST: Ratio = Ratio(0.5);
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    let blocked = victim.times[TimeClass::BlockedDisk] + victim.times[TimeClass::BlockedFs];
+    let Some(mut confidence) = grade(scene, victim, blocked) else { return Vec::new() };
+    let Some(device) = device_of(scene, victim) else { return Vec::new() };
+    let load = Load::of(scene.rec, &device);
+    if load.busy < BUSY {
+        return Vec::new();
+    }
+    let Some((culprit, time)) = load.issuers.iter().max_by_key(|(_, io)| io.time).map(|(pid, io)| (*pid, io)) else {
+        return Vec::new();
+    };
+    let all: Duration = load.issuers.values().map(|io| io.time).sum();
+    let part = Ratio::of(time.time, all);
+    let own = victim.contains(culprit);
+    // Alone on the device, a single reader keeps it busy without being held up by anybody.
+    if own && load.queue < 2.0 {
+        return Vec::new();
+    }
+    if part < MOST {
+        confidence = confidence.min(Confidence::Possible);
+    }
+    let party = if scene.rec.processes.get(&culprit).is_some_and(|p| p.is_kernel) {
+        Party { detail: Some("kernel writeback on behalf of earlier writers".into()), ..process(scene, culprit) }
+    } else {
+        process(scene, culprit)
+    };
+    vec![Draft {
+        confidence,
+        time: blocked,
+        summary: format!(
+            "{} waits for disk {device} for {}, which was {} busy; {} issued {part} of its work ({} requests, {}).",
+            victim.label(),
+            how_much(victim, blocked),
+            load.busy,
+            if own { "it itself".to_owned() } else { scene.label(culprit) },
+            time.requests,
+            Bytes(time.bytes as u64),
+        ),
+        culprit: party,
+        evidence: vec![
+            Evidence::new("ledger: blocked.disk and blocked.fs", blocked.as_secs_f64(), "s").at("recording/ledger.parquet"),
+            Evidence::new(format!("/proc/diskstats: {device} busy"), load.busy.0 * 100.0, "%")
+                .against("> 80 %")
+                .at("recording/series.parquet"),
+            Evidence::new(format!("/proc/diskstats: {device} mean queue length"), load.queue, "requests")
+                .at("recording/series.parquet"),
+            Evidence::new("device time of the culprit's requests", part.0 * 100.0, "%").at("recording/series.parquet"),
+        ],
+        codepath: Vec::new(),
+        next: if own {
+            vec![
+                "read and write less: cache, larger blocks, fewer passes".to_owned(),
+                format!("or put the data on a faster device than {device}"),
+            ]
+        } else {
+            vec![
+                format!("slow it down: ionice -c3 -p {culprit}, or an I/O limit on its cgroup (io.max)"),
+                "or move one of the two to another device".to_owned(),
+            ]
+        },
+        descriptive: false,
+    }]
+}
+
+/// What was asked of a device.
+pub struct Load {
+    /// Part of the window with a request in flight.
+    pub busy: Ratio,
+    /// Mean number of requests in flight.
+    pub queue: f64,
+    /// Who asked.
+    pub issuers: BTreeMap<Pid, Issued>,
+}
+
+/// One process' requests.
+#[derive(Default)]
+pub struct Issued {
+    /// Their time in the device, summed.
+    pub time: Duration,
+    /// Their number.
+    pub requests: u64,
+    /// Their size.
+    pub bytes: f64,
+}
+
+impl Load {
+    /// Of one device; zero where nothing was collected, which no cause takes for health.
+    pub fn of(rec: &Recording, device: &str) -> Self {
+        let rate = |rows: observe::Observed<&[observe::Series]>| {
+            rows.ok()
+                .and_then(|rows| rows.iter().find(|r| r.labels.get("device") == device)?.rate())
+                .unwrap_or_default()
+        };
+        let mut issuers: BTreeMap<Pid, Issued> = BTreeMap::new();
+        for (metric, what) in [
+            (&catalog::BLOCK_TIME, 0),
+            (&catalog::BLOCK_OPERATIONS, 1),
+            (&catalog::BLOCK_ISSUED, 2),
+        ] {
+            for row in rec.get(metric).into_iter().flatten().filter(|r| r.labels.get("device") == device) {
+                let Some(pid) = row.labels.pid().filter(|pid| !rec.is_friday(*pid)) else { continue };
+                let issued = issuers.entry(pid).or_default();
+                match what {
+                    0 => issued.time += Duration::from_secs_f64(row.last().max(0.0)),
+                    1 => issued.requests += row.last() as u64,
+                    _ => issued.bytes += row.last(),
+                }
+            }
+        }
+        Load { busy: Ratio(rate(rec.get(&catalog::DISK_BUSY))), queue: rate(rec.get(&catalog::DISK_WEIGHTED)), issuers }
+    }
+}
+
+/// The device that the victim's disk waits are for: by the waits that name one, else the busiest.
+fn device_of(scene: &Scene, victim: &Victim) -> Option<String> {
+    let mut devices: BTreeMap<&str, Duration> = BTreeMap::new();
+    for wait in victim.waits(scene).filter(|w| w.class == TimeClass::BlockedDisk) {
+        if let Some(device) = wait.resource.strip_prefix("disk:") {
+            *devices.entry(device).or_default() += wait.time;
+        }
+    }
+    if let Some((device, _)) = devices.into_iter().max_by_key(|(_, time)| *time) {
+        return Some(device.to_owned());
+    }
+    let rows = scene.rec.get(&catalog::DISK_BUSY).ok()?;
+    let busiest = rows.iter().max_by(|a, b| a.rate().unwrap_or(0.0).total_cmp(&b.rate().unwrap_or(0.0)))?;
+    Some(busiest.labels.get("device").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, all, one};
+
+    fn blocked() -> System {
+        System::new()
+            .thread(10, "db", &[(TimeClass::RunningUser, 1.0), (TimeClass::BlockedDisk, 8.0)])
+            .thread(20, "backup", &[(TimeClass::BlockedDisk, 10.0)])
+            .target(10)
+    }
+
+    #[test]
+    fn who_holds_the_device_is_the_culprit() {
+        let rec = blocked().disk("vda", 0.97, 12.0).issued(10, "vda", 8.0).issued(20, "vda", 90.0).build();
+        let finding = one(&rec, "disk.saturated");
+        assert_eq!(finding.culprit.pid, Some(20));
+        assert_eq!(finding.confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn a_busy_device_without_a_queue_is_the_victims_own_reading() {
+        let rec = blocked().disk("vda", 0.97, 1.0).issued(10, "vda", 8.0).build();
+        assert!(all(&rec, "disk.saturated").is_empty());
+        let rec = blocked().disk("vda", 0.5, 6.0).issued(20, "vda", 90.0).build();
+        assert!(all(&rec, "disk.saturated").is_empty(), "below the threshold");
+    }
+}

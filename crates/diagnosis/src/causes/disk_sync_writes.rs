@@ -1,0 +1,102 @@
+//! # The victim waits for its own fsync, O_SYNC writes or journal commits
+//!
+//! **Speaks for it:** time blocked in the file system's sync path, on files that the victim itself syncs.
+//! **Speaks against it:** a device that others keep busy: then `disk.saturated` comes first.
+//! **Experiment:** none without changing durability; twenty fsyncs of a temporary file show what the device can do.
+
+use crate::{
+    Cause, Draft, Party, Scene, Victim,
+    cause::{grade, how_much},
+    code::path,
+};
+use checks::Evidence;
+use observe::{TimeClass, Wait};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Stands in the registry.
+pub const CAUSE: Cause = Cause { id: "disk.sync-writes", judge };
+
+const SYNCS: &[&str] = &["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"];
+
+/// What a write does at its end when the file was opened with O_SYNC or O_DSYNC.
+const SYNC_PATHS: &[&str] =
+    &["generic_write_sync", "ext4_sync_file", "vfs_fsync_range", "xfs_file_fsync", "btrfs_sync_file", "iomap_dio_complete"];
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    let syncs: Vec<&Wait> = victim.waits(scene).filter(|w| is_sync(scene, w)).collect();
+    let time: Duration = syncs.iter().map(|w| w.time).sum();
+    let Some(confidence) = grade(scene, victim, time) else { return Vec::new() };
+    let mut files: BTreeMap<&str, (Duration, u64)> = BTreeMap::new();
+    for wait in &syncs {
+        let file = files.entry(wait.resource.strip_prefix("file:").unwrap_or("")).or_default();
+        file.0 += wait.time;
+        file.1 += wait.count;
+    }
+    let named = files.iter().filter(|(name, _)| !name.is_empty()).max_by_key(|(_, (time, _))| *time);
+    let (file, (on_file, count)) = named.or(files.first_key_value()).map(|(n, v)| (*n, *v)).unwrap_or_default();
+    let Some(heaviest) = syncs.iter().max_by_key(|w| w.time) else { return Vec::new() };
+    let name = if file.is_empty() { "a file that could not be named" } else { file };
+    let mean = on_file.as_secs_f64() * 1e3 / count.max(1) as f64;
+    vec![Draft {
+        confidence,
+        time,
+        summary: format!(
+            "{} waits for its own {} for {}: {count} waits of {mean:.1} ms on {name}.",
+            victim.label(),
+            heaviest.syscall,
+            how_much(victim, time),
+        ),
+        culprit: Party { kind: "file".into(), pid: None, name: name.to_owned(), detail: Some(heaviest.syscall.clone()) },
+        evidence: vec![
+            Evidence::new(format!("sched_switch: blocked in {}", heaviest.syscall), time.as_secs_f64(), "s")
+                .at("recording/waits.parquet"),
+            Evidence::new("mean wait", mean, "ms"),
+        ],
+        codepath: path(scene.rec, &heaviest.stack),
+        next: vec![
+            "group commits: one sync for many records".to_owned(),
+            "or put the log on a device with a protected write cache; only then relax durability".to_owned(),
+        ],
+        descriptive: false,
+    }]
+}
+
+fn is_sync(scene: &Scene, wait: &Wait) -> bool {
+    let blocked_there =
+        matches!(wait.class, TimeClass::BlockedFs | TimeClass::BlockedDisk | TimeClass::BlockedKernelLock);
+    blocked_there
+        && (SYNCS.contains(&wait.syscall.as_str())
+            || wait.stack.iter().any(|id| SYNC_PATHS.contains(&scene.rec.frame(*id).name.as_str())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Confidence,
+        testing::{System, all, one},
+    };
+
+    #[test]
+    fn the_file_that_is_synced_is_the_culprit() {
+        let rec = System::new()
+            .thread(10, "ledgerd", &[(TimeClass::RunningUser, 1.0), (TimeClass::BlockedFs, 7.0)])
+            .wait(10, TimeClass::BlockedFs, "fsync", "file:/var/lib/ledger/journal", None, 7.0, 3500)
+            .target(10)
+            .build();
+        let finding = one(&rec, "disk.sync-writes");
+        assert_eq!(finding.culprit.name, "/var/lib/ledger/journal");
+        assert_eq!(finding.confidence, Confidence::Likely);
+        assert!(finding.summary.contains("2.0 ms"));
+    }
+
+    #[test]
+    fn reading_is_not_syncing() {
+        let rec = System::new()
+            .thread(10, "db", &[(TimeClass::BlockedDisk, 8.0)])
+            .wait(10, TimeClass::BlockedDisk, "pread64", "disk:vda", None, 8.0, 100)
+            .target(10)
+            .build();
+        assert!(all(&rec, "disk.sync-writes").is_empty());
+    }
+}

@@ -1,0 +1,127 @@
+//! # Threads wait for a user-space lock
+//!
+//! **Speaks for it:** futex waits that follow a mutex protocol, or in which the same threads wait and wake one another;
+//! the thread that wakes has held the lock.
+//! **Speaks against it:** a pool waiting for work: there one side only waits, and that is idleness.
+//! **Experiment:** freezing the holder stops the victim; halving the threads helps it.
+
+use crate::{
+    Cause, Confidence, Draft, Party, Scene, Victim,
+    cause::{grade, how_much},
+    code::path,
+};
+use checks::Evidence;
+use observe::{Pid, Tid, TimeClass, Wait};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Stands in the registry.
+pub const CAUSE: Cause = Cause { id: "lock.contention", judge };
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    let waits: Vec<&Wait> = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedLock).collect();
+    let time: Duration = waits.iter().map(|w| w.time).sum();
+    let Some(mut confidence) = grade(scene, victim, time) else { return Vec::new() };
+    let mut locks: BTreeMap<&str, Duration> = BTreeMap::new();
+    let mut holders: BTreeMap<(Pid, Tid), Duration> = BTreeMap::new();
+    for wait in &waits {
+        *locks.entry(&wait.resource).or_default() += wait.time;
+        if let Some(by) = wait.by {
+            *holders.entry(by).or_default() += wait.time;
+        }
+    }
+    let holder = holders.iter().max_by_key(|(_, time)| **time).map(|(by, time)| (*by, *time));
+    if holder.is_none() {
+        confidence = Confidence::Possible;
+    }
+    let (lock, _) = locks.into_iter().max_by_key(|(_, time)| *time).unwrap_or_default();
+    let count: u64 = waits.iter().map(|w| w.count).sum();
+    let longest = waits.iter().map(|w| w.longest).max().unwrap_or_default();
+    let heaviest = waits.iter().max_by_key(|w| w.time);
+    let held_at = heaviest_waker_path(scene, &waits, holder.map(|(by, _)| by));
+    let (culprit, by_whom) = match holder {
+        Some(((pid, tid), held)) => {
+            let name = thread_name(scene, pid, tid);
+            let text = format!(
+                "{name} (thread {tid}{}) ended {:.1} s of these waits by letting go",
+                if victim.contains(pid) { String::new() } else { format!(" of {}", scene.label(pid)) },
+                held.as_secs_f64()
+            );
+            let detail = Some(format!("thread {tid} of {}", scene.label(pid)));
+            (Party { kind: "thread".into(), pid: Some(pid.0), name, detail }, text)
+        }
+        None => (
+            Party { kind: "lock".into(), pid: None, name: lock.to_owned(), detail: None },
+            "who held it was not seen".to_owned(),
+        ),
+    };
+    vec![Draft {
+        confidence,
+        time,
+        summary: format!(
+            "{} waits for a lock ({lock}) for {}: {count} waits, the longest {:.1} ms; {by_whom}.",
+            victim.label(),
+            how_much(victim, time),
+            longest.as_secs_f64() * 1e3,
+        ),
+        culprit,
+        evidence: vec![
+            Evidence::new("sched_switch: blocked on a contended futex", time.as_secs_f64(), "s")
+                .at("recording/waits.parquet"),
+            Evidence::new("waits", count as f64, "waits").at("recording/waits.parquet"),
+            Evidence::new("longest wait", longest.as_secs_f64() * 1e3, "ms"),
+        ],
+        codepath: held_at.or_else(|| heaviest.map(|w| path(scene.rec, &w.stack))).unwrap_or_default(),
+        next: vec![
+            "shorten what runs under the lock: see where the holder lets go, in the off-CPU/waker flame graph".to_owned(),
+            "no I/O, logging or sleeping while holding it; or split the lock".to_owned(),
+        ],
+        descriptive: false,
+    }]
+}
+
+/// Where the holder was when it let go.
+fn heaviest_waker_path(scene: &Scene, waits: &[&Wait], by: Option<(Pid, Tid)>) -> Option<Vec<String>> {
+    let woken = waits.iter().filter(|w| w.by == by && by.is_some() && !w.waker_stack.is_empty());
+    let path = path(scene.rec, &woken.max_by_key(|w| w.time)?.waker_stack);
+    (!path.is_empty()).then_some(path)
+}
+
+fn thread_name(scene: &Scene, pid: Pid, tid: Tid) -> String {
+    let thread = scene.threads(pid).iter().find(|t| t.tid == tid);
+    thread.map_or_else(|| scene.rec.process_name(pid), |t| t.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, all, one};
+
+    #[test]
+    fn the_thread_that_lets_go_is_the_culprit() {
+        let rec = System::new()
+            .thread(10, "orderd", &[(TimeClass::RunningUser, 1.0), (TimeClass::BlockedLock, 8.0)])
+            .wait(10, TimeClass::BlockedLock, "futex", "futex:0x10", Some((10, 12)), 7.0, 70)
+            .wait(10, TimeClass::BlockedLock, "futex", "futex:0x10", Some((10, 11)), 1.0, 70)
+            .thread_of(10, 12, "compactor", &[(TimeClass::RunningUser, 1.0)])
+            .target(10)
+            .build();
+        let finding = one(&rec, "lock.contention");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("compactor", Confidence::Likely));
+    }
+
+    #[test]
+    fn without_a_waker_it_is_only_possible_and_a_little_is_nothing() {
+        let rec = System::new()
+            .thread(10, "orderd", &[(TimeClass::RunningUser, 1.0), (TimeClass::BlockedLock, 8.0)])
+            .wait(10, TimeClass::BlockedLock, "futex", "futex:0x10", None, 8.0, 1)
+            .target(10)
+            .build();
+        assert_eq!(one(&rec, "lock.contention").confidence, Confidence::Possible);
+        let rec = System::new()
+            .thread(10, "orderd", &[(TimeClass::RunningUser, 9.0), (TimeClass::BlockedLock, 0.1)])
+            .wait(10, TimeClass::BlockedLock, "futex", "futex:0x10", None, 0.1, 1)
+            .target(10)
+            .build();
+        assert!(all(&rec, "lock.contention").is_empty());
+    }
+}

@@ -1,0 +1,252 @@
+//! From a recording and its verdicts to ranked findings and a conclusion.
+
+use crate::{
+    Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, cause::ACTIVE_ENOUGH, causes, victim,
+};
+use checks::{Light, Test};
+use observe::{Absent, Ratio, Recording, catalog};
+
+/// What a recording comes to.
+pub struct Diagnosis {
+    /// What the run ends with.
+    pub conclusion: Conclusion,
+    /// One sentence.
+    pub headline: String,
+    /// How the victims were chosen; empty when the user named the target.
+    pub chosen: String,
+    /// Ranked, most of the victim's time first.
+    pub findings: Vec<Finding>,
+    /// What was ruled out.
+    pub eliminated: Vec<Eliminated>,
+    /// What could not be seen.
+    pub untested: Vec<Untested>,
+}
+
+/// ours: below this part of the window nobody needed the target.
+const IDLE: Ratio = Ratio(0.02);
+
+/// Weighs every cause for every victim.
+pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
+    let scene = Scene::new(rec);
+    let (victims, chosen) = victim::choose(&scene);
+    let mut ranked: Vec<(Finding, f64, bool)> = Vec::new();
+    for victim in &victims {
+        for cause in causes::ALL {
+            for draft in (cause.judge)(&scene, victim) {
+                let (time, descriptive) = (draft.time.as_secs_f64(), draft.descriptive);
+                ranked.push((draft.finish(cause, victim), time, descriptive));
+            }
+        }
+    }
+    // What is sure comes before what is only possible; within, what costs its victim most.
+    ranked.sort_by(|a, b| {
+        let sure = |f: &Finding| f.confidence >= Confidence::Likely;
+        sure(&b.0).cmp(&sure(&a.0)).then(b.1.total_cmp(&a.1)).then_with(|| a.0.cause.cmp(&b.0.cause))
+    });
+    let all_descriptive = ranked.iter().all(|(_, _, descriptive)| *descriptive);
+    let mut findings: Vec<Finding> = ranked.into_iter().map(|(finding, _, _)| finding).collect();
+    for (at, finding) in findings.iter_mut().enumerate() {
+        finding.rank = at as u32 + 1;
+    }
+    let untested = untested(&scene, tests);
+    let conclusion = conclude(&scene, &victims, &findings, all_descriptive, tests);
+    Diagnosis {
+        headline: headline(&scene, &victims, conclusion, &findings, tests, &untested),
+        eliminated: eliminated(&scene, &victims, &findings, tests),
+        conclusion,
+        chosen,
+        findings,
+        untested,
+    }
+}
+
+fn conclude(
+    scene: &Scene,
+    victims: &[Victim],
+    findings: &[Finding],
+    all_descriptive: bool,
+    tests: &[Test],
+) -> Conclusion {
+    if findings.iter().any(|f| f.confidence >= Confidence::Likely) {
+        return Conclusion::Found;
+    }
+    if !findings.is_empty() && !all_descriptive {
+        return Conclusion::Suspected;
+    }
+    if scene.full_ledger().is_err() {
+        return Conclusion::Unknown;
+    }
+    let named = victims.iter().any(|v| v.named);
+    if named {
+        let busiest = victims
+            .iter()
+            .flat_map(|v| &v.pids)
+            .flat_map(|pid| scene.threads(*pid))
+            .map(|t| Ratio::of(t.classes.active(), t.wall))
+            .fold(Ratio(0.0), |a, b| if b > a { b } else { a });
+        if busiest < IDLE {
+            return Conclusion::Idle;
+        }
+    } else if victims.is_empty() && scene.cpu_busy().is_ok_and(|busy| busy < IDLE) {
+        return Conclusion::Idle;
+    }
+    if tests.iter().any(|t| t.verdict == Light::Bad) { Conclusion::Suspected } else { Conclusion::Healthy }
+}
+
+fn headline(
+    scene: &Scene,
+    victims: &[Victim],
+    conclusion: Conclusion,
+    findings: &[Finding],
+    tests: &[Test],
+    untested: &[Untested],
+) -> String {
+    let who = match victims {
+        [one] if one.named => one.label(),
+        _ => scene.rec.host.name.clone(),
+    };
+    let first = || findings.first().map(|f| first_sentence(&f.summary)).unwrap_or_default();
+    match conclusion {
+        Conclusion::Found => first(),
+        Conclusion::Suspected if findings.is_empty() => {
+            let bad = tests.iter().find(|t| t.verdict == Light::Bad);
+            bad.map_or_else(String::new, |t| format!("No victim was found, but {}: {}.", t.id, t.why))
+        }
+        Conclusion::Suspected => format!("Possibly: {}", first()),
+        Conclusion::Healthy => {
+            let good = tests.iter().filter(|t| t.verdict == Light::Good).count();
+            format!(
+                "{who} is healthy: over {:.0} s nothing it does waits noticeably for anything but work ({good} checks good).",
+                scene.window().as_secs_f64()
+            )
+        }
+        Conclusion::Idle => {
+            format!("{who} is idle: over {:.0} s it waited for work that nobody sent.", scene.window().as_secs_f64())
+        }
+        Conclusion::Unknown => {
+            let why = untested.first().map_or("", |u| u.why.as_str());
+            format!("Not known for {who}: too much could not be seen ({why}).")
+        }
+    }
+}
+
+fn first_sentence(text: &str) -> String {
+    // A sentence ends at a full stop that a space and a capital follow: "3.5 s", "libc.so.6" and "nightly.sh" do not.
+    let mut ends = text.match_indices(". ").map(|(at, _)| at);
+    let end = ends.find(|at| text[at + 2..].starts_with(|c: char| c.is_uppercase()));
+    end.map_or_else(|| text.to_owned(), |at| text[..=at].to_owned())
+}
+
+/// What the measured time rules out for the victims, and what the checks found good.
+fn eliminated(scene: &Scene, victims: &[Victim], findings: &[Finding], tests: &[Test]) -> Vec<Eliminated> {
+    use observe::TimeClass::*;
+    let mut out: Vec<Eliminated> = tests
+        .iter()
+        .filter(|t| t.verdict == Light::Good)
+        .map(|t| Eliminated { id: t.id.clone(), why: t.why.clone(), evidence: t.evidence.clone() })
+        .collect();
+    if scene.full_ledger().is_err() {
+        return out;
+    }
+    let parts: [(&str, &str, &[observe::TimeClass]); 5] = [
+        ("cpu", "waiting for a CPU", &[RunnableBusy, RunnablePinned, RunnableThrottled]),
+        ("disk", "blocked on disks and file systems", &[BlockedDisk, BlockedFs]),
+        ("memory", "blocked on memory", &[BlockedMemory]),
+        ("lock", "blocked on locks", &[BlockedLock, BlockedKernelLock]),
+        ("network", "blocked on network peers", &[BlockedNetwork]),
+    ];
+    for victim in victims.iter().filter(|v| v.active() > scene.window().mul_f64(ACTIVE_ENOUGH.0)) {
+        for (component, what, classes) in parts {
+            let time = victim.times.sum(|class| classes.contains(&class));
+            let accused = |f: &Finding| {
+                f.victim.name == victim.name && f.cause.split('.').next().is_some_and(|area| area == component)
+            };
+            if victim.share(time) < crate::cause::WORTH_SAYING && !findings.iter().any(accused) {
+                out.push(Eliminated {
+                    id: format!("{component} for {}", victim.name),
+                    why: format!("{:.2} s {what}, {} of its active time", time.as_secs_f64(), victim.share(time)),
+                    evidence: Vec::new(),
+                });
+            }
+        }
+    }
+    out
+}
+
+/// What could not be seen, by metric and check.
+fn untested(scene: &Scene, tests: &[Test]) -> Vec<Untested> {
+    let rec = scene.rec;
+    let mut out = Vec::new();
+    let mut note = |id: &str, why: Option<Absent>| {
+        if let Some(why) = why {
+            out.push(Untested { id: id.to_owned(), why: why.to_string() });
+        }
+    };
+    note("threads' time", scene.full_ledger().err());
+    note("cpu profile", rec.get(&catalog::CPU_STACKS).err());
+    note("block requests", rec.get(&catalog::BLOCK_LATENCY).err());
+    note("system calls", rec.get(&catalog::SYSCALL_TIME).err());
+    note("process starts and ends", rec.get(&catalog::PROCESS_EXIT).err());
+    for test in tests.iter().filter(|t| t.verdict == Light::Untested) {
+        out.push(Untested { id: test.id.clone(), why: test.why.clone() });
+    }
+    for (id, why) in NOT_LOOKED_AT {
+        out.push(Untested { id: (*id).to_owned(), why: (*why).to_owned() });
+    }
+    out
+}
+
+/// What this version has no probe for. It is said, so that nobody takes it for healthy.
+const NOT_LOOKED_AT: &[(&str, &str)] = &[
+    ("requests", "requests on sockets are not followed yet: shares are of threads' active time, not of request time"),
+    ("hardware counters", "cycles per instruction, caches and memory bandwidth are not read yet"),
+    ("network path", "loss, round-trip times and windows of connections are not read yet"),
+    ("inside the application", "its own queues, pools and caches are invisible unless they end in a system call"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::System;
+    use observe::TimeClass;
+
+    #[test]
+    fn nothing_wrong_is_healthy_and_nothing_asked_is_idle() {
+        let quiet = System::new().thread(10, "daemon", &[(TimeClass::RunningUser, 0.01)]).target(10).build();
+        assert_eq!(diagnose(&quiet, &[]).conclusion, Conclusion::Idle);
+        let at_work = System::new().thread(10, "cache", &[(TimeClass::RunningUser, 2.0)]).target(10).build();
+        let diagnosis = diagnose(&at_work, &[]);
+        assert_eq!(diagnosis.conclusion, Conclusion::Healthy);
+        assert!(diagnosis.findings.is_empty() && diagnosis.eliminated.iter().any(|e| e.id == "disk for cache"));
+    }
+
+    #[test]
+    fn without_a_ledger_nothing_is_known() {
+        let mut rec = System::new().build();
+        rec.set(&catalog::THREAD_TIME, Err(Absent::NoPermission("run as root".into())));
+        let diagnosis = diagnose(&rec, &[]);
+        assert_eq!(diagnosis.conclusion, Conclusion::Unknown);
+        assert!(diagnosis.untested.iter().any(|u| u.why.contains("run as root")));
+    }
+
+    #[test]
+    fn without_a_target_the_one_who_loses_most_is_the_victim() {
+        let rec = System::new()
+            .cpu_busy(0.99)
+            .thread(10, "api", &[(TimeClass::RunningUser, 1.0), (TimeClass::RunnableBusy, 3.0)])
+            .thread(11, "quiet", &[(TimeClass::RunningUser, 1.0)])
+            .thread(20, "batch", &[(TimeClass::RunningUser, 10.0)])
+            .behind(10, 20, 2.9)
+            .build();
+        let diagnosis = diagnose(&rec, &[]);
+        assert_eq!(diagnosis.findings.len(), 1);
+        assert_eq!(diagnosis.findings[0].victim.name, "api");
+        assert!(diagnosis.chosen.contains("api (pid 10) 3.0 s"));
+    }
+
+    #[test]
+    fn a_headline_is_one_sentence() {
+        assert_eq!(first_sentence("It waits 3.5 s for libc.so.6 here. More follows."), "It waits 3.5 s for libc.so.6 here.");
+        assert_eq!(first_sentence("One sentence"), "One sentence");
+    }
+}

@@ -1,0 +1,232 @@
+//! Small systems built by hand, for the tests of causes.
+
+use crate::{Finding, diagnose};
+use observe::*;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+/// A system under construction; the window is ten seconds.
+pub struct System {
+    rec: Recording,
+    frames: BTreeMap<(String, String), FrameId>,
+}
+
+fn seconds(s: f64) -> Duration {
+    Duration::from_secs_f64(s)
+}
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+impl System {
+    pub fn new() -> Self {
+        let host = Host { name: "host".into(), kernel: "6.1".into(), cpus: 2, memory_bytes: 1 << 30 };
+        let window = Window { start: SystemTime::UNIX_EPOCH, length: WINDOW };
+        let mut rec = Recording::new(host, Target::system("host"), window);
+        rec.set(&catalog::THREAD_TIME, Ok(Vec::new()));
+        rec.set(&catalog::WAITS, Ok(Vec::new()));
+        rec.set(&catalog::CPU_STACKS, Ok(Vec::new()));
+        rec.set(&catalog::PROCESS_EXIT, Ok(Vec::new()));
+        rec.set(&catalog::SYSCALL_TIME, Ok(Vec::new()));
+        for metric in
+            [&catalog::SYSCALL_CPU, &catalog::SYSCALL_ERRORS, &catalog::SYSCALL_EMPTY, &catalog::SYSCALL_BYTES]
+        {
+            rec.set(metric, Ok(Vec::new()));
+        }
+        System { rec, frames: BTreeMap::new() }
+    }
+
+    pub fn thread(self, pid: u32, name: &str, times: &[(TimeClass, f64)]) -> Self {
+        self.thread_of(pid, pid, name, times)
+    }
+
+    pub fn thread_of(mut self, pid: u32, tid: u32, name: &str, times: &[(TimeClass, f64)]) -> Self {
+        let mut classes = ClassTimes::default();
+        for (class, time) in times {
+            classes.add(*class, seconds(*time));
+        }
+        classes.add(TimeClass::BlockedIdle, WINDOW.saturating_sub(classes.total()));
+        let wall = classes.total();
+        let row = ThreadTime { pid: Pid(pid), tid: Tid(tid), name: name.into(), wall, classes, switches: 1 };
+        self.rec.push(&catalog::THREAD_TIME, row);
+        let process = self.rec.processes.entry(Pid(pid)).or_default();
+        process.pid = Pid(pid);
+        if tid == pid {
+            process.name = name.into();
+        }
+        self
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub fn wait(
+        mut self,
+        pid: u32,
+        class: TimeClass,
+        syscall: &str,
+        resource: &str,
+        by: Option<(u32, u32)>,
+        time: f64,
+        count: u64,
+    ) -> Self {
+        let wait = Wait {
+            pid: Pid(pid),
+            tid: Tid(pid),
+            class,
+            resource: resource.into(),
+            by: by.map(|(pid, tid)| (Pid(pid), Tid(tid))),
+            syscall: syscall.into(),
+            after_failure: false,
+            time: seconds(time),
+            count,
+            longest: seconds(time / count.max(1) as f64),
+            stack: Vec::new(),
+            waker_stack: Vec::new(),
+        };
+        self.rec.push(&catalog::WAITS, wait);
+        self
+    }
+
+    /// Makes the last wait a pause after a failed call.
+    pub fn after_failure(mut self) -> Self {
+        let mut waits = self.rec.get(&catalog::WAITS).unwrap().to_vec();
+        waits.last_mut().unwrap().after_failure = true;
+        self.rec.set(&catalog::WAITS, Ok(waits));
+        self
+    }
+
+    pub fn behind(self, pid: u32, runner: u32, time: f64) -> Self {
+        self.wait(pid, TimeClass::RunnableBusy, "", "cpu", Some((runner, runner)), time, 100)
+    }
+
+    pub fn cpu_busy(mut self, part: f64) -> Self {
+        for (mode, time) in [("user", part * 20.0), ("idle", (1.0 - part) * 20.0)] {
+            let labels = Labels::new([("cpu", "0".into()), ("mode", mode.into())]);
+            self.counter(&catalog::CPU_TIME, labels, time);
+        }
+        self
+    }
+
+    fn counter(&mut self, metric: &catalog::Metric<Series>, labels: Labels, increase: f64) {
+        let points =
+            vec![Point { at: Duration::ZERO, value: 100.0 }, Point { at: WINDOW, value: 100.0 + increase }];
+        self.rec.push(metric, Series { labels, points });
+    }
+
+    pub fn cgroup(mut self, pid: u32, group: &str) -> Self {
+        self.rec.processes.entry(Pid(pid)).or_default().cgroup = group.into();
+        self
+    }
+
+    pub fn allowed(mut self, pid: u32, cpus: u32) -> Self {
+        self.rec.processes.entry(Pid(pid)).or_default().allowed_cpus = cpus;
+        self
+    }
+
+    pub fn throttled(mut self, group: &str, periods: f64, throttled: f64, time: f64) -> Self {
+        for (what, value) in [("periods", periods), ("throttled_periods", throttled), ("throttled_time", time)] {
+            let labels = Labels::new([("cgroup", group.into()), ("what", what.into())]);
+            self.counter(&catalog::CGROUP_CPU, labels, value);
+        }
+        self
+    }
+
+    pub fn disk(mut self, device: &str, busy: f64, queue: f64) -> Self {
+        let labels = || Labels::new([("device", device.into())]);
+        self.counter(&catalog::DISK_BUSY, labels(), busy * 10.0);
+        self.counter(&catalog::DISK_WEIGHTED, labels(), queue * 10.0);
+        self
+    }
+
+    pub fn issued(mut self, pid: u32, device: &str, time: f64) -> Self {
+        let labels = || {
+            Labels::new([("device", device.into()), ("direction", "read".into()), ("pid", pid.to_string())])
+        };
+        self.rec.push(&catalog::BLOCK_TIME, Series::total(labels(), WINDOW, time));
+        self.rec.push(&catalog::BLOCK_OPERATIONS, Series::total(labels(), WINDOW, time * 100.0));
+        self
+    }
+
+    pub fn calls(mut self, pid: u32, call: &str, count: u64, cpu: f64, bytes: f64) -> Self {
+        let labels = || Labels::new([("pid", pid.to_string()), ("syscall", call.into())]);
+        let hist = Histogram { labels: labels(), count, sum: (cpu * 1e9) as u64, max: 1, buckets: Vec::new() };
+        self.rec.push(&catalog::SYSCALL_TIME, hist);
+        self.rec.push(&catalog::SYSCALL_CPU, Series::total(labels(), WINDOW, cpu));
+        self.rec.push(&catalog::SYSCALL_BYTES, Series::total(labels(), WINDOW, bytes));
+        self
+    }
+
+    pub fn empty(mut self, pid: u32, call: &str, count: u64) -> Self {
+        let labels = Labels::new([("pid", pid.to_string()), ("syscall", call.into())]);
+        self.rec.push(&catalog::SYSCALL_EMPTY, Series::total(labels, WINDOW, count as f64));
+        self
+    }
+
+    pub fn failures(mut self, pid: u32, call: &str, errno: &str, argument: &str, count: u64) -> Self {
+        let labels = Labels::new([
+            ("pid", pid.to_string()),
+            ("syscall", call.into()),
+            ("errno", errno.into()),
+            ("argument", argument.into()),
+        ]);
+        self.rec.push(&catalog::SYSCALL_ERRORS, Series::total(labels, WINDOW, count as f64));
+        self
+    }
+
+    pub fn exits(mut self, parent: u32, parent_name: &str, name: &str, life: f64, count: usize) -> Self {
+        for n in 0..count {
+            let labels = Labels::new([
+                ("name", name.into()),
+                ("parent", parent.to_string()),
+                ("parent_name", parent_name.into()),
+                ("exec", "yes".into()),
+            ]);
+            let pid = Some(Pid(100_000 + n as u32));
+            self.rec.push(&catalog::PROCESS_EXIT, Event { at: Duration::ZERO, pid, labels, value: life });
+        }
+        self
+    }
+
+    pub fn samples(mut self, pid: u32, path: &[(&str, &str)], samples: u64) -> Self {
+        let mut frames = Vec::new();
+        for (name, module) in path {
+            let key = ((*name).to_owned(), (*module).to_owned());
+            let next = FrameId(self.rec.frames.len() as u32);
+            let id = *self.frames.entry(key).or_insert_with(|| {
+                self.rec.frames.push(Frame {
+                    name: (*name).into(),
+                    module: (*module).into(),
+                    kind: FrameKind::User,
+                    unknown: String::new(),
+                });
+                next
+            });
+            frames.push(id);
+        }
+        self.rec.push(&catalog::CPU_STACKS, Stack { pid: Pid(pid), tid: Tid(pid), samples, frames });
+        self
+    }
+
+    pub fn target(mut self, pid: u32) -> Self {
+        let name = self.rec.process_name(Pid(pid));
+        self.rec.target =
+            Target { kind: TargetKind::Process, pid: Some(Pid(pid)), name, members: vec![Pid(pid)] };
+        self
+    }
+
+    pub fn build(self) -> Recording {
+        self.rec
+    }
+}
+
+/// The findings of one cause.
+pub fn all(rec: &Recording, cause: &str) -> Vec<Finding> {
+    diagnose(rec, &[]).findings.into_iter().filter(|f| f.cause == cause).collect()
+}
+
+/// The one finding of a cause.
+pub fn one(rec: &Recording, cause: &str) -> Finding {
+    let mut found = all(rec, cause);
+    assert_eq!(found.len(), 1, "{cause}: {:#?}", diagnose(rec, &[]).findings);
+    found.remove(0)
+}
