@@ -91,8 +91,11 @@ fn is_runtime(module: &str) -> bool {
         .any(|prefix| module.starts_with(prefix))
 }
 
+/// The kernel's own way into every system call says nothing.
+const ENTRY: &[&str] = &["entry_SYSCALL_64_after_hwframe", "do_syscall_64", "x64_sys_call", "el0_svc", "do_el0_svc"];
+
 /// A code path for people: named frames, outermost first.
 pub fn path(rec: &Recording, frames: &[FrameId]) -> Vec<String> {
-    let named = |frame: &&Frame| !frame.name.is_empty();
+    let named = |frame: &&Frame| !frame.name.is_empty() && !ENTRY.contains(&frame.name.as_str());
     frames.iter().map(|id| rec.frame(*id)).filter(named).map(|frame| frame.name.clone()).collect()
 }

@@ -56,8 +56,9 @@ impl<'a> Scene<'a> {
         self.rec.processes.get(&pid).is_some_and(|p| p.is_kernel || p.is_friday)
     }
 
-    /// The threads of a process that do its work: those with at least a tenth of the busiest one's time in anything
-    /// but idling and sleeping. The long pauses of helper threads would drown everything else.
+    /// The threads of a process that do its work: those that ran, or wanted to and were held up, for at least a tenth of
+    /// the busiest one's time. The long pauses of helper threads, and their waits for others, would drown everything
+    /// else.
     pub fn workers(&self, pid: Pid) -> Vec<&'a ThreadTime> {
         /// ours: a helper thread is one that does less than a tenth of the busiest thread's work.
         const PART: f64 = 0.1;
@@ -88,6 +89,14 @@ impl<'a> Scene<'a> {
     /// Processes whose parent this is.
     pub fn children(&self, pid: Pid) -> impl Iterator<Item = Pid> + '_ {
         self.rec.processes.values().filter(move |p| p.parent == pid).map(|p| p.pid)
+    }
+
+    /// Whether two processes are copies of one program under one parent: one service.
+    pub fn siblings(&self, a: Pid, b: Pid) -> bool {
+        match (self.rec.processes.get(&a), self.rec.processes.get(&b)) {
+            (Some(a), Some(b)) => a.parent == b.parent && a.name == b.name && a.exe == b.exe,
+            _ => false,
+        }
     }
 
     /// A name with the process id, for people.
@@ -126,10 +135,18 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Time in anything but idling and sleeping.
+/// Time in which a thread ran, or was held up by something of its own: not idling, pausing, or waiting for others.
 fn work(times: &ClassTimes) -> Duration {
     times.sum(|class| {
-        !class.is_idle() && !matches!(class, TimeClass::BlockedSleep | TimeClass::BlockedStopped)
+        !class.is_idle()
+            && !matches!(
+                class,
+                TimeClass::BlockedSleep
+                    | TimeClass::BlockedStopped
+                    | TimeClass::BlockedProcess
+                    | TimeClass::BlockedNetwork
+                    | TimeClass::BlockedUnknown
+            )
     })
 }
 

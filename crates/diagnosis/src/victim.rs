@@ -113,7 +113,7 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
     const LOSS: f64 = 0.02;
     let mut losses: Vec<(Duration, Pid)> = scene
         .processes()
-        .map(|pid| (loss(&scene.times(pid)), pid))
+        .map(|pid| (loss(scene, pid), pid))
         .filter(|(lost, _)| lost.as_secs_f64() >= scene.window().as_secs_f64() * LOSS)
         .collect();
     losses.sort_by_key(|(lost, pid)| (std::cmp::Reverse(*lost), *pid));
@@ -136,11 +136,35 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
     (victims, chosen)
 }
 
-/// Time lost to waiting that is certainly not idleness. Waiting for another process is judged by its cause.
-fn loss(times: &ClassTimes) -> Duration {
-    times.sum(|class| {
-        !class.is_running()
-            && !class.is_idle()
-            && !matches!(class, TimeClass::BlockedSleep | TimeClass::BlockedStopped | TimeClass::BlockedUnknown)
-    })
+/// Time lost to waiting that is certainly not idleness.
+///
+/// A thread that never stops asking for CPU is a competitor for it, not its victim. Waiting for another process counts
+/// where that process answered again and again; a shell that waits for its command loses nothing. So does a lock that
+/// was handed on again and again; one that is never got is somebody's guard against starting twice.
+fn loss(scene: &Scene, pid: Pid) -> Duration {
+    use TimeClass::*;
+    /// ours: the part of its wall time that a pure competitor runs or is runnable.
+    const ALWAYS: Ratio = Ratio(0.95);
+    /// ours: fewer answers than this in a window are not a dialogue.
+    const DIALOGUE: u64 = 5;
+    let held_up: Duration = scene
+        .workers(pid)
+        .iter()
+        .map(|thread| {
+            let times = &thread.classes;
+            let asks = times.sum(TimeClass::is_running) + times[RunnableBusy];
+            let competitor = Ratio::of(asks, thread.wall) >= ALWAYS;
+            times.sum(|class| match class {
+                RunnableBusy => !competitor,
+                RunnablePinned | RunnableThrottled | BlockedDisk | BlockedFs | BlockedMemory => true,
+                BlockedKernelLock => true,
+                _ => false,
+            })
+        })
+        .sum();
+    let answered = scene.waits(pid).iter().filter(|w| {
+        let by_other = w.by.is_some_and(|(by, _)| by != pid && !scene.is_background(by));
+        w.count >= DIALOGUE && (w.class == BlockedLock || w.class == BlockedProcess && by_other)
+    });
+    held_up + answered.map(|w| w.time).sum::<Duration>()
 }

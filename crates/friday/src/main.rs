@@ -1,2 +1,59 @@
-//! friday
-fn main() {}
+//! The binary: arguments, progress, exit status; nothing else.
+
+mod args;
+mod cases;
+mod command;
+mod progress;
+mod run;
+
+use args::{Args, CaseCommand, Command};
+use clap::Parser;
+use std::{error::Error, io::Write, process::ExitCode};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are not errors; bad usage is 2.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let outcome = match args.command {
+        Command::Run(run) => run::run(&run),
+        Command::Replay(replay) => cases::replay(&replay),
+        Command::Case(case) => match case.command {
+            CaseCommand::List { root, format } => cases::list(root.as_deref(), format),
+            CaseCommand::Show { case, format } => cases::show(&case, format),
+            CaseCommand::Study { case } => cases::study(&case),
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the chain of an error once. What comes from the system is neutralised.
+fn complain(error: &dyn Error) {
+    let mut text = report::clean(&error.to_string());
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&report::clean(&cause.to_string()));
+        source = cause.source();
+    }
+    let _ = writeln!(std::io::stderr(), "friday: {text}");
+}
+
+/// Writes to stdout; a reader that has gone away is no error.
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

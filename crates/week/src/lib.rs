@@ -1,1 +1,137 @@
-//! week
+//! The agenda: which day asks what, and what is known at its end. Live runs and replays take the same path from the
+//! recording on.
+
+mod monday;
+mod prior;
+mod thursday;
+mod tuesday;
+mod wednesday;
+
+use case::{Day, Document, HostPart, LedgerRow, Overhead, SCHEMA, TargetPart, WaitRow, WindowPart};
+use checks::Test;
+use diagnosis::Diagnosis;
+use observe::{Pid, Recording, ThreadTime, TimeClass, catalog};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+
+pub use probes::{
+    Session,
+    host::facts::HostError,
+    roots::Roots,
+    target::{self, Request, TargetError},
+};
+
+/// ours: the document is read by people and scripts; the recording beside it holds every thread and wait.
+const MOST_THREADS: usize = 200;
+const MOST_WAITS: usize = 100;
+
+/// What a day has to go on.
+pub(crate) struct Seen<'a> {
+    rec: &'a Recording,
+    tests: &'a [Test],
+    diagnosis: &'a Diagnosis,
+}
+
+/// Everything a recording comes to, as the case file states it. The same recording gives the same document.
+pub fn conclude(rec: &Recording, case: &str) -> Document {
+    let tests = checks::run(rec);
+    let diagnosis = diagnosis::diagnose(rec, &tests);
+    let seen = Seen { rec, tests: &tests, diagnosis: &diagnosis };
+    let days = [
+        ("prior", prior::known(&seen)),
+        ("monday", monday::known(&seen)),
+        ("tuesday", tuesday::known(&seen)),
+        ("wednesday", wednesday::known(&seen)),
+        ("thursday", thursday::known(&seen)),
+    ];
+    let days = days
+        .into_iter()
+        .map(|(day, known)| Day {
+            day: day.to_owned(),
+            known,
+            tests: if day == "tuesday" { tests.clone() } else { Vec::new() },
+        })
+        .filter(|day| !day.known.is_empty() || !day.tests.is_empty())
+        .collect();
+    Document {
+        schema: SCHEMA.to_owned(),
+        case: case.to_owned(),
+        host: HostPart::from(&rec.host),
+        target: TargetPart::from(&rec.target),
+        window: WindowPart::from(&rec.window),
+        days,
+        ledger: ledger(rec),
+        waits: waits(rec),
+        requests: Vec::new(),
+        overhead: Overhead::of(rec),
+        conclusion: diagnosis.conclusion,
+        headline: diagnosis.headline,
+        chosen: diagnosis.chosen,
+        findings: diagnosis.findings,
+        eliminated: diagnosis.eliminated,
+        untested: diagnosis.untested,
+    }
+}
+
+/// The most active threads, the target's first; kernel threads and friday left out.
+fn ledger(rec: &Recording) -> Vec<LedgerRow> {
+    let Ok(threads) = rec.get(&catalog::THREAD_TIME) else { return Vec::new() };
+    let mut threads: Vec<_> = threads
+        .iter()
+        .filter(|t| !rec.processes.get(&t.pid).is_some_and(|p| p.is_kernel || p.is_friday))
+        .collect();
+    // Waiting for others is the least telling: most of a machine's threads do just that.
+    let telling = |t: &ThreadTime| {
+        t.classes.active().saturating_sub(t.classes[TimeClass::BlockedProcess] + t.classes[TimeClass::BlockedNetwork])
+    };
+    threads.sort_by_key(|t| {
+        (!rec.target.contains(t.pid), Reverse(telling(t)), Reverse(t.classes.active()), t.tid)
+    });
+    threads.into_iter().take(MOST_THREADS).map(LedgerRow::from).collect()
+}
+
+/// "A queued behind B": summed over threads, the longest first. Idle waits and the pauses of timers are nobody's queue.
+fn waits(rec: &Recording) -> Vec<WaitRow> {
+    let Ok(waits) = rec.get(&catalog::WAITS) else { return Vec::new() };
+    let skip = |pid: Pid| rec.processes.get(&pid).is_some_and(|p| p.is_kernel || p.is_friday);
+    let mut sums: BTreeMap<(Pid, Option<Pid>, &str), Duration> = BTreeMap::new();
+    for wait in waits.iter().filter(|w| !skip(w.pid) && !w.by.is_some_and(|(pid, _)| rec.is_friday(pid))) {
+        // A wait for nobody known that never ended says little, unless it is the target's.
+        let unanswered = wait.class == TimeClass::BlockedProcess && wait.by.is_none() && !rec.target.contains(wait.pid);
+        let nobodys =
+            matches!(wait.class, TimeClass::BlockedIdle | TimeClass::BlockedSleep | TimeClass::BlockedStopped);
+        if !nobodys && !unanswered {
+            *sums.entry((wait.pid, wait.by.map(|(pid, _)| pid), &wait.resource)).or_default() += wait.time;
+        }
+    }
+    let mut rows: Vec<_> = sums.into_iter().collect();
+    rows.sort_by_key(|(key, time)| (!rec.target.contains(key.0), Reverse(*time), *key));
+    let label = |pid: Pid| format!("{} ({pid})", rec.process_name(pid));
+    rows.into_iter()
+        .take(MOST_WAITS)
+        .map(|((waiter, by, resource), time)| WaitRow {
+            waiter: label(waiter),
+            by: by.map_or_else(String::new, label),
+            resource: resource.to_owned(),
+            seconds: time.as_secs_f64(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observe::{Absent, Host, Target, Window};
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_blind_run_knows_nothing_and_says_why() {
+        let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+        let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };
+        let mut rec = Recording::new(host, Target::system("h"), window);
+        rec.set(&catalog::THREAD_TIME, Err(Absent::NoPermission("run as root".into())));
+        let document = conclude(&rec, "case");
+        assert_eq!(document.conclusion, diagnosis::Conclusion::Unknown);
+        assert!(document.untested.iter().any(|u| u.why.contains("run as root")));
+        assert!(document.days.iter().all(|d| d.day != "wednesday" && d.day != "thursday"));
+    }
+}

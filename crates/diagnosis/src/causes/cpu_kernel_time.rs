@@ -5,7 +5,7 @@
 //! transfers are what a kernel is for: there it only says where the time goes.
 //! **Experiment:** none that is gentle; the profile is the proof.
 
-use super::{app_failing_calls, app_syscall_storm};
+use super::{app_failing_calls, app_syscall_storm, disk_sync_writes};
 use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::how_much,
@@ -37,7 +37,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !victim.named || victim.share(time) < DOMINATES || busiest < ON_CPU {
         return Vec::new();
     }
-    if app_syscall_storm::explains(scene, victim) || app_failing_calls::explains(scene, victim) {
+    let explained = [app_syscall_storm::explains, app_failing_calls::explains, disk_sync_writes::explains];
+    if explained.iter().any(|explains| explains(scene, victim)) {
         return Vec::new();
     }
     let call = top_call(scene, victim);

@@ -28,6 +28,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         if let Some((runner, _)) = wait.by
             && !victim.contains(runner)
             && !scene.rec.is_friday(runner)
+            && (victim.named || !scene.siblings(wait.pid, runner))
         {
             *by_runner.entry(runner).or_default() += wait.time;
         }

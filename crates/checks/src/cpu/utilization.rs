@@ -1,0 +1,2 @@
+//! # Are the CPUs busy, with somebody waiting for them?
+pub(crate) const CHECK: crate::Check = crate::Check { id: "cpu.utilization", component: "cpu", question: "", source: include_str!("utilization.rs"), judge: |rec| { crate::lost::lost(rec, observe::TimeClass::is_runnable)?; crate::counter::Growth::find(rec, &observe::catalog::CPU_TIME, &[]).map(|g| crate::Verdict { light: crate::Light::Good, why: format!("{} {:?}", g.share(), g.rate()), evidence: vec![] }) } };

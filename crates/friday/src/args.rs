@@ -1,0 +1,171 @@
+//! The command line, declared once.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+/// Takes "it is slow" and returns the root cause, with proof.
+#[derive(Parser)]
+#[command(name = "friday", version, about, disable_help_subcommand = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Find out why this machine, or one target on it, is slow
+    Run(Run),
+    /// Conclude again from a stored case; needs neither root nor BPF
+    Replay(Replay),
+    /// Stored cases
+    Case(Case),
+}
+
+/// Without a target, friday looks at the whole machine and chooses the victims itself. Reads only: nothing on the
+/// machine is changed.
+#[derive(clap::Args)]
+pub struct Run {
+    /// Look at one process
+    #[arg(short, long, value_name = "PID", group = "target", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+
+    /// Look at the processes of a control group: an absolute path, or one relative to the cgroup root
+    #[arg(long, value_name = "PATH", group = "target")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Look at the processes of a systemd unit
+    #[arg(long, value_name = "NAME", group = "target")]
+    pub unit: Option<String>,
+
+    /// How long to look: 20, 20s, 2m (a bare number is seconds)
+    #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
+    pub window: Duration,
+
+    /// Where to keep the case [default: $XDG_DATA_HOME/friday, /var/lib/friday as root, ~/.local/share/friday]
+    #[arg(long, value_name = "DIR")]
+    pub case: Option<PathBuf>,
+
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Also write the report page to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Kernel type information, where the kernel does not bring its own
+    #[arg(long, value_name = "FILE", default_value = week::Roots::KERNEL_BTF)]
+    pub btf: PathBuf,
+
+    /// Start this command and look at it and its descendants. Its output goes to stderr; it runs as the user who called
+    /// sudo, and is left running when the window ends
+    #[arg(last = true, value_name = "COMMAND", group = "target")]
+    pub command: Vec<OsString>,
+}
+
+#[derive(clap::Args)]
+pub struct Replay {
+    /// The case folder
+    pub case: PathBuf,
+
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Also write the report page to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub struct Case {
+    #[command(subcommand)]
+    pub command: CaseCommand,
+}
+
+#[derive(Subcommand)]
+pub enum CaseCommand {
+    /// List stored cases, newest first
+    List {
+        /// The folder that holds them
+        #[arg(long = "root", value_name = "DIR")]
+        root: Option<PathBuf>,
+
+        /// How to print them
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Show what a stored case concluded
+    Show {
+        /// The case folder, or its name under the default place
+        case: PathBuf,
+
+        /// How to print it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Print a case study of a stored case in Markdown
+    Study {
+        /// The case folder, or its name under the default place
+        case: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// One JSON document
+    Json,
+}
+
+/// ours: a day. Longer windows are several cases.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// `20`, `20s`, `2m`, `1h`, `500ms`; a bare number is seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "" | "s" => 1.0,
+        "ms" => 1e-3,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("`{unit}` is not a unit of time: use ms, s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| "a number is missing, such as 20s".to_owned())?;
+    let seconds = number * scale;
+    if !(0.1..=LONGEST.as_secs_f64()).contains(&seconds) {
+        return Err("the window must be between 100ms and 24h".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(parse_duration("20"), Ok(Duration::from_secs(20)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        for bad in ["", "s", "-3", "3x", "0", "25h", "1e9", "nan"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_one_target_can_be_named() {
+        assert!(Args::try_parse_from(["friday", "run", "-p", "1", "--unit", "x"]).is_err());
+        assert!(Args::try_parse_from(["friday", "run", "-p", "1", "--", "true"]).is_err());
+        assert!(Args::try_parse_from(["friday", "run", "-p", "0"]).is_err());
+        assert!(Args::try_parse_from(["friday", "run", "--for", "3s", "--", "true", "-x"]).is_ok());
+    }
+}

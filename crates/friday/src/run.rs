@@ -1,0 +1,156 @@
+//! `friday run`: one window on the live system, its conclusion, its case.
+
+use crate::{
+    args::{Format, Run},
+    command::Held,
+    print,
+    progress::Progress,
+};
+use case::Document;
+use observe::{Pid, Recording, Target, TargetKind};
+use report::{FoldedKind, Style};
+use std::{
+    error::Error,
+    fs,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+use week::{Request, Roots, Session, target};
+
+/// How often the probes are drained.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Runs one window and prints what it comes to.
+pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
+    let roots = Roots { btf: args.btf.clone(), ..Roots::default() };
+    let mut progress = Progress::new(args.window);
+    let mut held = None;
+    let chosen = if args.command.is_empty() {
+        let request = request(args);
+        if let Some(note) = target::note(&roots, &request) {
+            progress.say(&note);
+        }
+        target::resolve(&roots, &request)?
+    } else {
+        let child = Held::start(&args.command)?;
+        let pid = Pid(child.pid);
+        held = Some(child);
+        let program = Path::new(&args.command[0]).file_name().unwrap_or(&args.command[0]);
+        let name = program.to_string_lossy().into_owned();
+        Target { kind: TargetKind::Command, pid: Some(pid), name, members: vec![pid] }
+    };
+    let place = place(args, &chosen, &mut progress)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let what = match chosen.kind {
+        TargetKind::System => "the whole machine".to_owned(),
+        _ => format!("{} ({} processes)", chosen.name, chosen.members.len()),
+    };
+    progress.say(&format!("watching {what} for {:.0} s", args.window.as_secs_f64()));
+    let mut session = Session::start(&roots, chosen)?;
+    if let Some(why) = session.blind() {
+        progress.say(&format!("the kernel cannot be traced, only /proc is read: {why}"));
+    }
+    let running = held.map(Held::release).transpose()?;
+    let started = Instant::now();
+    while started.elapsed() < args.window && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(POLL.min(args.window.saturating_sub(started.elapsed())));
+        session.poll();
+        progress.at(started.elapsed());
+        if let Some(how) = running.as_ref().and_then(|r| r.ended()) {
+            progress.say(&how);
+            break;
+        }
+    }
+    progress.clear();
+    let recording = session.finish();
+    let case = place.as_deref().map_or_else(String::new, |dir| dir.display().to_string());
+    let document = week::conclude(&recording, &case);
+    let stored = store(place.as_deref(), args.html.as_deref(), &document, &recording);
+    show(&document, &recording, args.format)?;
+    // The conclusion is printed whatever became of the files.
+    stored
+}
+
+fn request(args: &Run) -> Request {
+    if let Some(pid) = args.pid {
+        Request::Process(Pid(pid))
+    } else if let Some(path) = &args.cgroup {
+        Request::Cgroup(path.clone())
+    } else if let Some(unit) = &args.unit {
+        Request::Unit(unit.clone())
+    } else {
+        Request::System
+    }
+}
+
+/// Where the case will go. A place that the user named must be usable; without one, the run goes on without a case.
+fn place(args: &Run, target: &Target, progress: &mut Progress) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    // SAFETY: no arguments, cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    let env = |name: &str| std::env::var_os(name);
+    match case::place::choose(args.case.as_deref(), env, root, SystemTime::now(), &target.name) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(error) if args.case.is_some() => Err(error.into()),
+        Err(error) => {
+            progress.say(&format!("the case will not be kept: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Stores the case and the page.
+fn store(
+    case: Option<&Path>,
+    html: Option<&Path>,
+    document: &Document,
+    recording: &Recording,
+) -> Result<(), Box<dyn Error>> {
+    if case.is_none() && html.is_none() {
+        return Ok(());
+    }
+    let page = report::html(document, recording);
+    let folded = report::folded(recording, FoldedKind::Cpu);
+    let written = html.map(|path| write_page(path, &page)).transpose();
+    if let Some(dir) = case {
+        case::save(dir, document, recording, case::Files { html: &page, cpu_folded: &folded })?;
+    }
+    written.map(|_| ())
+}
+
+/// Writes the report page to a file of the user's choice.
+pub fn write_page(path: &Path, page: &str) -> Result<(), Box<dyn Error>> {
+    fs::write(path, page).map_err(|source| PageError { path: path.to_owned(), source })?;
+    Ok(())
+}
+
+/// The page could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the report page to {}: choose another file with --html FILE", path.display())]
+struct PageError {
+    path: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Prints a conclusion on stdout.
+pub fn show(document: &Document, recording: &Recording, format: Format) -> Result<(), Box<dyn Error>> {
+    match format {
+        Format::Json => {
+            let mut text = serde_json::to_string_pretty(document)?;
+            text.push('\n');
+            print(&text)
+        }
+        Format::Text => {
+            let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            print(&report::terminal(document, recording, Style { color }))
+        }
+    }
+}
