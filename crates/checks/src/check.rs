@@ -30,6 +30,9 @@ impl Check {
 
     /// The lines at the head of its file, without their comment marks: Markdown for people.
     pub fn about(&self) -> impl Iterator<Item = &'static str> {
-        self.source.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line))
+        self.source
+            .lines()
+            .map_while(|line| line.strip_prefix("//!"))
+            .map(|line| line.strip_prefix(' ').unwrap_or(line))
     }
 }

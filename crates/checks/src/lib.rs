@@ -1,12 +1,22 @@
 //! Recording to verdict: pure checks, one file per question.
 //!
-//! A threshold alone gives `maybe`; `bad` needs somebody's time to be hit, or a hard error. What was not seen is
-//! `untested`, with the reason.
+//! A threshold alone gives `maybe`; `bad` needs somebody's time to be hit, or a hard error. friday's own time and that of
+//! kernel threads is nobody's. What was not seen is `untested`, with the reason.
 
 mod check;
 mod counter;
 mod cpu;
+mod disk;
+mod friday;
+mod kernel;
+mod locks;
 mod lost;
+mod memory;
+mod process;
+mod stall;
+mod syscalls;
+#[cfg(test)]
+mod testing;
 mod verdict;
 
 pub use check::Check;
@@ -16,10 +26,120 @@ use observe::Recording;
 
 /// Every check, in the order in which people read them.
 pub fn all() -> &'static [&'static Check] {
-    &[&cpu::utilization::CHECK]
+    &[
+        &cpu::utilization::CHECK,
+        &cpu::pressure::CHECK,
+        &cpu::run_queue::CHECK,
+        &cpu::throttling::CHECK,
+        &cpu::steal::CHECK,
+        &memory::available::CHECK,
+        &memory::pressure::CHECK,
+        &memory::direct_reclaim::CHECK,
+        &memory::swapping::CHECK,
+        &memory::major_faults::CHECK,
+        &memory::oom::CHECK,
+        &disk::utilization::CHECK,
+        &disk::pressure::CHECK,
+        &disk::latency::CHECK,
+        &locks::waits::CHECK,
+        &process::churn::CHECK,
+        &syscalls::failures::CHECK,
+        &kernel::clocksource::CHECK,
+        &kernel::taint::CHECK,
+        &friday::completeness::CHECK,
+    ]
 }
 
 /// Judges a recording by every check.
 pub fn run(rec: &Recording) -> Vec<Test> {
     all().iter().map(|check| check.run(rec)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Machine;
+    use observe::{Absent, catalog};
+
+    #[test]
+    fn each_file_opens_with_its_question_and_what_people_need_to_judge_the_answer() {
+        for check in all() {
+            let about: Vec<&str> = check.about().collect();
+            assert_eq!(about.first(), Some(&format!("# {}", check.question).as_str()), "{}", check.id);
+            for part in ["**Measures**", "**Matters**", "**Misleads**", "**Confirm**"] {
+                assert!(about.iter().any(|line| line.starts_with(part)), "{}: {part}", check.id);
+            }
+            assert!(check.id.strip_prefix(check.component).is_some_and(|rest| rest.starts_with('.')), "{}", check.id);
+        }
+        let mut ids: Vec<&str> = all().iter().map(|check| check.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all().len());
+    }
+
+    #[test]
+    fn what_was_not_seen_is_untested_with_the_reason() {
+        for test in run(&Machine::new().rec) {
+            assert_eq!(test.verdict, Light::Untested, "{test:?}");
+        }
+        let mut machine = Machine::new();
+        let why = || Absent::NoPermission("run as root".into());
+        machine.rec.set(&catalog::THREAD_TIME, Err(why()));
+        machine.rec.set(&catalog::HOST_FACT, Err(why()));
+        for metric in [&catalog::CPU_TIME, &catalog::PRESSURE, &catalog::MEMORY, &catalog::PAGING, &catalog::DISK_BUSY]
+        {
+            machine.rec.set(metric, Err(why()));
+        }
+        for metric in [&catalog::RUN_QUEUE_WAIT, &catalog::BLOCK_LATENCY, &catalog::SYSCALL_TIME] {
+            machine.rec.set(metric, Err(why()));
+        }
+        machine.rec.set(&catalog::CGROUP_CPU, Err(why()));
+        machine.rec.set(&catalog::PROCESS_EXIT, Err(why()));
+        for test in run(&machine.rec) {
+            assert!(test.verdict == Light::Untested && test.why.contains("run as root"), "{test:?}");
+        }
+    }
+
+    #[test]
+    fn empty_tables_are_no_health() {
+        let mut machine = Machine::new();
+        for metric in [&catalog::CPU_TIME, &catalog::PRESSURE, &catalog::MEMORY, &catalog::PAGING, &catalog::DISK_BUSY]
+        {
+            machine.rec.set(metric, Ok(Vec::new()));
+        }
+        for metric in [&catalog::RUN_QUEUE_WAIT, &catalog::BLOCK_LATENCY, &catalog::SYSCALL_TIME] {
+            machine.rec.set(metric, Ok(Vec::new()));
+        }
+        machine.rec.set(&catalog::THREAD_TIME, Ok(Vec::new()));
+        machine.rec.set(&catalog::WAITS, Ok(Vec::new()));
+        machine.rec.set(&catalog::HOST_FACT, Ok(Vec::new()));
+        for test in run(&machine.rec) {
+            assert_eq!(test.verdict, Light::Untested, "{test:?}");
+        }
+    }
+
+    #[test]
+    fn an_idle_machine_is_good() {
+        for test in run(&Machine::idle().rec) {
+            assert_eq!(test.verdict, Light::Good, "{test:?}");
+        }
+    }
+
+    #[test]
+    fn a_saturated_machine_is_bad() {
+        for test in run(&Machine::saturated().rec) {
+            let most = matches!(test.id.as_str(), "kernel.taint" | "friday.completeness");
+            assert_eq!(test.verdict, if most { Light::Maybe } else { Light::Bad }, "{test:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_machine_is_nobodys_trouble_when_only_friday_and_the_kernel_run_on_it() {
+        let machine = Machine::saturated().friday(6).friday(7).kernel(8);
+        for test in run(&machine.rec) {
+            // A kill, a throttled group and stolen time are somebody's even if that somebody is not in the ledger.
+            let counted = matches!(test.id.as_str(), "cpu.throttling" | "cpu.steal" | "memory.oom");
+            assert!(test.verdict != Light::Bad || counted, "{test:?}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use crate::{
     Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, cause::ACTIVE_ENOUGH, causes, victim,
 };
 use checks::{Light, Test};
-use observe::{Absent, Ratio, Recording, catalog};
+use observe::{Absent, Ratio, Recording, TimeClass, catalog};
 
 /// What a recording comes to.
 pub struct Diagnosis {
@@ -82,7 +82,7 @@ fn conclude(
             .iter()
             .flat_map(|v| &v.pids)
             .flat_map(|pid| scene.threads(*pid))
-            .map(|t| Ratio::of(t.classes.active(), t.wall))
+            .map(|t| Ratio::of(t.classes.active().saturating_sub(t.classes[TimeClass::BlockedSleep]), t.wall))
             .fold(Ratio(0.0), |a, b| if b > a { b } else { a });
         if busiest < IDLE {
             return Conclusion::Idle;
@@ -208,7 +208,6 @@ const NOT_LOOKED_AT: &[(&str, &str)] = &[
 mod tests {
     use super::*;
     use crate::testing::System;
-    use observe::TimeClass;
 
     #[test]
     fn nothing_wrong_is_healthy_and_nothing_asked_is_idle() {

@@ -31,6 +31,9 @@ const volatile struct call_info calls[MAX_SYSCALLS] = {};
 u64 window_begin = 0; /* 0: not yet */
 u64 window_end = 0;   /* 0: still open */
 u64 lost = 0;	      /* rows, stacks and events that did not fit */
+u64 throttling = 0;   /* somebody has been throttled: look more closely from then on */
+/* Which process ids can be targets, so that the others' system calls cost no lookup. */
+u64 target_filter[TARGET_WORDS] = {};
 
 /* No map holds this type, so it is named here for the generated bindings. */
 const volatile struct event exported_event = {};
@@ -138,7 +141,11 @@ static __always_inline struct thread *thread_of(struct task_struct *task)
 
 static __always_inline bool is_target(u32 tgid)
 {
-	return tgid != self_tgid && (trace_everyone || bpf_map_lookup_elem(&targets, &tgid));
+	u64 word = (tgid / 64) & (TARGET_WORDS - 1);
+
+	if (trace_everyone)
+		return tgid != self_tgid;
+	return target_filter[word] & (1ULL << (tgid & 63)) && bpf_map_lookup_elem(&targets, &tgid);
 }
 
 /* What is known of a system call; NULL for numbers out of range. */
@@ -232,15 +239,20 @@ static __always_inline u64 log2_floor(u64 v)
 }
 
 /* Log-linear: values below 8 have a bucket each, then four for each power of two. */
+static __always_inline u64 hist_slot(u64 value)
+{
+	u64 shift;
+
+	if (value < 8)
+		return value;
+	shift = log2_floor(value) - 2;
+	return (shift + 1) * 4 + ((value >> shift) & 3);
+}
+
 static __always_inline void hist_add(struct hist *hist, u64 value)
 {
-	u64 slot = value;
+	u64 slot = hist_slot(value);
 
-	if (value >= 8) {
-		u64 shift = log2_floor(value) - 2;
-
-		slot = (shift + 1) * 4 + ((value >> shift) & 3);
-	}
 	if (slot >= HIST_SLOTS)
 		slot = HIST_SLOTS - 1;
 	__sync_fetch_and_add(&hist->slots[slot], 1);
@@ -254,15 +266,15 @@ static const struct call_value no_call = {};
 
 /* System call number and arguments of a task that is in the kernel on behalf of user space. */
 #if defined(__TARGET_ARCH_x86)
-#define REGS_SYSCALL(regs) ((s16)BPF_CORE_READ(regs, orig_ax))
-#define REGS_ARG0(regs) BPF_CORE_READ(regs, di)
-#define REGS_ARG1(regs) BPF_CORE_READ(regs, si)
-#define REGS_ARG2(regs) BPF_CORE_READ(regs, dx)
+#define REGS_SYSCALL(regs) ((s16)(regs)->orig_ax)
+#define REGS_ARG0(regs) ((regs)->di)
+#define REGS_ARG1(regs) ((regs)->si)
+#define REGS_ARG2(regs) ((regs)->dx)
 #elif defined(__TARGET_ARCH_arm64)
-#define REGS_SYSCALL(regs) ((s16)BPF_CORE_READ(regs, syscallno))
-#define REGS_ARG0(regs) BPF_CORE_READ(regs, orig_x0)
-#define REGS_ARG1(regs) BPF_CORE_READ(regs, regs[1])
-#define REGS_ARG2(regs) BPF_CORE_READ(regs, regs[2])
+#define REGS_SYSCALL(regs) ((s16)(regs)->syscallno)
+#define REGS_ARG0(regs) ((regs)->orig_x0)
+#define REGS_ARG1(regs) ((regs)->regs[1])
+#define REGS_ARG2(regs) ((regs)->regs[2])
 #endif
 
 static __always_inline struct event *reserve_event(u32 kind, u64 at)

@@ -10,6 +10,8 @@
 #define MAX_SYSCALLS 512
 #define COMM_LEN 16
 #define NAME_LEN 64
+#define TARGET_WORDS 64
+#define SHORT_SLOTS 56 /* histogram slots of waits under 2^16 ns */
 
 /* What a system call waits for, as far as its number tells: index of the short-wait totals. */
 enum call_kind {
@@ -124,6 +126,9 @@ struct thread_times {
 	u64 in_syscall; /* part of running; only where system calls are traced */
 	u64 switches;
 	u64 short_ns[CALL_KINDS]; /* blocked waits under the threshold, without a stack */
+	u64 short_run_queue_ns;
+	u64 short_run_queue_max;
+	u32 short_run_queue[SHORT_SLOTS]; /* run-queue waits under the threshold, by histogram slot */
 	char comm[COMM_LEN];
 	u32 parent;
 	u32 kernel;

@@ -15,7 +15,10 @@ use std::{
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     path::Path,
     rc::Rc,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 #[allow(warnings, clippy::all, missing_docs)]
@@ -219,6 +222,12 @@ impl Kernel {
     pub fn add_target(&mut self, pid: u32) {
         // A full table only means that this process' calls are not traced; the kernel side counts its own losses.
         let _ = self.skel.maps.targets.update(&pid.to_ne_bytes(), &[1], MapFlags::ANY);
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            let word = pid as usize / 64 % bss.target_filter.len();
+            // SAFETY: a valid, aligned place in the map shared with the kernel, which may set other bits at any time.
+            let word = unsafe { AtomicU64::from_ptr(&raw mut bss.target_filter[word]) };
+            word.fetch_or(1 << (pid % 64), Ordering::Relaxed);
+        }
     }
 
     /// The processes whose system calls are traced, descendants included.

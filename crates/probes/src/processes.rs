@@ -5,6 +5,11 @@ use crate::{
     roots::Roots,
 };
 use observe::{Pid, Process};
+use procfs::{
+    ProcessCGroups,
+    prelude::*,
+    process::{Stat, StatFlags},
+};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -15,8 +20,6 @@ use std::{
 
 /// ours: enough to tell a JVM's main class from its flags in most cases.
 const LONGEST_CMDLINE: usize = 512;
-/// The flag of kernel threads in `/proc/PID/stat` (`PF_KTHREAD` in the kernel's `sched.h`).
-const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Adds every process that runs now, and brings those already known up to date. Processes that end meanwhile are left
 /// out; `life` stays as it is. Costs about 30 µs a process.
@@ -35,7 +38,7 @@ pub fn snapshot(roots: &Roots, known: &mut BTreeMap<Pid, Process>) {
 /// When a process started, in clock ticks since boot: with the pid it names a process for good, as pids are used again.
 /// `None` when there is no such process.
 pub fn start_time(roots: &Roots, pid: Pid) -> Option<u64> {
-    Stat::read(&roots.proc.join(pid.to_string())).map(|stat| stat.start_time)
+    stat(&roots.proc.join(pid.to_string())).map(|stat| stat.starttime)
 }
 
 /// friday's own process id in the PID namespace of this procfs.
@@ -45,44 +48,27 @@ pub(crate) fn own_pid(roots: &Roots) -> Pid {
     Pid(number.unwrap_or_else(std::process::id))
 }
 
-/// The parts of `/proc/PID/stat` that identify a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
-    pub(crate) name: String,
-    pub(crate) state: u8,
-    pub(crate) parent: Pid,
-    pub(crate) is_kernel: bool,
-    pub(crate) nice: i32,
-    pub(crate) threads: u32,
-    pub(crate) start_time: u64,
+/// What `/proc/PID/stat` says of a process; `None` when there is none.
+pub(crate) fn stat(process: &Path) -> Option<Stat> {
+    let mut bytes = [0u8; 1024];
+    let length = read_start(&process.join("stat"), &mut bytes)?;
+    let line = &bytes[..length];
+    // procfs slices around the brackets unchecked; between the first and the last of them, a name may hold anything.
+    let before = line.split(|b| *b == b'(').next()?;
+    let after = line.rsplit(|b| *b == b')').next()?;
+    let pid = before.strip_suffix(b" ").filter(|pid| !pid.is_empty() && pid.iter().all(u8::is_ascii_digit));
+    let sound = pid.is_some() && matches!(after, [b' ', state, ..] if state.is_ascii_alphabetic());
+    if sound { Stat::from_read(line).ok() } else { None }
 }
 
-impl Stat {
-    pub(crate) fn read(process: &Path) -> Option<Self> {
-        let mut bytes = [0u8; 1024];
-        let length = read_start(&process.join("stat"), &mut bytes)?;
-        Self::parse(&bytes[..length])
-    }
+/// Whether it is a kernel thread.
+pub(crate) fn is_kernel(stat: &Stat) -> bool {
+    stat.flags & StatFlags::PF_KTHREAD.bits() != 0
+}
 
-    /// The name may hold anything, closing brackets and line ends too: it ends at the last bracket.
-    fn parse(line: &[u8]) -> Option<Self> {
-        let open = line.iter().position(|b| *b == b'(')?;
-        let close = line.iter().rposition(|b| *b == b')')?;
-        let name = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
-        let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        // Field 3 of proc(5), the state, is the first here.
-        let field = |number: usize| fields.get(number - 3).copied();
-        Some(Stat {
-            name,
-            state: *field(3)?.as_bytes().first()?,
-            parent: Pid(field(4)?.parse().ok()?),
-            is_kernel: field(9)?.parse::<u64>().ok()? & PF_KTHREAD != 0,
-            nice: field(19)?.parse().ok()?,
-            threads: field(20)?.parse().ok()?,
-            start_time: field(22)?.parse().ok()?,
-        })
-    }
+/// The parent of a process; 0 for those that the kernel started.
+pub(crate) fn parent(stat: &Stat) -> Pid {
+    Pid(stat.ppid.try_into().unwrap_or_default())
 }
 
 /// What is the same for every process of one snapshot.
@@ -129,7 +115,8 @@ fn width(first: u32, last: u32) -> u32 {
 
 fn identity(around: &Surroundings, pid: Pid, before: Option<&Process>) -> Option<Process> {
     let dir = around.proc.join(pid.to_string());
-    let stat = Stat::read(&dir)?;
+    let stat = stat(&dir)?;
+    let (parent, is_kernel) = (parent(&stat), is_kernel(&stat));
     let cgroup = cgroup(&dir).unwrap_or_default();
     let allowed = if around.live {
         affinity(pid).filter(|allowed| *allowed < around.online_count()).unwrap_or(0)
@@ -138,33 +125,32 @@ fn identity(around: &Surroundings, pid: Pid, before: Option<&Process>) -> Option
     };
     // One that had ended and runs again is another one with the same number.
     let before = before.filter(|known| known.life.is_none());
-    let exe_path = if stat.is_kernel { None } else { fs::read_link(dir.join("exe")).ok() };
+    let exe_path = if is_kernel { None } else { fs::read_link(dir.join("exe")).ok() };
     let exe = exe_path.as_ref().map(|path| {
         let path = path.as_os_str().as_bytes();
         String::from_utf8_lossy(path.strip_suffix(b" (deleted)").unwrap_or(path)).into_owned()
     });
     let exe = exe.unwrap_or_default();
     // Reading the arguments takes a lock of the process's memory, so once is enough.
-    let same = before.filter(|known| known.name == stat.name && known.exe == exe && !known.cmdline.is_empty());
+    let same = before.filter(|known| known.name == stat.comm && known.exe == exe && !known.cmdline.is_empty());
     let cmdline = match same {
         Some(known) => known.cmdline.clone(),
-        None if stat.is_kernel => String::new(),
+        None if is_kernel => String::new(),
         None => cmdline(&dir).unwrap_or_default(),
     };
     // A helper that friday starts of itself is friday too.
-    let is_friday =
-        pid == around.own || (stat.parent == around.own && exe_path.is_some() && exe_path == around.own_exe);
+    let is_friday = pid == around.own || (parent == around.own && exe_path.is_some() && exe_path == around.own_exe);
     Some(Process {
         pid,
-        parent: stat.parent,
-        name: stat.name,
+        parent,
+        name: stat.comm,
         exe,
         cmdline,
         cgroup,
-        is_kernel: stat.is_kernel,
+        is_kernel,
         is_friday,
         allowed_cpus: allowed,
-        nice: stat.nice,
+        nice: i32::try_from(stat.nice).unwrap_or_default(),
         life: None,
     })
 }
@@ -182,22 +168,14 @@ fn cmdline(process: &Path) -> Option<String> {
 fn cgroup(process: &Path) -> Option<String> {
     let mut bytes = [0u8; 8192];
     let length = read_start(&process.join("cgroup"), &mut bytes)?;
-    let lines = String::from_utf8_lossy(&bytes[..length]);
-    let mut unified = None;
-    for line in lines.lines() {
-        let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
-        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-        if controllers.split(',').any(|one| one == "cpu") {
-            return Some(path.to_owned());
-        }
-        if controllers.is_empty() {
-            unified = Some(path.to_owned());
-        }
-    }
-    unified
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    let ProcessCGroups(all) = ProcessCGroups::from_buf_read(text.as_bytes()).ok()?;
+    let by_cpu = all.iter().find(|group| group.controllers.iter().any(|one| one == "cpu"));
+    let path = &by_cpu.or_else(|| all.iter().find(|group| group.controllers.is_empty()))?.pathname;
+    Some(path.strip_suffix(" (deleted)").unwrap_or(path).to_owned())
 }
 
+/// procfs's `Status` parses some sixty fields for this one, and none when the name is not UTF-8.
 fn allowed_cpus(process: &Path) -> Option<String> {
     let mut bytes = [0u8; 4096];
     let length = read_start(&process.join("status"), &mut bytes)?;
@@ -235,10 +213,11 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn stat(name: &[u8], parent: u32, flags: u64) -> Vec<u8> {
+    fn stat_of(name: &[u8], parent: u32, flags: u32) -> Vec<u8> {
         let mut line = b"42 (".to_vec();
         line.extend_from_slice(name);
-        let rest = format!(") S {parent} 42 42 0 -1 {flags} 0 0 0 0 1 2 0 0 25 5 3 0 777 0 0\n");
+        let zeros = " 0".repeat(30);
+        let rest = format!(") S {parent} 42 42 0 -1 {flags} 0 0 0 0 1 2 0 0 25 5 3 0 777{zeros}\n");
         line.extend_from_slice(rest.as_bytes());
         line
     }
@@ -255,16 +234,20 @@ mod tests {
 
     #[test]
     fn hostile_names_parse() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |line: &[u8]| {
+            put(dir.path(), "stat", line);
+            stat(dir.path())
+        };
         for name in [&b"a) (b"[..], b") R 1 (", b"x\ny", b"()", b"", b"\xff\xfe"] {
-            let parsed = Stat::parse(&stat(name, 7, 0x400000)).unwrap();
-            assert_eq!(parsed.name, String::from_utf8_lossy(name));
-            assert_eq!((parsed.state, parsed.parent, parsed.nice, parsed.threads), (b'S', Pid(7), 5, 3));
-            assert_eq!((parsed.start_time, parsed.is_kernel), (777, false));
+            let parsed = read(&stat_of(name, 7, 0x400000)).unwrap();
+            assert_eq!(parsed.comm, String::from_utf8_lossy(name));
+            assert_eq!((parsed.state, parent(&parsed), parsed.nice, parsed.num_threads), ('S', Pid(7), 5, 3));
+            assert_eq!((parsed.starttime, is_kernel(&parsed)), (777, false));
         }
-        assert!(Stat::parse(b"").is_none());
-        assert!(Stat::parse(b"1 (a").is_none());
-        assert!(Stat::parse(b")(").is_none());
-        assert!(Stat::parse(b"1 (a) S 1").is_none());
+        for line in ["", "1 (a", ")(", "1 )(", "1 (a)", " (a) S 1", "1 (a) S 1", "(a) S 1", "1 (a) é"] {
+            assert!(read(line.as_bytes()).is_none(), "{line}");
+        }
     }
 
     #[test]
@@ -272,13 +255,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path();
         put(base, "sys/devices/system/cpu/online", "0-3\n");
-        put(base, "proc/2/stat", stat(b"kthreadd", 0, PF_KTHREAD));
-        put(base, "proc/42/stat", stat(b"web (1)", 1, 0));
+        put(base, "proc/2/stat", stat_of(b"kthreadd", 0, StatFlags::PF_KTHREAD.bits()));
+        put(base, "proc/42/stat", stat_of(b"web (1)", 1, 0));
         put(base, "proc/42/cmdline", b"/usr/bin/web\0--port\x0080\0");
         put(base, "proc/42/cgroup", "3:cpuacct,cpu:/web:1\n0::/user.slice\n");
         put(base, "proc/42/status", "Name:\tweb\nCpus_allowed:\t3\nCpus_allowed_list:\t1-2,7\n");
         std::os::unix::fs::symlink("/usr/bin/web (deleted)", base.join("proc/42/exe")).unwrap();
-        put(base, "proc/50/stat", stat(b"v2", 42, 0));
+        put(base, "proc/50/stat", stat_of(b"v2", 42, 0));
         put(base, "proc/50/cgroup", "0::/user.slice (deleted)\n");
         put(base, "proc/50/status", "Name:\tv2\nCpus_allowed_list:\t0-7\n");
         put(base, "proc/50/cmdline", "ä".repeat(400));
@@ -307,12 +290,12 @@ mod tests {
     fn a_second_snapshot_keeps_who_is_gone_and_renames_who_changed() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path();
-        put(base, "proc/42/stat", stat(b"before", 1, 0));
+        put(base, "proc/42/stat", stat_of(b"before", 1, 0));
         put(base, "proc/42/cmdline", "before");
         let gone = Process { pid: Pid(9), life: Some(Duration::from_secs(1)), ..Process::default() };
         let mut known = BTreeMap::from([(Pid(9), gone.clone())]);
         snapshot(&roots(base), &mut known);
-        put(base, "proc/42/stat", stat(b"after", 1, 0));
+        put(base, "proc/42/stat", stat_of(b"after", 1, 0));
         put(base, "proc/42/cmdline", "after");
         snapshot(&roots(base), &mut known);
         assert_eq!(known[&Pid(9)], gone);

@@ -5,7 +5,7 @@ use crate::{
         cgroups::{self, Hierarchy, Kind},
         text,
     },
-    processes::{Stat, own_pid},
+    processes::{self, own_pid},
     roots::Roots,
     unit,
 };
@@ -219,15 +219,15 @@ fn process(roots: &Roots, pid: Pid) -> Result<(Pid, String), TargetError> {
     if leader == own_pid(roots) {
         return Err(TargetError::Friday(leader));
     }
-    let stat = Stat::read(&roots.proc.join(leader.to_string())).ok_or(TargetError::NoProcess(pid))?;
-    if stat.is_kernel {
-        return Err(TargetError::KernelThread { pid: leader, name: stat.name });
+    let stat = processes::stat(&roots.proc.join(leader.to_string())).ok_or(TargetError::NoProcess(pid))?;
+    if processes::is_kernel(&stat) {
+        return Err(TargetError::KernelThread { pid: leader, name: stat.comm });
     }
     // The first thread may have ended while others still run.
-    if matches!(stat.state, b'Z' | b'X') && stat.threads <= 1 {
-        return Err(TargetError::Zombie { pid: leader, name: stat.name, parent: stat.parent });
+    if matches!(stat.state, 'Z' | 'X') && stat.num_threads <= 1 {
+        return Err(TargetError::Zombie { pid: leader, parent: processes::parent(&stat), name: stat.comm });
     }
-    Ok((leader, stat.name))
+    Ok((leader, stat.comm))
 }
 
 /// The `Tgid` of a status file.
@@ -418,7 +418,8 @@ mod tests {
     fn running(base: &Path, pid: u32, name: &str, more: (&str, u64, u32)) {
         let (state, flags, threads) = more;
         put(base, &format!("proc/{pid}/status"), &format!("Name:\t{name}\nTgid:\t{pid}\nPid:\t{pid}\n"));
-        let stat = format!("{pid} ({name}) {state} 1 1 1 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0 5 0\n");
+        let zeros = " 0".repeat(30);
+        let stat = format!("{pid} ({name}) {state} 1 1 1 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0 5{zeros}\n");
         put(base, &format!("proc/{pid}/stat"), &stat);
     }
 

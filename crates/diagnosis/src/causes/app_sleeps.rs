@@ -26,6 +26,9 @@ const NAP: Duration = Duration::from_secs(5);
 /// ours: another process that waits for the sleeper this part of the window is held up by it.
 const HELD_UP: Ratio = Ratio(0.2);
 
+/// ours: with less of the window on a CPU, the work between the pauses is a heartbeat.
+const AT_WORK: Ratio = Ratio(0.02);
+
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !victim.named && waiter(scene, victim).is_none() {
         return Vec::new();
@@ -74,7 +77,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             "find the sleep in that code path: a poll interval, a back-off, a rate limit?".to_owned(),
             "wait for the event itself (a notification, a blocking call) instead of a timer".to_owned(),
         ],
-        descriptive: false,
+        // Who hardly does anything between its pauses is idle by its own choice.
+        descriptive: waiter.is_none() && Ratio::of(victim.times.sum(TimeClass::is_running), scene.window()) < AT_WORK,
     }]
 }
 

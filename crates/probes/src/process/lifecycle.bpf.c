@@ -9,8 +9,11 @@ int BPF_PROG(lifecycle_fork, struct task_struct *parent, struct task_struct *chi
 
 	if (child->pid != child->tgid)
 		return 0;
-	if (bpf_map_lookup_elem(&targets, &from) && bpf_map_update_elem(&targets, &tgid, &one, BPF_ANY))
+	if (!bpf_map_lookup_elem(&targets, &from))
+		return 0;
+	if (bpf_map_update_elem(&targets, &tgid, &one, BPF_ANY))
 		count_lost();
+	__sync_fetch_and_or(&target_filter[(tgid / 64) & (TARGET_WORDS - 1)], 1ULL << (tgid & 63));
 	return 0;
 }
 

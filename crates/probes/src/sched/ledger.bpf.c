@@ -467,17 +467,24 @@ static __always_inline void add_run_queue_wait(u32 tgid, u64 ns)
 static __noinline int end_runnable(struct task_struct *task, struct thread *t, u64 now)
 {
 	u64 since = t->since, ns = since_until(since, now), throttled = 0, pinned = 0;
-	u64 queue = queue_of(task);
+	u64 queue = throttling ? queue_of(task) : 0;
 	struct throttle *throttle;
 	u32 last;
 
 	t->times.runnable += ns;
 	t->off_cpu += ns;
-	add_run_queue_wait(t->times.tgid, ns);
-	if (ns < stack_threshold_ns) {
+	if (ns < stack_threshold_ns && ns < 1 << 16) {
+		u64 slot = hist_slot(ns);
+
+		if (slot < SHORT_SLOTS)
+			t->times.short_run_queue[slot]++;
+		t->times.short_run_queue_ns += ns;
+		if (ns > t->times.short_run_queue_max)
+			t->times.short_run_queue_max = ns;
 		t->throttled = 0;
 		return 0;
 	}
+	add_run_queue_wait(t->times.tgid, ns);
 	if (t->throttled) {
 		throttled = ns;
 	} else if (queue && (throttle = bpf_map_lookup_elem(&throttles, &queue))) {
@@ -548,6 +555,7 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 			struct throttle entry = { .since = now };
 
 			bpf_map_update_elem(&throttles, &key, &entry, BPF_ANY);
+			throttling = 1;
 		}
 		return;
 	}
@@ -593,7 +601,7 @@ static __always_inline void switch_in(struct task_struct *next, u64 now)
 		t->last_wait = t->blocked_ns;
 		t->blocked_ns = 0;
 	}
-	queue = queue_of(next);
+	queue = throttling ? queue_of(next) : 0;
 	if (queue) {
 		struct throttle *throttle = bpf_map_lookup_elem(&throttles, &queue);
 
@@ -674,6 +682,8 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	t->state = RUNNABLE;
 	t->since = now;
 	t->throttled = is_throttled(task);
+	if (t->blocked_ns < stack_threshold_ns)
+		return 0; /* counted without a waker */
 	softirq = bpf_map_lookup_elem(&in_softirq, &zero);
 	t->flags &= ~WAIT_WOKEN_IN_SOFTIRQ;
 	if (softirq && *softirq)
@@ -688,7 +698,7 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	}
 	t->waker_tid = current->pid;
 	t->waker_tgid = current->tgid;
-	if (t->blocked_ns < stack_threshold_ns || task->flags & PF_KTHREAD || current->flags & PF_KTHREAD ||
+	if (task->flags & PF_KTHREAD || current->flags & PF_KTHREAD ||
 	    !current->pid || t->times.tgid == self_tgid || t->waker_tgid == self_tgid)
 		return 0;
 	stacks = bpf_map_lookup_elem(&scratches, &scratch);

@@ -13,7 +13,10 @@ use crate::{
     syscalls,
 };
 use observe::{Absent, ClassTimes, Histogram, Labels, Pid, Recording, ThreadTime, Tid, TimeClass, Wait, catalog};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 /// Index of the short-wait totals, as the kernel side counts them.
 const KINDS: usize = 8;
@@ -75,10 +78,27 @@ pub(crate) fn collect(
     waits.extend(cpu_waits(books));
     into.set(&catalog::THREAD_TIME, Ok(ledger));
     into.set(&catalog::WAITS, Ok(waits));
-    let latencies = rows::<u32, types::hist>(&kernel.maps().run_queue_waits).into_iter().map(|(pid, hist)| {
-        Histogram::from_slots(Labels::new([("pid", pid.to_string())]), &hist.slots, hist.sum, hist.max)
-    });
-    into.set(&catalog::RUN_QUEUE_WAIT, Ok(latencies.collect()));
+    into.set(&catalog::RUN_QUEUE_WAIT, Ok(run_queue(books, rows(&kernel.maps().run_queue_waits))));
+}
+
+/// Run-queue latency by process: long waits as the kernel side put them together, short ones from each thread.
+fn run_queue(books: &Books, long: Vec<(u32, types::hist)>) -> Vec<Histogram> {
+    let mut by_process: BTreeMap<u32, types::hist> = long.into_iter().collect();
+    for times in &books.threads {
+        let hist = by_process.entry(times.tgid).or_default();
+        hist.sum += times.short_run_queue_ns;
+        hist.max = hist.max.max(times.short_run_queue_max);
+        for (slot, count) in times.short_run_queue.iter().enumerate().filter(|(_, count)| **count > 0) {
+            hist.slots[slot] += count;
+        }
+    }
+    by_process
+        .into_iter()
+        .map(|(pid, hist)| {
+            Histogram::from_slots(Labels::new([("pid", pid.to_string())]), &hist.slots, hist.sum, hist.max)
+        })
+        .filter(|hist| hist.count > 0)
+        .collect()
 }
 
 fn name_wait(key: &types::wait_key, value: &types::wait_value, stacks: &Stacks, namer: &mut Namer) -> Classified {

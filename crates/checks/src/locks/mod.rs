@@ -1,0 +1,3 @@
+//! Locks: who waits for them.
+
+pub(crate) mod waits;

@@ -1,0 +1,3 @@
+//! Processes: how they come and go.
+
+pub(crate) mod churn;

@@ -1,0 +1,3 @@
+//! System calls of the target: what they cost and how they end.
+
+pub(crate) mod failures;
