@@ -1,7 +1,7 @@
 //! Recording to verdict: pure checks, one file per question.
 //!
-//! A threshold alone gives `maybe`; `bad` needs somebody's time to be hit, or a hard error. friday's own time and that of
-//! kernel threads is nobody's. What was not seen is `untested`, with the reason.
+//! A threshold alone gives `maybe`; `bad` needs somebody's time to be hit, or a hard error. friday's own time and that
+//! of kernel threads is nobody's. What was not seen is `untested`, with the reason.
 
 mod check;
 mod counter;

@@ -35,9 +35,7 @@ pub fn hot_user(scene: &Scene, victim: &Victim) -> Observed<Option<Hot>> {
 
 /// The victim's hottest kernel function: the innermost kernel frame. `None` without kernel samples.
 pub fn hot_kernel(scene: &Scene, victim: &Victim) -> Observed<Option<Hot>> {
-    hottest(scene, victim, |rec, frames| {
-        frames.last().copied().filter(|id| rec.frame(*id).kind == FrameKind::Kernel)
-    })
+    hottest(scene, victim, |rec, frames| frames.last().copied().filter(|id| rec.frame(*id).kind == FrameKind::Kernel))
 }
 
 /// How many of the victim's samples pass through a kernel function, and how many are in the kernel.

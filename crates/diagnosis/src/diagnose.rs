@@ -245,7 +245,10 @@ mod tests {
 
     #[test]
     fn a_headline_is_one_sentence() {
-        assert_eq!(first_sentence("It waits 3.5 s for libc.so.6 here. More follows."), "It waits 3.5 s for libc.so.6 here.");
+        assert_eq!(
+            first_sentence("It waits 3.5 s for libc.so.6 here. More follows."),
+            "It waits 3.5 s for libc.so.6 here."
+        );
         assert_eq!(first_sentence("One sentence"), "One sentence");
     }
 }

@@ -108,8 +108,7 @@ impl System {
     }
 
     fn counter(&mut self, metric: &catalog::Metric<Series>, labels: Labels, increase: f64) {
-        let points =
-            vec![Point { at: Duration::ZERO, value: 100.0 }, Point { at: WINDOW, value: 100.0 + increase }];
+        let points = vec![Point { at: Duration::ZERO, value: 100.0 }, Point { at: WINDOW, value: 100.0 + increase }];
         self.rec.push(metric, Series { labels, points });
     }
 
@@ -139,9 +138,8 @@ impl System {
     }
 
     pub fn issued(mut self, pid: u32, device: &str, time: f64) -> Self {
-        let labels = || {
-            Labels::new([("device", device.into()), ("direction", "read".into()), ("pid", pid.to_string())])
-        };
+        let labels =
+            || Labels::new([("device", device.into()), ("direction", "read".into()), ("pid", pid.to_string())]);
         self.rec.push(&catalog::BLOCK_TIME, Series::total(labels(), WINDOW, time));
         self.rec.push(&catalog::BLOCK_OPERATIONS, Series::total(labels(), WINDOW, time * 100.0));
         self
@@ -209,8 +207,7 @@ impl System {
 
     pub fn target(mut self, pid: u32) -> Self {
         let name = self.rec.process_name(Pid(pid));
-        self.rec.target =
-            Target { kind: TargetKind::Process, pid: Some(Pid(pid)), name, members: vec![Pid(pid)] };
+        self.rec.target = Target { kind: TargetKind::Process, pid: Some(Pid(pid)), name, members: vec![Pid(pid)] };
         self
     }
 

@@ -69,7 +69,8 @@ impl Victim {
 
     /// The largest part of the window that one of its threads spent on a CPU.
     pub fn busiest_thread(&self, scene: &Scene) -> Ratio {
-        let running = self.pids.iter().flat_map(|pid| scene.threads(*pid)).map(|t| t.classes.sum(TimeClass::is_running));
+        let running =
+            self.pids.iter().flat_map(|pid| scene.threads(*pid)).map(|t| t.classes.sum(TimeClass::is_running));
         Ratio::of(running.max().unwrap_or_default(), scene.window())
     }
 
@@ -101,8 +102,7 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
             TargetKind::Unit => "unit",
             _ => "command",
         };
-        let mut pids: Vec<Pid> =
-            target.members.iter().copied().filter(|pid| !scene.threads(*pid).is_empty()).collect();
+        let mut pids: Vec<Pid> = target.members.iter().copied().filter(|pid| !scene.threads(*pid).is_empty()).collect();
         pids.sort_unstable();
         pids.dedup();
         return (vec![Victim::new(scene, pids, target.name.clone(), kind, true)], String::new());

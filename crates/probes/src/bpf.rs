@@ -26,8 +26,8 @@ mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/friday.skel.rs"));
 }
 
-use skeleton::{FridaySkel, FridaySkelBuilder, OpenFridaySkel};
 pub(crate) use skeleton::types;
+use skeleton::{FridaySkel, FridaySkelBuilder, OpenFridaySkel};
 
 /// A plain value that the kernel side writes and any bytes of which are valid.
 ///
@@ -256,12 +256,7 @@ impl Kernel {
     /// Closes every living thread's books and returns them; call once, after [`Kernel::close`].
     pub fn close_books(&self) -> Result<Vec<types::thread_times>, Absent> {
         let failed = |e: libbpf_rs::Error| refused("reading the ledger", &e);
-        let link = self
-            .skel
-            .progs
-            .ledger_close
-            .attach_iter_with_opts(libbpf_rs::IterOpts::None)
-            .map_err(failed)?;
+        let link = self.skel.progs.ledger_close.attach_iter_with_opts(libbpf_rs::IterOpts::None).map_err(failed)?;
         let mut bytes = Vec::new();
         libbpf_rs::Iter::new(&link)
             .map_err(failed)?
@@ -402,7 +397,8 @@ fn try_load(settings: &Settings, btf: &Btf, without: &[Group]) -> Result<FridayS
     let place = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open: OpenFridaySkel<'static> =
         builder.open(place).map_err(|e| Absent::Failed(format!("opening the BPF object: {e}")))?;
-    let has = |name: &str| btf.type_by_name::<libbpf_rs::btf::types::Typedef<'_>>(&format!("btf_trace_{name}")).is_some();
+    let has =
+        |name: &str| btf.type_by_name::<libbpf_rs::btf::types::Typedef<'_>>(&format!("btf_trace_{name}")).is_some();
     let has_start = has("block_io_start");
     let progs = &mut open.progs;
     progs.block_start.set_autoload(has_start);
@@ -485,7 +481,14 @@ fn attach_sampler(prog: &libbpf_rs::ProgramMut<'_>, hz: u64) -> Result<Vec<Link>
         attr.set_freq(1);
         // SAFETY: a valid attribute structure with its size; the other arguments are plain numbers.
         let fd = unsafe {
-            libc::syscall(libc::SYS_perf_event_open, &attr, -1, cpu as libc::c_int, -1, 8 /* PERF_FLAG_FD_CLOEXEC */)
+            libc::syscall(
+                libc::SYS_perf_event_open,
+                &attr,
+                -1,
+                cpu as libc::c_int,
+                -1,
+                8, /* PERF_FLAG_FD_CLOEXEC */
+            )
         };
         if fd < 0 {
             // A CPU that is possible but not online answers ENODEV.

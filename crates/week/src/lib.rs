@@ -75,17 +75,13 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
 /// The most active threads, the target's first; kernel threads and friday left out.
 fn ledger(rec: &Recording) -> Vec<LedgerRow> {
     let Ok(threads) = rec.get(&catalog::THREAD_TIME) else { return Vec::new() };
-    let mut threads: Vec<_> = threads
-        .iter()
-        .filter(|t| !rec.processes.get(&t.pid).is_some_and(|p| p.is_kernel || p.is_friday))
-        .collect();
+    let mut threads: Vec<_> =
+        threads.iter().filter(|t| !rec.processes.get(&t.pid).is_some_and(|p| p.is_kernel || p.is_friday)).collect();
     // Waiting for others is the least telling: most of a machine's threads do just that.
     let telling = |t: &ThreadTime| {
         t.classes.active().saturating_sub(t.classes[TimeClass::BlockedProcess] + t.classes[TimeClass::BlockedNetwork])
     };
-    threads.sort_by_key(|t| {
-        (!rec.target.contains(t.pid), Reverse(telling(t)), Reverse(t.classes.active()), t.tid)
-    });
+    threads.sort_by_key(|t| (!rec.target.contains(t.pid), Reverse(telling(t)), Reverse(t.classes.active()), t.tid));
     threads.into_iter().take(MOST_THREADS).map(LedgerRow::from).collect()
 }
 

@@ -21,7 +21,7 @@ pub const CHECK: Check = Check {
 /// ours: half of what is bad; short bursts on a small machine stay below it.
 const MAYBE: Ratio = Ratio(0.25);
 
-/// The usual alert on `some avg10` of the CPU.
+/// ours: a rule of thumb for `some avg10` of the CPU: half of the time.
 const BAD: Ratio = Ratio(0.50);
 
 fn judge(rec: &Recording) -> Observed<Verdict> {

@@ -23,20 +23,21 @@ const MAYBE: Ratio = Ratio(0.80);
 /// PCP pmie, node_exporter mixin: part of CPU time.
 const BAD: Ratio = Ratio(0.90);
 
-/// ours: half of the CPU pressure that pmie-like rules call high; on full CPUs this much waiting is no accident.
+/// ours: half of the CPU pressure that is bad by itself; on full CPUs this much waiting is no accident.
 const WAITING: Ratio = Ratio(0.25);
 
 fn judge(rec: &Recording) -> Observed<Verdict> {
     let (mut busy, mut all) = (0.0, 0.0);
     for row in rec.get(&catalog::CPU_TIME)? {
-        let spent = Growth::of(row)?.by;
+        // A CPU that came online at the end has one reading.
+        let Ok(Growth { by: spent, .. }) = Growth::of(row) else { continue };
         all += spent;
         if !matches!(row.labels.get("mode"), "idle" | "iowait") {
             busy += spent;
         }
     }
     if all <= 0.0 {
-        return Err(Absent::Failed("CPU counters did not move".into()));
+        return Err(Absent::Failed("CPU counters were read only once, or did not move".into()));
     }
     let share = Ratio::of_counts(busy, all);
     let waiting = if share > MAYBE { waiting(rec, WAITING) } else { None };

@@ -1,7 +1,7 @@
 //! # For how much of the time does nothing go on but waiting for disks?
 //!
-//! **Measures** pressure stall information of I/O, `full`: the part of the time in which tasks waited for I/O and none of
-//! them could run.
+//! **Measures** pressure stall information of I/O, `full`: the part of the time in which tasks waited for I/O and none
+//! of them could run.
 //! **Matters** because that time is lost to everybody, unlike iowait, which any idle CPU beside one reader shows.
 //! **Misleads** on a machine with a single reader, such as a backup, that is meant to be bound by its disk; and when
 //! kernel threads write back in the background, which is counted too.

@@ -45,9 +45,14 @@ struct Disk<'a> {
 fn judge(rec: &Recording) -> Observed<Verdict> {
     let rows = rec.get(&catalog::DISK_BUSY)?;
     let known: Vec<&str> = rows.iter().map(|row| row.labels.get("device")).collect();
-    let mut disks: Vec<Disk> = known.iter().map(|name| look(rec, name, &known)).collect::<Observed<_>>()?;
+    // A disk that came at the end has one reading.
+    let (disks, unread): (Vec<_>, Vec<_>) = known.iter().map(|name| look(rec, name, &known)).partition(Result::is_ok);
+    let mut disks: Vec<Disk> = disks.into_iter().flatten().collect();
     disks.sort_by(|a, b| (b.light, b.busy.0).partial_cmp(&(a.light, a.busy.0)).unwrap_or(std::cmp::Ordering::Equal));
-    let worst = disks.first().ok_or_else(|| Absent::Unsupported("no disk has done any I/O yet".into()))?;
+    let Some(worst) = disks.first() else {
+        let why = unread.into_iter().find_map(Result::err);
+        return Err(why.unwrap_or_else(|| Absent::Unsupported("no disk has done any I/O yet".into())));
+    };
     let evidence = vec![
         Evidence::new(format!("/proc/diskstats: {} busy", worst.name), worst.busy.0 * 100.0, "%")
             .against(format!("> {BUSY}"))
@@ -124,6 +129,13 @@ mod tests {
         assert_eq!(light(&CHECK, &answers(400_000.0)), Light::Maybe, "0.1 ms");
         assert_eq!(light(&CHECK, &answers(4000.0)), Light::Maybe, "10 ms");
         assert_eq!(light(&CHECK, &answers(3900.0)), Light::Bad, "above 10 ms");
+    }
+
+    #[test]
+    fn a_disk_that_was_read_once_hides_no_other() {
+        let late = || Machine::new().gauge(&catalog::DISK_BUSY, &[("device", "vdz")], &[1.0]);
+        assert_eq!(light(&CHECK, &late()), Light::Untested);
+        assert_eq!(light(&CHECK, &late().disk("vda", 1.0, 50.0, 1e3)), Light::Maybe);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! # Did friday see everything?
 //!
-//! **Measures** events, samples and table rows that were dropped, against all that its programs handled; and whether the
-//! ledger adds up to the wall time of the threads.
+//! **Measures** events, samples and table rows that were dropped, against all that its programs handled; and whether
+//! the ledger adds up to the wall time of the threads.
 //! **Matters** because every other answer rests on it.
 //! **Misleads** when what was dropped is of one kind only: the loss is then larger there than its share says.
 //! **Confirm** by running again with a named target: less is then recorded.

@@ -19,7 +19,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-/// Clocks behind an I/O port or bus, or that only tick: microseconds a reading (Gregg, AWS tuning talks: HPET 4.5 us).
+/// ours: clocks behind a bus or an I/O port, which take microseconds a reading, and those that only tick.
 const SLOW: &[&str] = &["hpet", "acpi_pm", "pit", "jiffies", "refined-jiffies"];
 
 /// ours: CPU time asking for the time, as a part of the window, that a process feels.

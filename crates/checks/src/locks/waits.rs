@@ -2,8 +2,8 @@
 //!
 //! **Measures** time blocked on user-space and kernel locks, over all processes.
 //! **Matters** because one thread's pause becomes everybody's, and more threads make it worse.
-//! **Misleads** when a lock is held to say "I am the leader": waiting for it is then idleness. Locks that a program spins
-//! on, or builds without the kernel's help, are not seen here.
+//! **Misleads** when a lock is held to say "I am the leader": waiting for it is then idleness. Locks that a program
+//! spins on, or builds without the kernel's help, are not seen here.
 //! **Confirm** by halving the threads (`--allow disrupt`).
 
 use crate::{Check, Evidence, Light, Verdict, lost::Lost};

@@ -2,7 +2,8 @@
 //!
 //! **Measures** available memory: what programs can still get without swapping; the page cache counts as available.
 //! **Matters** because below it lie reclaim, swapping and kills.
-//! **Misleads** on big machines, where a tenth is a lot, and when free memory is read instead: a full page cache is health.
+//! **Misleads** on big machines, where a tenth is a lot, and when free memory is read instead: a full page cache is
+//! health.
 //! **Confirm** by relaxing the limit of the group that is short (`--allow change`).
 
 use crate::{Check, Evidence, Light, Verdict, counter::find, memory::felt};

@@ -1,7 +1,7 @@
 //! # For how much of the time is somebody stalled on memory?
 //!
-//! **Measures** pressure stall information of memory: the part of the time in which at least one task reclaimed, swapped
-//! in, or waited for a page that had just been evicted.
+//! **Measures** pressure stall information of memory: the part of the time in which at least one task reclaimed,
+//! swapped in, or waited for a page that had just been evicted.
 //! **Matters** because it is the stall itself, whatever the amounts say.
 //! **Misleads** when only the background reclaimer (kswapd) works: it is counted too, and nobody waits for it.
 //! **Confirm** by relaxing the limit of the group that is short (`--allow change`).

@@ -11,7 +11,7 @@ use crate::{
     lost::{full_ledger, is_ordinary},
 };
 use observe::{Absent, Event, Observed, Pid, Ratio, Recording, TimeClass, catalog};
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
 pub const CHECK: Check = Check {
@@ -45,9 +45,14 @@ fn judge(rec: &Recording) -> Observed<Verdict> {
     let rate = short.len() as f64 / seconds;
     let mut by_parent: BTreeMap<Pid, usize> = BTreeMap::new();
     short.iter().filter_map(|exit| parent_of(exit)).for_each(|pid| *by_parent.entry(pid).or_default() += 1);
-    let half = by_parent.iter().filter(|(_, count)| **count * 2 >= short.len());
-    let awaits = half.filter_map(|(pid, _)| awaited(rec, *pid)).max_by(|a, b| a.0.total_cmp(&b.0));
-    let parent = by_parent.into_iter().max_by_key(|(pid, count)| (*count, Reverse(*pid)));
+    let parents = by_parent.into_iter().map(|(pid, count)| {
+        let starts_most = count * 2 >= short.len();
+        (pid, count, if starts_most { awaited(rec, pid) } else { None })
+    });
+    // Of two that start half of them each, the one that waits.
+    let waits = |share: Option<Ratio>| share.map_or(-1.0, |share| share.0);
+    let parent = parents.max_by(|a, b| waits(a.2).total_cmp(&waits(b.2)).then(a.1.cmp(&b.1)).then(b.0.cmp(&a.0)));
+    let awaits = parent.and_then(|(_, _, share)| share);
     let light = match awaits {
         _ if rate < MAYBE => Light::Good,
         Some(share) if share >= AWAITED => Light::Bad,
@@ -60,7 +65,7 @@ fn judge(rec: &Recording) -> Observed<Verdict> {
         SHORT.as_millis(),
         rec.cost.lost_events,
     );
-    if let Some((pid, count)) = parent.filter(|_| light != Light::Good) {
+    if let Some((pid, count, _)) = parent.filter(|_| light != Light::Good) {
         why += &format!("; {count} of them started by {} (pid {pid})", rec.process_name(pid));
         if let Some(share) = awaits {
             why += &format!(", which waited for other processes {share} of the window");

@@ -1,8 +1,8 @@
 //! # Do the target's system calls fail?
 //!
 //! **Measures** failed calls by error, against all calls of their kind. Errors that mean "not now" are left out.
-//! **Matters** because a call that fails and is tried again does nothing but cost; and a resource that ran out (descriptors,
-//! space, memory, tasks) stops work altogether.
+//! **Matters** because a call that fails and is tried again does nothing but cost; and a resource that ran out
+//! (descriptors, space, memory, tasks) stops work altogether.
 //! **Misleads** when a program looks for a file in many places, as it may while it starts.
 //! **Confirm** by the error and its argument: they are the proof.
 
@@ -28,10 +28,14 @@ const RATE: f64 = 10.0;
 const MIN_HARD: f64 = 5.0;
 
 /// "Not now", interrupted, timed out as asked, still connecting, not a terminal, no child left: parts of normal work.
+/// So is `ERESTART…`, which the kernel keeps to itself.
 const NORMAL: &[&str] = &["EAGAIN", "EINTR", "ETIMEDOUT", "EINPROGRESS", "EALREADY", "ENOTTY", "ECHILD"];
 
-/// Something ran out: descriptors, space, quota, memory.
-const RAN_OUT: &[&str] = &["EMFILE", "ENFILE", "ENOSPC", "EDQUOT", "ENOMEM"];
+/// Something ran out: descriptors, space, quota.
+const RAN_OUT: &[&str] = &["EMFILE", "ENFILE", "ENOSPC", "EDQUOT"];
+
+/// Calls that make tasks: `EAGAIN` is their limit, `ENOMEM` is meant (elsewhere it may only say "not mapped").
+const FORKS: &[&str] = &["clone", "clone3", "fork", "vfork"];
 
 fn judge(rec: &Recording) -> Observed<Verdict> {
     let times = rec.get(&catalog::SYSCALL_TIME)?;
@@ -87,13 +91,16 @@ fn text(rec: &Recording, row: &Series, kind: f64) -> String {
 }
 
 fn is_normal(labels: &Labels) -> bool {
-    NORMAL.contains(&labels.get("errno"))
+    let errno = labels.get("errno");
+    NORMAL.contains(&errno) || errno.starts_with("ERESTART")
 }
 
-/// A resource ran out; `EAGAIN` of a fork is the limit of tasks.
+/// A resource ran out.
 fn is_hard(labels: &Labels) -> bool {
-    let forks = matches!(labels.get("syscall"), "clone" | "clone3" | "fork" | "vfork");
-    RAN_OUT.contains(&labels.get("errno")) || (forks && labels.get("errno") == "EAGAIN")
+    let (call, errno) = (labels.get("syscall"), labels.get("errno"));
+    RAN_OUT.contains(&errno)
+        || (FORKS.contains(&call) && matches!(errno, "EAGAIN" | "ENOMEM"))
+        || (call == "mmap" && errno == "ENOMEM")
 }
 
 #[cfg(test)]
@@ -111,6 +118,7 @@ mod tests {
         assert_eq!(light(&CHECK, &calls("connect", 200, "ECONNREFUSED", 100.0)), Light::Maybe);
         assert_eq!(light(&CHECK, &calls("connect", 201, "ECONNREFUSED", 100.0)), Light::Good, "most work");
         assert_eq!(light(&CHECK, &calls("recvfrom", 1000, "EAGAIN", 1000.0)), Light::Good, "not now");
+        assert_eq!(light(&CHECK, &calls("wait4", 1000, "ERESTARTSYS", 1000.0)), Light::Good, "interrupted");
     }
 
     #[test]
@@ -118,6 +126,8 @@ mod tests {
         assert_eq!(light(&CHECK, &calls("openat", 1000, "EMFILE", 4.0)), Light::Good);
         assert_eq!(light(&CHECK, &calls("openat", 1000, "EMFILE", 5.0)), Light::Bad);
         assert_eq!(light(&CHECK, &calls("clone", 1000, "EAGAIN", 5.0)), Light::Bad);
+        assert_eq!(light(&CHECK, &calls("mmap", 1000, "ENOMEM", 5.0)), Light::Bad);
+        assert_eq!(light(&CHECK, &calls("madvise", 1000, "ENOMEM", 5.0)), Light::Good);
         let own = calls("openat", 1000, "EMFILE", 50.0).friday(7).calls(8, "read", 10, "EIO", 0.0);
         assert_eq!(light(&CHECK, &own), Light::Good);
     }

@@ -5,11 +5,7 @@
 //! **Experiment:** none from outside.
 
 use super::app_failing_calls;
-use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
-    cause::how_much,
-    code::path,
-};
+use crate::{Cause, Confidence, Draft, Party, Scene, Victim, cause::how_much, code::path};
 use checks::Evidence;
 use observe::{FrameKind, Pid, Ratio, TimeClass, Wait};
 use std::time::Duration;
@@ -68,7 +64,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ),
         culprit: Party { kind: "function".into(), pid: None, name: function, detail: Some(heaviest.syscall.clone()) },
         evidence: vec![
-            Evidence::new("sched_switch: blocked in a timer sleep", time.as_secs_f64(), "s").at("recording/waits.parquet"),
+            Evidence::new("sched_switch: blocked in a timer sleep", time.as_secs_f64(), "s")
+                .at("recording/waits.parquet"),
             Evidence::new("pauses", count as f64, "sleeps").at("recording/waits.parquet"),
             Evidence::new("mean pause", mean, "ms"),
         ],
@@ -109,9 +106,15 @@ mod tests {
     use crate::testing::{System, all, one};
 
     fn sleeper() -> System {
-        System::new()
-            .thread(10, "mailer", &[(TimeClass::RunningUser, 0.5), (TimeClass::BlockedSleep, 9.0)])
-            .wait(10, TimeClass::BlockedSleep, "clock_nanosleep", "timer", None, 9.0, 180)
+        System::new().thread(10, "mailer", &[(TimeClass::RunningUser, 0.5), (TimeClass::BlockedSleep, 9.0)]).wait(
+            10,
+            TimeClass::BlockedSleep,
+            "clock_nanosleep",
+            "timer",
+            None,
+            9.0,
+            180,
+        )
     }
 
     #[test]

@@ -28,9 +28,33 @@ const TINY: f64 = 32.0;
 
 /// Calls whose answer does not change, or that only ask the time or give up the CPU.
 const QUESTIONS: &[&str] = &[
-    "getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getpgrp", "getpgid", "getsid",
-    "sched_yield", "time", "gettimeofday", "clock_gettime", "clock_getres", "getrusage", "times", "uname", "sysinfo",
-    "getcpu", "lseek", "getcwd", "umask", "getpriority", "sched_getaffinity", "getrlimit", "prlimit64",
+    "getpid",
+    "gettid",
+    "getppid",
+    "getuid",
+    "geteuid",
+    "getgid",
+    "getegid",
+    "getpgrp",
+    "getpgid",
+    "getsid",
+    "sched_yield",
+    "time",
+    "gettimeofday",
+    "clock_gettime",
+    "clock_getres",
+    "getrusage",
+    "times",
+    "uname",
+    "sysinfo",
+    "getcpu",
+    "lseek",
+    "getcwd",
+    "umask",
+    "getpriority",
+    "sched_getaffinity",
+    "getrlimit",
+    "prlimit64",
 ];
 
 struct Storm {

@@ -5,11 +5,7 @@
 //! that the user named.
 //! **Experiment:** none that is gentle; the profile is the proof.
 
-use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
-    cause::how_much,
-    code::hot_user,
-};
+use crate::{Cause, Confidence, Draft, Party, Scene, Victim, cause::how_much, code::hot_user};
 use checks::Evidence;
 use observe::{Ratio, TimeClass};
 use std::time::Duration;

@@ -132,7 +132,9 @@ mod tests {
     use crate::testing::{System, all, one};
 
     fn kernel() -> System {
-        System::new().thread(10, "importer", &[(TimeClass::RunningKernel, 8.0), (TimeClass::RunningUser, 2.0)]).target(10)
+        System::new()
+            .thread(10, "importer", &[(TimeClass::RunningKernel, 8.0), (TimeClass::RunningUser, 2.0)])
+            .target(10)
     }
 
     #[test]

@@ -71,7 +71,9 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ),
         next: vec![
             match culprit.pid {
-                Some(pid) => format!("lower its priority: renice 19 -p {pid}; or move it to other CPUs or another host"),
+                Some(pid) => {
+                    format!("lower its priority: renice 19 -p {pid}; or move it to other CPUs or another host")
+                }
                 None => format!("give {name} a smaller CPU weight, or move it to another host"),
             },
             format!("or give {} CPUs of its own (cpuset, taskset)", victim.name),

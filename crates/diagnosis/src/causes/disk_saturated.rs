@@ -62,7 +62,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ),
         culprit: party,
         evidence: vec![
-            Evidence::new("ledger: blocked.disk and blocked.fs", blocked.as_secs_f64(), "s").at("recording/ledger.parquet"),
+            Evidence::new("ledger: blocked.disk and blocked.fs", blocked.as_secs_f64(), "s")
+                .at("recording/ledger.parquet"),
             Evidence::new(format!("/proc/diskstats: {device} busy"), load.busy.0 * 100.0, "%")
                 .against("> 80 %")
                 .at("recording/series.parquet"),
@@ -116,11 +117,8 @@ impl Load {
                 .unwrap_or_default()
         };
         let mut issuers: BTreeMap<Pid, Issued> = BTreeMap::new();
-        for (metric, what) in [
-            (&catalog::BLOCK_TIME, 0),
-            (&catalog::BLOCK_OPERATIONS, 1),
-            (&catalog::BLOCK_ISSUED, 2),
-        ] {
+        for (metric, what) in [(&catalog::BLOCK_TIME, 0), (&catalog::BLOCK_OPERATIONS, 1), (&catalog::BLOCK_ISSUED, 2)]
+        {
             for row in rec.get(metric).into_iter().flatten().filter(|r| r.labels.get("device") == device) {
                 let Some(pid) = row.labels.pid().filter(|pid| !rec.is_friday(*pid)) else { continue };
                 let issued = issuers.entry(pid).or_default();

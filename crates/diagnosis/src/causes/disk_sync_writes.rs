@@ -19,8 +19,14 @@ pub const CAUSE: Cause = Cause { id: "disk.sync-writes", judge };
 const SYNCS: &[&str] = &["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"];
 
 /// What a write does at its end when the file was opened with O_SYNC or O_DSYNC.
-const SYNC_PATHS: &[&str] =
-    &["generic_write_sync", "ext4_sync_file", "vfs_fsync_range", "xfs_file_fsync", "btrfs_sync_file", "iomap_dio_complete"];
+const SYNC_PATHS: &[&str] = &[
+    "generic_write_sync",
+    "ext4_sync_file",
+    "vfs_fsync_range",
+    "xfs_file_fsync",
+    "btrfs_sync_file",
+    "iomap_dio_complete",
+];
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let syncs: Vec<&Wait> = victim.waits(scene).filter(|w| is_sync(scene, w)).collect();
@@ -48,7 +54,12 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             heaviest.syscall,
             how_much(victim, time),
         ),
-        culprit: Party { kind: "file".into(), pid: None, name: name.to_owned(), detail: Some(heaviest.syscall.clone()) },
+        culprit: Party {
+            kind: "file".into(),
+            pid: None,
+            name: name.to_owned(),
+            detail: Some(heaviest.syscall.clone()),
+        },
         evidence: vec![
             Evidence::new("sys_enter to sys_exit of sync calls, and sync waits", time.as_secs_f64(), "s"),
             Evidence::new(format!("sched_switch: blocked in {}", heaviest.syscall), blocked.as_secs_f64(), "s")

@@ -72,7 +72,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ],
         codepath: held_at.or_else(|| heaviest.map(|w| path(scene.rec, &w.stack))).unwrap_or_default(),
         next: vec![
-            "shorten what runs under the lock: see where the holder lets go, in the off-CPU/waker flame graph".to_owned(),
+            "shorten what runs under the lock: see where the holder lets go, in the off-CPU/waker flame graph"
+                .to_owned(),
             "no I/O, logging or sleeping while holding it; or split the lock".to_owned(),
         ],
         descriptive: false,

@@ -51,7 +51,14 @@ const RULES: &[Rule] = &[
     Rule { class: TimeClass::BlockedStopped, frames: &[], calls: &[], flags: STOPPED },
     by_frame(
         TimeClass::BlockedStopped,
-        &["do_signal_stop", "ptrace_stop", "ptrace_do_notify", "__refrigerator", "do_freezer_trap", "cgroup_enter_frozen"],
+        &[
+            "do_signal_stop",
+            "ptrace_stop",
+            "ptrace_do_notify",
+            "__refrigerator",
+            "do_freezer_trap",
+            "cgroup_enter_frozen",
+        ],
     ),
     by_frame(
         TimeClass::BlockedMemory,
@@ -169,7 +176,16 @@ const RULES: &[Rule] = &[
     },
     by_frame(
         TimeClass::BlockedProcess,
-        &["pipe_read", "pipe_write", "anon_pipe_read", "anon_pipe_write", "wait_for_partner", "fifo_open", "pipe_wait_readable", "pipe_wait_writable"],
+        &[
+            "pipe_read",
+            "pipe_write",
+            "anon_pipe_read",
+            "anon_pipe_write",
+            "wait_for_partner",
+            "fifo_open",
+            "pipe_wait_readable",
+            "pipe_wait_writable",
+        ],
     ),
     by_frame(TimeClass::BlockedIdle, &["unix_accept", "inet_csk_accept", "inet_accept", "vsock_accept"]),
     by_call(TimeClass::BlockedIdle, &["accept", "accept4"]),
@@ -267,8 +283,8 @@ pub(crate) fn classify(seen: &Seen) -> TimeClass {
 fn futex(value: u32, operation: u32, user: &[&str]) -> TimeClass {
     const COMMAND: u32 = 0x7f;
     let lock_protocol = match operation & COMMAND {
-        6 | 13 => true,                 // FUTEX_LOCK_PI, FUTEX_LOCK_PI2
-        0 | 9 => value == CONTENDED,    // FUTEX_WAIT, FUTEX_WAIT_BITSET
+        6 | 13 => true,              // FUTEX_LOCK_PI, FUTEX_LOCK_PI2
+        0 | 9 => value == CONTENDED, // FUTEX_WAIT, FUTEX_WAIT_BITSET
         _ => false,
     };
     if lock_protocol || user.iter().any(|f| LOCK_FUNCTIONS.contains(&base(f))) {
@@ -325,8 +341,13 @@ mod tests {
         let inheriting = Object::Futex { address: 1, value: 0, operation: 134 };
         assert_eq!(class(&[], "futex", 0, inheriting), TimeClass::BlockedLock);
         let rwlock = Object::Futex { address: 1, value: 3, operation: 0x189 };
-        let seen =
-            Seen { kernel: &[], user: &["pthread_rwlock_wrlock@@GLIBC_2.34"], syscall: "futex", flags: 0, object: &rwlock };
+        let seen = Seen {
+            kernel: &[],
+            user: &["pthread_rwlock_wrlock@@GLIBC_2.34"],
+            syscall: "futex",
+            flags: 0,
+            object: &rwlock,
+        };
         assert_eq!(classify(&seen), TimeClass::BlockedLock);
     }
 

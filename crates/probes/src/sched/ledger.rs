@@ -201,7 +201,8 @@ fn find_symmetric_locks(waits: &mut [Classified]) {
             threads.entry(waker).or_default().1 += wait.count;
         }
     }
-    roles.retain(|_, threads| threads.values().filter(|(waited, woke)| *waited >= OFTEN && *woke >= OFTEN).count() >= 2);
+    roles
+        .retain(|_, threads| threads.values().filter(|(waited, woke)| *waited >= OFTEN && *woke >= OFTEN).count() >= 2);
     for Classified { wait, .. } in waits {
         if wait.class == TimeClass::BlockedIdle && roles.contains_key(&(wait.pid, wait.resource.clone())) {
             wait.class = TimeClass::BlockedLock;

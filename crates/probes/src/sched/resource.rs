@@ -113,7 +113,8 @@ impl<'a> Namer<'a> {
             let last = Ipv4Addr::from((remote as u32).to_ne_bytes());
             let first = (remote >> 32) as u32;
             let is_loopback = first == 0 && (last == Ipv4Addr::new(0, 0, 0, 1) || last.is_loopback());
-            let shown = if first == 0 { format!("[::{last}]") } else { format!("[{:x}:…]", u32::from_be(first) >> 16) };
+            let shown =
+                if first == 0 { format!("[::{last}]") } else { format!("[{:x}:…]", u32::from_be(first) >> 16) };
             (shown, is_loopback)
         };
         let serving = !unix && local_port != 0 && self.listening.contains(&local_port);

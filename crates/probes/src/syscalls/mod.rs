@@ -64,16 +64,19 @@ fn info_of(name: &str) -> types::call_info {
     );
     let writes = matches!(
         name,
-        "write" | "pwrite64" | "writev" | "pwritev" | "pwritev2" | "sendto" | "sendmsg" | "sendfile" | "splice"
+        "write"
+            | "pwrite64"
+            | "writev"
+            | "pwritev"
+            | "pwritev2"
+            | "sendto"
+            | "sendmsg"
+            | "sendfile"
+            | "splice"
             | "copy_file_range"
     );
     let counts = reads || kind == POLL;
-    types::call_info {
-        kind,
-        arg,
-        counts: u8::from(counts),
-        bytes: u8::from((reads && name != "recvmmsg") || writes),
-    }
+    types::call_info { kind, arg, counts: u8::from(counts), bytes: u8::from((reads && name != "recvmmsg") || writes) }
 }
 
 #[cfg(test)]

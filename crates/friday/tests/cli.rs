@@ -1,0 +1,225 @@
+//! The binary as people and scripts use it: results, errors, exit statuses.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+fn friday(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_friday")).args(args).stdin(Stdio::null()).output().expect("friday starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}\n{}", String::from_utf8_lossy(&output.stdout), stderr(output)))
+}
+
+/// A run that needs no privilege: without type information, friday reads /proc alone.
+const BLIND: [&str; 6] = ["run", "--for", "300ms", "--btf", "/nonexistent/btf", "--case"];
+
+fn blind(case: &Path, more: &[&str]) -> Output {
+    let case = case.to_string_lossy().into_owned();
+    friday(&[&BLIND[..], &[&case], more].concat())
+}
+
+#[test]
+fn bad_usage_is_2_and_says_what_is_wrong() {
+    for args in [&["run", "-p", "x"][..], &["run", "--for", "3 parsecs"], &["walk"], &["run", "-p", "1", "--unit", "a"]]
+    {
+        let output = friday(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains("error:"), "{args:?}");
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(friday(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_target_that_is_not_there_names_the_remedy() {
+    for (args, remedy) in [
+        (&["run", "-p", "4194303"][..], "without -p finds the victims itself"),
+        (&["run", "--cgroup", "/no/such/group"], "/no/such/group"),
+        // With systemd the unit is not known; without it, -p and --cgroup are the way.
+        (&["run", "--unit", "no-such-thing"], if Path::new("/run/systemd/system").exists() { "unit" } else { "-p" }),
+        (&["run", "--", "/no/such/program"], "PATH"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let case = dir.path().join("case").to_string_lossy().into_owned();
+        let mut with_case = args.to_vec();
+        with_case.splice(1..1, ["--case", &case, "--for", "200ms"]);
+        let output = friday(&with_case);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(remedy), "{args:?}: {}", stderr(&output));
+        assert!(!Path::new(&case).exists(), "nothing is left behind");
+    }
+}
+
+#[test]
+fn without_tracing_the_run_goes_on_and_says_what_it_could_not_see() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = blind(&dir.path().join("case"), &["--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("CONFIG_DEBUG_INFO_BTF"), "{}", stderr(&output));
+    let document = json(&output);
+    assert_eq!(document["schema"], "friday.case/1");
+    assert_eq!(document["conclusion"], "unknown");
+    let untested = document["untested"].as_array().unwrap();
+    assert!(untested.iter().any(|u| u["id"] == "cpu profile" && !u["why"].as_str().unwrap().is_empty()));
+    assert!(!document["ledger"].as_array().unwrap().is_empty(), "schedstat still gives a coarse ledger");
+}
+
+#[test]
+fn a_stored_case_can_be_listed_shown_studied_and_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("monday's case");
+    let page = dir.path().join("page.html");
+    let live = blind(&case, &["--format", "json", "--html", &page.to_string_lossy()]);
+    assert_eq!(live.status.code(), Some(0), "{}", stderr(&live));
+    for file in ["case.json", "report.html", "cpu.folded", "recording"] {
+        assert!(case.join(file).exists(), "{file}");
+    }
+    assert!(fs::read_to_string(&page).unwrap().contains("<html"));
+    let case = case.to_string_lossy().into_owned();
+    let (again, shown) =
+        (friday(&["replay", &case, "--format", "json"]), friday(&["case", "show", &case, "--format", "json"]));
+    assert_eq!(json(&again), json(&live), "replay takes the same path");
+    assert_eq!(json(&shown), json(&live));
+    let study = friday(&["case", "study", &case]);
+    assert!(String::from_utf8_lossy(&study.stdout).starts_with("# "));
+    let root = dir.path().to_string_lossy().into_owned();
+    let list = json(&friday(&["case", "list", "--root", &root, "--format", "json"]));
+    assert_eq!(list.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_unusable_place_for_the_case_is_said_before_anything_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("letter.txt"), "mine").unwrap();
+    let started = Instant::now();
+    let place = dir.path().to_string_lossy().into_owned();
+    let output = friday(&["run", "--for", "30s", "--case", &place]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(stderr(&output).contains("--case DIR"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(dir.path().join("letter.txt")).unwrap(), "mine");
+    let output = friday(&["run", "--for", "30s", "--case", "/proc/friday/case"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--case DIR"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_broken_case_is_an_error_and_not_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("case");
+    blind(&case, &[]);
+    fs::write(case.join("case.json"), "{\"schema\": \"friday.case/1\", ").unwrap();
+    let output = friday(&["replay", &case.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("damaged") && !text.contains("panicked"), "{text}");
+    assert_eq!(friday(&["replay", "/nonexistent"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_command_is_watched_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("case").to_string_lossy().into_owned();
+    let started = Instant::now();
+    let output = friday(&[
+        "run",
+        "--for",
+        "20s",
+        "--btf",
+        "/nonexistent",
+        "--case",
+        &case,
+        "--format",
+        "json",
+        "--",
+        "sh",
+        "-c",
+        "echo to-stdout; sleep 0.4; exit 3",
+    ]);
+    assert!(started.elapsed() < Duration::from_secs(15), "the window ends with the command");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("ended with status 3") && stderr(&output).contains("to-stdout"));
+    assert_eq!(json(&output)["target"]["kind"], "command");
+}
+
+#[test]
+fn ctrl_c_ends_the_window_early_with_a_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("case").to_string_lossy().into_owned();
+    let child = Command::new(env!("CARGO_BIN_EXE_friday"))
+        .args(["run", "--for", "60s", "--btf", "/nonexistent", "--case", &case, "--format", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let seconds = json(&output)["window"]["seconds"].as_f64().unwrap();
+    assert!(seconds > 0.2 && seconds < 30.0, "{seconds}");
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_run_finds_the_hot_function_and_replay_agrees() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("case").to_string_lossy().into_owned();
+    let live = friday(&[
+        "run",
+        "--for",
+        "3s",
+        "--case",
+        &case,
+        "--format",
+        "json",
+        "--",
+        "/usr/bin/python3",
+        "-c",
+        "while True: sum(range(1000))",
+    ]);
+    let document = json(&live);
+    let pid = document["target"]["pid"].as_u64().unwrap().to_string();
+    assert!(Path::new("/proc").join(&pid).exists(), "the command is left running");
+    Command::new("kill").arg(&pid).status().unwrap();
+    assert_eq!(document["conclusion"], "found", "{document:#}");
+    assert_eq!(document["findings"][0]["cause"], "cpu.hot-code");
+    let again = json(&friday(&["replay", &case, "--format", "json"]));
+    for part in ["conclusion", "headline", "findings", "eliminated", "untested", "days", "ledger"] {
+        assert_eq!(again[part], document[part], "{part}");
+    }
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_run_without_root_goes_on_and_names_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let binary = dir.path().join("friday");
+    fs::copy(env!("CARGO_BIN_EXE_friday"), &binary).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(dir.path(), open).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&binary)
+        .args(["run", "--for", "300ms", "--format", "json"])
+        .env("HOME", dir.path())
+        .env_remove("XDG_DATA_HOME")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("run as root"), "{}", stderr(&output));
+    assert_eq!(json(&output)["conclusion"], "unknown");
+    assert!(dir.path().join(".local/share/friday").exists());
+}

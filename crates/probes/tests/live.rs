@@ -1,0 +1,243 @@
+//! The kernel side against the kernel's own counters, on real load. Needs root and a kernel that lets programs load.
+
+use observe::{Pid, Recording, Series, TimeClass, catalog};
+use probes::{
+    Session,
+    roots::Roots,
+    target::{Request, resolve},
+};
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// A load that ends with the test.
+struct Load(Child);
+
+impl Load {
+    fn shell(script: &str) -> Self {
+        let child = Command::new("sh").args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Load(child.expect("sh starts"))
+    }
+
+    fn python(script: &str) -> Self {
+        let child = Command::new("/usr/bin/python3").args(["-c", script]).stdout(Stdio::null()).spawn();
+        Load(child.expect("python3 starts"))
+    }
+
+    fn pid(&self) -> Pid {
+        Pid(self.0.id())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // The shell's children are in no group of their own; each load ends by itself soon after its shell.
+        let _ = Command::new("pkill").args(["-KILL", "-P", &self.0.id().to_string()]).status();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn watch(request: &Request, window: Duration) -> Recording {
+    let roots = Roots::default();
+    let target = resolve(&roots, request).expect("the target is there");
+    let mut session = Session::start(&roots, target).expect("the machine can be read");
+    assert!(session.blind().is_none(), "the kernel cannot be traced: {:?}", session.blind());
+    let started = Instant::now();
+    while started.elapsed() < window {
+        sleep(Duration::from_millis(50));
+        session.poll();
+    }
+    session.finish()
+}
+
+/// Running and runnable time of a thread by the scheduler's own account.
+fn schedstat(pid: Pid, tid: u32) -> (Duration, Duration) {
+    let line = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).expect("schedstat is there");
+    let mut fields = line.split_whitespace().map(|f| Duration::from_nanos(f.parse().expect("a number")));
+    (fields.next().expect("running"), fields.next().expect("runnable"))
+}
+
+fn total(rows: &[Series], wanted: impl Fn(&Series) -> bool) -> f64 {
+    rows.iter().filter(|row| wanted(row)).map(Series::last).sum()
+}
+
+fn near(a: f64, b: f64, part: f64) -> bool {
+    (a - b).abs() <= part * a.abs().max(b.abs())
+}
+
+/// Spinners, sleepers, pipes, locks, files and short-lived processes at once.
+const MIXED: &str = r"
+import threading, time, os, subprocess
+lock = threading.Lock()
+r, w = os.pipe()
+def spin():
+    while True: sum(range(2000))
+def nap(): 
+    while True: time.sleep(0.003)
+def locker():
+    while True:
+        with lock: time.sleep(0.001)
+def reader():
+    while True: os.read(r, 1)
+def writer():
+    while True: os.write(w, b'x'); time.sleep(0.0005)
+def syncer():
+    f = os.open('/var/tmp/friday-live-test', os.O_CREAT | os.O_WRONLY)
+    os.unlink('/var/tmp/friday-live-test')
+    while True: os.write(f, b'x' * 4096); os.fsync(f)
+def forker():
+    while True: subprocess.call(['/bin/true'])
+for f in [spin, spin, nap, locker, locker, reader, writer, syncer, forker]:
+    threading.Thread(target=f, daemon=True).start()
+time.sleep(60)
+";
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_ledger_sums_to_the_wall_time_of_every_thread() {
+    let load = Load::python(MIXED);
+    sleep(Duration::from_millis(500));
+    let rec = watch(&Request::System, Duration::from_secs(3));
+    let ledger = rec.get(&catalog::THREAD_TIME).expect("there is a ledger");
+    assert!(ledger.iter().filter(|t| t.pid == load.pid()).count() >= 10);
+    assert!(ledger.iter().filter(|t| t.wall < rec.window.length / 2).count() > 20, "short-lived threads are there too");
+    for thread in ledger {
+        let (wall, sum) = (thread.wall.as_secs_f64(), thread.classes.total().as_secs_f64());
+        assert!((wall - sum).abs() <= 0.01 * wall + 20e-6, "{} {}: {wall} s, classes {sum} s", thread.name, thread.tid);
+        assert!(thread.wall <= rec.window.length + Duration::from_millis(1));
+    }
+    let mine = |class| ledger.iter().filter(|t| t.pid == load.pid()).map(|t| t.classes[class]).sum::<Duration>();
+    let all: Duration = ledger.iter().filter(|t| t.pid == load.pid()).map(|t| t.wall).sum();
+    assert!(mine(TimeClass::BlockedUnknown) < all.mul_f64(0.03), "unclassified: {:?}", mine(TimeClass::BlockedUnknown));
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_ledger_agrees_with_the_schedulers_account() {
+    let load = Load::python("while True: sum(range(1000))");
+    let _rival = Load::python("while True: sum(range(1000))");
+    let _third = Load::python("while True: sum(range(1000))");
+    sleep(Duration::from_millis(500));
+    let before = schedstat(load.pid(), load.0.id());
+    let rec = watch(&Request::Process(load.pid()), Duration::from_secs(4));
+    let after = schedstat(load.pid(), load.0.id());
+    let ledger = rec.get(&catalog::THREAD_TIME).expect("there is a ledger");
+    let thread = ledger.iter().find(|t| t.tid.0 == load.0.id()).expect("the thread is there");
+    let running = thread.classes.sum(TimeClass::is_running).as_secs_f64() / thread.wall.as_secs_f64();
+    let runnable = thread.classes.sum(TimeClass::is_runnable).as_secs_f64() / thread.wall.as_secs_f64();
+    // The account spans a little more than the window, so shares are compared, not seconds.
+    let spent = (after.0 - before.0, after.1 - before.1);
+    let truth = (spent.0 + spent.1).as_secs_f64();
+    assert!((running - spent.0.as_secs_f64() / truth).abs() < 0.05, "running {running}, account {spent:?}");
+    assert!((runnable - spent.1.as_secs_f64() / truth).abs() < 0.05, "runnable {runnable}, account {spent:?}");
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_block_requests_agree_with_diskstats() {
+    let file = "/var/tmp/friday-live-blocks";
+    let _load = Load::shell(&format!(
+        "dd if=/dev/zero of={file} bs=1M count=64 conv=fsync; \
+         while :; do dd if={file} of=/dev/null bs=16k count=2000 iflag=direct; done"
+    ));
+    sleep(Duration::from_secs(2));
+    let rec = watch(&Request::System, Duration::from_secs(3));
+    let _ = fs::remove_file(file);
+    let reads = |row: &Series| row.labels.get("direction") == "read";
+    let traced = total(rec.get(&catalog::BLOCK_OPERATIONS).expect("block tracing"), reads);
+    let counted: f64 = rec
+        .get(&catalog::DISK_OPERATIONS)
+        .expect("diskstats")
+        .iter()
+        .filter(|row| reads(row))
+        .filter_map(Series::increase)
+        .sum();
+    let latencies: u64 = rec
+        .get(&catalog::BLOCK_LATENCY)
+        .expect("block tracing")
+        .iter()
+        .filter(|h| h.labels.get("direction") == "read")
+        .map(|h| h.count)
+        .sum();
+    assert!(counted > 500.0, "the load reads: {counted}");
+    assert!(near(traced, counted, 0.02), "traced {traced}, diskstats {counted}");
+    assert!(near(traced, latencies as f64, 0.02), "traced {traced}, in histograms {latencies}");
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_system_calls_are_counted_with_their_failures() {
+    let load = Load::python(
+        r"
+import os, time
+time.sleep(1.0)
+for i in range(5000):
+    try: os.stat('/nonexistent/friday-live')
+    except OSError: pass
+f = os.open('/dev/zero', os.O_RDONLY)
+for i in range(7000): os.read(f, 1)
+for i in range(300): os.getppid()
+time.sleep(30)
+",
+    );
+    sleep(Duration::from_millis(400));
+    let rec = watch(&Request::Process(load.pid()), Duration::from_secs(3));
+    let calls = rec.get(&catalog::SYSCALL_TIME).expect("system call tracing");
+    let count = |name: &str| calls.iter().filter(|h| h.labels.get("syscall") == name).map(|h| h.count).sum::<u64>();
+    assert_eq!(count("read"), 7000);
+    assert_eq!(count("getppid"), 300);
+    let errors = rec.get(&catalog::SYSCALL_ERRORS).expect("system call tracing");
+    let missing =
+        |row: &Series| row.labels.get("errno") == "ENOENT" && row.labels.get("argument") == "/nonexistent/friday-live";
+    assert_eq!(total(errors, missing) as u64, 5000);
+    assert!(calls.iter().all(|h| h.labels.pid() == Some(load.pid())), "only the target is traced");
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_profile_sees_the_hot_process_and_not_friday() {
+    let load = Load::python("while True: sum(range(1000))");
+    sleep(Duration::from_millis(300));
+    let rec = watch(&Request::System, Duration::from_secs(3));
+    let stacks = rec.get(&catalog::CPU_STACKS).expect("there is a profile");
+    let samples: u64 = stacks.iter().filter(|s| s.pid == load.pid()).map(|s| s.samples).sum();
+    let running = rec.get(&catalog::THREAD_TIME).expect("there is a ledger");
+    let on_cpu: Duration =
+        running.iter().filter(|t| t.pid == load.pid()).map(|t| t.classes.sum(TimeClass::is_running)).sum();
+    let expected = on_cpu.as_secs_f64() * 99.0;
+    assert!(near(samples as f64, expected, 0.1), "{samples} samples, {expected:.0} expected from {on_cpu:?} on CPU");
+    assert!(stacks.iter().all(|s| !rec.is_friday(s.pid)), "friday is not in its own profile");
+    let named = |s: &&observe::Stack| s.frames.iter().any(|f| rec.frame(*f).name.contains("PyEval"));
+    assert!(stacks.iter().filter(|s| s.pid == load.pid()).filter(named).count() > 0, "frames have names");
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_short_lived_processes_are_seen_with_their_parent() {
+    let load = Load::shell("while :; do /bin/true; done");
+    sleep(Duration::from_millis(300));
+    let rec = watch(&Request::Process(load.pid()), Duration::from_secs(2));
+    let exits = rec.get(&catalog::PROCESS_EXIT).expect("process tracing");
+    let parent = load.pid().to_string();
+    let mine: Vec<_> = exits.iter().filter(|e| e.labels.get("parent") == parent).collect();
+    assert!(mine.len() > 50, "{} ended", mine.len());
+    assert!(mine.iter().all(|e| e.value > 0.0 && e.value < 1.0), "their life spans are short");
+    assert!(mine.iter().filter(|e| e.labels.get("name") == "true").count() * 10 > mine.len() * 9);
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_nothing_stays_attached() {
+    let descriptors = || {
+        let open = fs::read_dir("/proc/self/fd").expect("procfs").flatten();
+        let names = open.filter_map(|e| fs::read_link(e.path()).ok()).map(|p| p.to_string_lossy().into_owned());
+        names.filter(|n| n.contains("bpf") || n.contains("perf_event")).count()
+    };
+    let rec = watch(&Request::System, Duration::from_millis(300));
+    assert_eq!(descriptors(), 0, "descriptors of programs, maps and perf events are closed");
+    assert!(rec.cost.programs.iter().any(|p| p.runs > 0));
+}
