@@ -83,7 +83,7 @@ fn hottest(
 }
 
 /// The C library, the maths library and the dynamic loader: what they do is done for somebody.
-fn is_runtime(module: &str) -> bool {
+pub fn is_runtime(module: &str) -> bool {
     ["libc.so", "libc-", "libm.so", "libm-", "ld-linux", "ld-musl", "libpthread", "[vdso]"]
         .iter()
         .any(|prefix| module.starts_with(prefix))

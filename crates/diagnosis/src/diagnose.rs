@@ -4,7 +4,8 @@ use crate::{
     Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, cause::ACTIVE_ENOUGH, causes, victim,
 };
 use checks::{Light, Test};
-use observe::{Absent, Ratio, Recording, TimeClass, catalog};
+use observe::{Absent, Pid, Ratio, Recording, TimeClass, catalog};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 /// What a recording comes to.
 pub struct Diagnosis {
@@ -29,22 +30,22 @@ const IDLE: Ratio = Ratio(0.02);
 pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
     let scene = Scene::new(rec);
     let (victims, chosen) = victim::choose(&scene);
-    let mut ranked: Vec<(Finding, f64, bool)> = Vec::new();
-    for victim in &victims {
-        for cause in causes::ALL {
-            for draft in (cause.judge)(&scene, victim) {
-                let (time, descriptive) = (draft.time.as_secs_f64(), draft.descriptive);
-                ranked.push((draft.finish(cause, victim), time, descriptive));
-            }
-        }
+    let mut weighed: Vec<Weighed> = victims.iter().flat_map(|victim| weigh(&scene, victim)).collect();
+    let awaited: Vec<Pid> = weighed
+        .iter()
+        .filter(|w| w.sure() && w.finding.cause == causes::WAITS_FOR_CHILD)
+        .filter_map(|w| w.finding.culprit.pid.map(Pid))
+        .filter(|pid| !victims.iter().any(|v| v.contains(*pid)))
+        .collect();
+    for pid in BTreeSet::from_iter(awaited) {
+        let mut found = weigh(&scene, &Victim::awaited(&scene, pid));
+        // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
+        found.retain(Weighed::sure);
+        weighed.extend(found);
     }
-    // What is sure comes before what is only possible; within, what costs its victim most.
-    ranked.sort_by(|a, b| {
-        let sure = |f: &Finding| f.confidence >= Confidence::Likely;
-        sure(&b.0).cmp(&sure(&a.0)).then(b.1.total_cmp(&a.1)).then_with(|| a.0.cause.cmp(&b.0.cause))
-    });
-    let all_descriptive = ranked.iter().all(|(_, _, descriptive)| *descriptive);
-    let mut findings: Vec<Finding> = ranked.into_iter().map(|(finding, _, _)| finding).collect();
+    rank(&mut weighed, rec.target.is_named());
+    let all_descriptive = weighed.iter().all(|w| w.descriptive);
+    let mut findings: Vec<Finding> = weighed.into_iter().map(|w| w.finding).collect();
     for (at, finding) in findings.iter_mut().enumerate() {
         finding.rank = at as u32 + 1;
     }
@@ -58,6 +59,46 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         findings,
         untested,
     }
+}
+
+/// A finding with what its rank depends on.
+struct Weighed {
+    finding: Finding,
+    time: Duration,
+    descriptive: bool,
+}
+
+impl Weighed {
+    fn sure(&self) -> bool {
+        self.finding.confidence >= Confidence::Likely
+    }
+}
+
+/// Weighs every cause for one victim.
+fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
+    let judged = causes::ALL.iter().flat_map(|cause| (cause.judge)(scene, victim).into_iter().map(move |d| (cause, d)));
+    judged
+        .map(|(cause, draft)| Weighed {
+            time: draft.time,
+            descriptive: draft.descriptive,
+            finding: draft.finish(cause, victim),
+        })
+        .collect()
+}
+
+/// What is sure comes before what is only possible; within, what costs its victim most. Waiting for a process explains
+/// nothing where that process has a sure finding of its own: the root comes first, unless the user asked about the waiter.
+fn rank(weighed: &mut [Weighed], named: bool) {
+    let victims: Vec<u32> = weighed
+        .iter()
+        .filter(|w| w.sure() && w.finding.cause != causes::WAITS_FOR_CHILD)
+        .filter_map(|w| w.finding.victim.pid)
+        .collect();
+    let link = |w: &Weighed| {
+        let awaited = w.finding.culprit.pid;
+        !named && w.finding.cause == causes::WAITS_FOR_CHILD && awaited.is_some_and(|pid| victims.contains(&pid))
+    };
+    weighed.sort_by_key(|w| (Reverse(w.sure()), link(w), Reverse(w.time), w.finding.cause.clone()));
 }
 
 fn conclude(

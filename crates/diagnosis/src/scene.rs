@@ -1,7 +1,8 @@
 //! The recording as a diagnosis reads it: processes with their time, whom they wait for, and what runs.
 
 use observe::{
-    Absent, ClassTimes, Histogram, Observed, Pid, Ratio, Recording, Series, Stack, ThreadTime, TimeClass, Wait, catalog,
+    Absent, ClassTimes, Histogram, Observed, Pid, Ratio, Recording, Series, Stack, ThreadTime, Tid, TimeClass, Wait,
+    catalog,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,10 +10,15 @@ use std::{collections::BTreeMap, time::Duration};
 pub struct Scene<'a> {
     /// Everything seen.
     pub rec: &'a Recording,
+    /// Threads that answered other processes, with the time those had waited.
+    answers: BTreeMap<(Pid, Tid), Duration>,
     threads: BTreeMap<Pid, Vec<&'a ThreadTime>>,
     waits: BTreeMap<Pid, Vec<&'a Wait>>,
     ledger: Observed<()>,
 }
+
+/// ours: fewer answers than this in a window are not a dialogue.
+pub const DIALOGUE: u64 = 5;
 
 impl<'a> Scene<'a> {
     /// Groups a recording.
@@ -23,10 +29,21 @@ impl<'a> Scene<'a> {
         for row in rows.iter().copied().flatten() {
             threads.entry(row.pid).or_default().push(row);
         }
+        let mut answers: BTreeMap<(Pid, Tid), (u64, Duration)> = BTreeMap::new();
         for wait in rec.get(&catalog::WAITS).into_iter().flatten() {
             waits.entry(wait.pid).or_default().push(wait);
+            if let Some(by) = wait.by.filter(|(pid, _)| *pid != wait.pid && wait.class == TimeClass::BlockedProcess) {
+                let answered = answers.entry(by).or_default();
+                answered.0 += wait.count;
+                answered.1 += wait.time;
+            }
         }
-        Scene { rec, threads, waits, ledger: rows.map(|_| ()) }
+        let answers = answers
+            .into_iter()
+            .filter(|(_, (count, _))| *count >= DIALOGUE)
+            .map(|(by, (_, time))| (by, time))
+            .collect();
+        Scene { rec, answers, threads, waits, ledger: rows.map(|_| ()) }
     }
 
     /// The window's length.
@@ -77,13 +94,34 @@ impl<'a> Scene<'a> {
         self.waits.get(&pid).map_or(&[], Vec::as_slice)
     }
 
-    /// Time of a process by class, over its working threads.
+    /// Time of a process by class, over its working threads. Where some of its threads answer other processes, the
+    /// pauses of the others are idle time: nobody waits for them.
     pub fn times(&self, pid: Pid) -> ClassTimes {
         let mut times = ClassTimes::default();
-        for thread in self.workers(pid) {
-            times.add_all(&thread.classes);
+        let workers = self.workers(pid);
+        let serves = self.threads(pid).iter().any(|t| self.answers(t.pid, t.tid).is_some());
+        for thread in workers {
+            let mut classes = thread.classes;
+            if serves && self.answers(thread.pid, thread.tid).is_none() {
+                classes.move_to_idle(TimeClass::BlockedSleep, classes[TimeClass::BlockedSleep]);
+            }
+            times.add_all(&classes);
         }
         times
+    }
+
+    /// For how long other processes waited until this thread answered, if it did so again and again.
+    pub fn answers(&self, pid: Pid, tid: Tid) -> Option<Duration> {
+        self.answers.get(&(pid, tid)).copied()
+    }
+
+    /// Whether one of two processes answers the other again and again: they are ends of one dialogue.
+    pub fn partners(&self, a: Pid, b: Pid) -> bool {
+        let waits_for = |one: Pid, other: Pid| {
+            let waits = self.waits(one).iter().filter(|w| w.by.is_some_and(|(by, _)| by == other));
+            waits.map(|w| w.count).sum::<u64>() >= DIALOGUE
+        };
+        waits_for(a, b) || waits_for(b, a)
     }
 
     /// Processes whose parent this is.
@@ -151,6 +189,6 @@ fn work(times: &ClassTimes) -> Duration {
 }
 
 /// The rows of a per-process total that belong to some processes.
-pub fn totals_of<'a>(rows: &'a [Series], of: impl Fn(Pid) -> bool) -> impl Iterator<Item = &'a Series> {
+pub fn totals_of(rows: &[Series], of: impl Fn(Pid) -> bool) -> impl Iterator<Item = &Series> {
     rows.iter().filter(move |row| row.labels.pid().is_some_and(&of))
 }

@@ -1,6 +1,6 @@
 //! Who suffers: the target the user named, or the processes that lose most.
 
-use crate::{Party, Scene};
+use crate::{Party, Scene, scene::DIALOGUE};
 use observe::{ClassTimes, Pid, Ratio, TargetKind, TimeClass, Wait};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ pub struct Victim {
     pub name: String,
     /// `process`, `cgroup`, `unit` or `command`.
     pub kind: &'static str,
-    /// The user named it: it gets told what it spends its time on, even if that is its own work.
+    /// The user named it, or somebody waits for it: it gets told what it spends its time on, even if that is its own
+    /// work.
     pub named: bool,
     /// Its time by class, over the threads that do its work. Waits for members of the same group are idle time here.
     pub times: ClassTimes,
@@ -30,6 +31,11 @@ impl Victim {
             victim.times.move_to_idle(TimeClass::BlockedProcess, inside);
         }
         victim
+    }
+
+    /// A process that a victim waits for: what it does is of interest as if it had been named.
+    pub fn awaited(scene: &Scene, pid: Pid) -> Self {
+        Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", true)
     }
 
     /// Time in which one member of a group waited for another.
@@ -145,8 +151,6 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
     use TimeClass::*;
     /// ours: the part of its wall time that a pure competitor runs or is runnable.
     const ALWAYS: Ratio = Ratio(0.95);
-    /// ours: fewer answers than this in a window are not a dialogue.
-    const DIALOGUE: u64 = 5;
     let held_up: Duration = scene
         .workers(pid)
         .iter()

@@ -9,7 +9,7 @@ use libbpf_rs::{
 use observe::{Absent, ProgramCost};
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io::Read,
     mem::{MaybeUninit, size_of},
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
@@ -201,11 +201,11 @@ impl Kernel {
                 }
             }
         }
-        if !self.absent.contains_key(&Group::Profile) {
+        if let Entry::Vacant(absent) = self.absent.entry(Group::Profile) {
             match attach_sampler(&progs.profile_sample, sample_hz) {
                 Ok(samplers) => links.extend(samplers),
                 Err(why) => {
-                    self.absent.insert(Group::Profile, why);
+                    absent.insert(why);
                 }
             }
         }
@@ -233,6 +233,11 @@ impl Kernel {
     /// The processes whose system calls are traced, descendants included.
     pub fn targets(&self) -> Vec<u32> {
         rows::<u32, u8>(&self.skel.maps.targets).into_iter().map(|(pid, _)| pid).collect()
+    }
+
+    /// The processes sampled so far.
+    pub fn sampled(&self) -> BTreeSet<u32> {
+        rows::<types::sample_key, u64>(&self.skel.maps.samples).into_iter().map(|(key, _)| key.tgid).collect()
     }
 
     /// Events since the last call.
@@ -473,10 +478,12 @@ fn attach_sampler(prog: &libbpf_rs::ProgramMut<'_>, hz: u64) -> Result<Vec<Link>
     let mut links = Vec::new();
     let mut first_error = None;
     for cpu in 0..libbpf_rs::num_possible_cpus().unwrap_or(1) {
-        let mut attr = libbpf_rs::libbpf_sys::perf_event_attr::default();
-        attr.type_ = 1; // PERF_TYPE_SOFTWARE
-        attr.config = 0; // PERF_COUNT_SW_CPU_CLOCK
-        attr.size = size_of::<libbpf_rs::libbpf_sys::perf_event_attr>() as u32;
+        let mut attr = libbpf_rs::libbpf_sys::perf_event_attr {
+            type_: 1,  // PERF_TYPE_SOFTWARE
+            config: 0, // PERF_COUNT_SW_CPU_CLOCK
+            size: size_of::<libbpf_rs::libbpf_sys::perf_event_attr>() as u32,
+            ..Default::default()
+        };
         attr.__bindgen_anon_1.sample_freq = hz;
         attr.set_freq(1);
         // SAFETY: a valid attribute structure with its size; the other arguments are plain numbers.

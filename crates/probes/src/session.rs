@@ -17,7 +17,7 @@ use crate::{
 };
 use observe::{Absent, Pid, Process, Recording, Target, Window, catalog};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant, SystemTime},
 };
 use symbolize::Symbolizer;
@@ -34,6 +34,7 @@ pub struct Session {
     target: Target,
     kernel: Result<Kernel, Absent>,
     symbolizer: Symbolizer,
+    kept: BTreeSet<u32>,
     counters: Counters,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
@@ -78,6 +79,7 @@ impl Session {
             target,
             kernel,
             symbolizer,
+            kept: BTreeSet::new(),
             counters,
             processes,
             lifecycle: Lifecycle::default(),
@@ -101,6 +103,14 @@ impl Session {
             }
         }
         if Instant::now() >= self.next_counters {
+            // What runs now may be gone at the end: its maps are kept while they can be read.
+            if let Ok(kernel) = &self.kernel {
+                for pid in kernel.sampled() {
+                    if self.kept.insert(pid) {
+                        self.symbolizer.remember(Pid(pid));
+                    }
+                }
+            }
             self.counters.sample(self.started.elapsed());
             self.next_counters += COUNTER_INTERVAL;
         }

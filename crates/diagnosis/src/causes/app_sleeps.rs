@@ -5,7 +5,11 @@
 //! **Experiment:** none from outside.
 
 use super::app_failing_calls;
-use crate::{Cause, Confidence, Draft, Party, Scene, Victim, cause::how_much, code::path};
+use crate::{
+    Cause, Confidence, Draft, Party, Scene, Victim,
+    cause::how_much,
+    code::{is_runtime, path},
+};
 use checks::Evidence;
 use observe::{FrameKind, Pid, Ratio, TimeClass, Wait};
 use std::time::Duration;
@@ -29,9 +33,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !victim.named && waiter(scene, victim).is_none() {
         return Vec::new();
     }
+    let serves = victim.pids.iter().flat_map(|pid| scene.threads(*pid)).any(|t| scene.answers(t.pid, t.tid).is_some());
     let naps: Vec<&Wait> = victim
         .waits(scene)
         .filter(|w| w.class == TimeClass::BlockedSleep)
+        .filter(|w| !serves || scene.answers(w.pid, w.tid).is_some())
         .filter(|w| w.time.as_secs_f64() / w.count.max(1) as f64 <= NAP.as_secs_f64())
         .collect();
     let retries: Duration = naps.iter().filter(|w| w.after_failure).map(|w| w.time).sum();
@@ -96,8 +102,8 @@ fn waiter(scene: &Scene, victim: &Victim) -> Option<(Pid, Duration)> {
 /// The innermost function of the program itself on the way to the sleep.
 fn own_function(scene: &Scene, wait: &Wait) -> Option<String> {
     let frames = wait.stack.iter().map(|id| scene.rec.frame(*id)).filter(|f| f.kind == FrameKind::User);
-    let own = frames.filter(|f| !f.name.is_empty() && !f.module.starts_with("libc") && !f.module.starts_with("ld-"));
-    own.last().map(|f| f.name.clone())
+    let mut own = frames.rev().filter(|f| !f.name.is_empty() && !is_runtime(&f.module));
+    own.next().map(|f| f.name.clone())
 }
 
 #[cfg(test)]

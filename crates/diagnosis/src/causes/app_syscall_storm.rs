@@ -164,7 +164,6 @@ fn storms(scene: &Scene, victim: &Victim) -> Option<Vec<Storm>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::{System, all, one};
     use observe::TimeClass;
 

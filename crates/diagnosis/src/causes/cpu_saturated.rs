@@ -22,6 +22,9 @@ const BUSY: Ratio = Ratio(0.80);
 /// ours: one process is the culprit when it ran in at least this part of the victim's waits.
 const MOST: Ratio = Ratio(0.4);
 
+/// ours: processes that do not work with the victim are the ones to look at when they ran this part of its waits.
+const STRANGERS: Ratio = Ratio(0.3);
+
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let mut by_runner: BTreeMap<Pid, Duration> = BTreeMap::new();
     for wait in victim.waits(scene).filter(|w| w.class == TimeClass::RunnableBusy) {
@@ -42,7 +45,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if busy < BUSY && !confined {
         return Vec::new();
     }
-    let Some((culprit, time)) = culprit(scene, &by_runner) else { return Vec::new() };
+    let Some((culprit, time)) = culprit(scene, victim, &by_runner) else { return Vec::new() };
     if Ratio::of(time, behind_others) < MOST {
         confidence = Confidence::Possible;
     }
@@ -87,7 +90,14 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 
 /// The process that ran most in the victim's waits; when many processes of one name or one parent share the work, that
 /// family as a whole.
-fn culprit(scene: &Scene, by_runner: &BTreeMap<Pid, Duration>) -> Option<(Party, Duration)> {
+fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) -> Option<(Party, Duration)> {
+    // Who the victim works with runs because the victim does. Others come first, unless they hardly ran.
+    let partner = |pid: &Pid| victim.pids.iter().any(|mine| scene.partners(*mine, *pid));
+    let others: BTreeMap<Pid, Duration> =
+        by_runner.iter().filter(|(pid, _)| !partner(pid)).map(|(pid, time)| (*pid, *time)).collect();
+    let all: Duration = by_runner.values().sum();
+    let strangers = Ratio::of(others.values().sum(), all) >= STRANGERS;
+    let by_runner = if strangers { &others } else { by_runner };
     let mut families: BTreeMap<String, (Duration, Pid, Duration, usize)> = BTreeMap::new();
     for (pid, time) in by_runner {
         let family = families.entry(scene.rec.process_name(*pid)).or_insert((Duration::ZERO, *pid, Duration::ZERO, 0));

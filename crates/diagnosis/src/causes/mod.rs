@@ -16,6 +16,9 @@ mod lock_contention;
 
 use crate::Cause;
 
+/// The cause that points at another process rather than at a root.
+pub const WAITS_FOR_CHILD: &str = app_waits_for_child::CAUSE.id;
+
 /// Every cause.
 pub const ALL: &[&Cause] = &[
     &cpu_saturated::CAUSE,

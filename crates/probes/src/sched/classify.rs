@@ -11,6 +11,8 @@ pub(crate) const IOWAIT: u8 = 2;
 pub(crate) const AFTER_FAILURE: u8 = 4;
 /// Stopped by a signal or traced.
 pub(crate) const STOPPED: u8 = 8;
+/// Not over when the window ended.
+pub(crate) const OPEN: u8 = 16;
 /// Woken from a soft interrupt: the waker may be whoever was interrupted.
 pub(crate) const WOKEN_IN_SOFTIRQ: u8 = 32;
 

@@ -3,7 +3,7 @@
 //! Measured cost of the programs: see `overhead.programs` of any case; the switch and wake-up programs dominate.
 
 use super::{
-    classify::{self, AFTER_FAILURE, Seen, WOKEN_IN_SOFTIRQ, classify},
+    classify::{self, AFTER_FAILURE, OPEN, Seen, WOKEN_IN_SOFTIRQ, classify},
     resource::{Namer, Object},
 };
 use crate::{
@@ -106,7 +106,12 @@ fn name_wait(key: &types::wait_key, value: &types::wait_value, stacks: &Stacks, 
     let object = namer.object(key, &syscall);
     let kernel = stacks.names(stacks.kernel(key.kernel_stack));
     let user = stacks.names(stacks.user(key.user_stack));
-    let class = classify(&Seen { kernel: &kernel, user: &user, syscall: &syscall, flags: key.flags, object: &object });
+    let mut class =
+        classify(&Seen { kernel: &kernel, user: &user, syscall: &syscall, flags: key.flags, object: &object });
+    let by = waker(key, class, &object);
+    if class == TimeClass::BlockedIdle {
+        class = by_its_end(key, &object, by);
+    }
     let mut resource = namer.resource(class, &object, key.tgid);
     if resource.is_empty() && matches!(class, TimeClass::BlockedUnknown | TimeClass::BlockedKernelLock) {
         resource = waiting_function(&kernel).to_owned();
@@ -118,7 +123,7 @@ fn name_wait(key: &types::wait_key, value: &types::wait_value, stacks: &Stacks, 
             tid: Tid(key.tid),
             class,
             resource,
-            by: waker(key, class, &object),
+            by,
             syscall,
             after_failure: key.flags & AFTER_FAILURE != 0,
             time: Duration::from_nanos(value.ns),
@@ -130,6 +135,25 @@ fn name_wait(key: &types::wait_key, value: &types::wait_value, stacks: &Stacks, 
     }
 }
 
+/// What an apparently idle wait was, by what ended it.
+fn by_its_end(key: &types::wait_key, object: &Object, by: Option<(Pid, Tid)>) -> TimeClass {
+    let other_process = by.is_some_and(|(pid, _)| pid.0 != key.tgid);
+    match object {
+        // Nobody woke it: its time ran out. Runtimes sleep like that (a condition variable with a timeout).
+        Object::Futex { .. } if by.is_none() && key.flags & OPEN == 0 => TimeClass::BlockedSleep,
+        // A semaphore or latch in shared memory.
+        Object::Futex { .. } if other_process => TimeClass::BlockedProcess,
+        // A signal from another process: a latch, not a client.
+        Object::Poll { .. } | Object::None if other_process && signals(key.waker_syscall) => TimeClass::BlockedProcess,
+        _ => TimeClass::BlockedIdle,
+    }
+}
+
+fn signals(syscall: i16) -> bool {
+    let call = u32::try_from(syscall).map_or_else(|_| String::new(), syscalls::name);
+    matches!(call.as_str(), "kill" | "tkill" | "tgkill" | "rt_sigqueueinfo" | "rt_tgsigqueueinfo" | "pidfd_send_signal")
+}
+
 /// The waker, where it says whom the thread waited for. A timer or a device wakes in the name of whatever runs just
 /// then, so the waker must be in a system call that can have done it.
 fn waker(key: &types::wait_key, class: TimeClass, object: &Object) -> Option<(Pid, Tid)> {
@@ -137,7 +161,7 @@ fn waker(key: &types::wait_key, class: TimeClass, object: &Object) -> Option<(Pi
         return None;
     }
     let call = u32::try_from(key.waker_syscall).map_or_else(|_| String::new(), syscalls::name);
-    let ends = matches!(call.as_str(), "exit" | "exit_group" | "kill" | "tgkill");
+    let ends = matches!(call.as_str(), "exit" | "exit_group") || signals(key.waker_syscall);
     let soft = key.flags & WOKEN_IN_SOFTIRQ != 0;
     let did_it = match object {
         Object::Futex { .. } => !soft && (call.starts_with("futex") || ends || call == "madvise"),
@@ -147,7 +171,9 @@ fn waker(key: &types::wait_key, class: TimeClass, object: &Object) -> Option<(Pi
         Object::Pipe(_) | Object::Tty | Object::Other => !soft && !call.is_empty(),
         Object::Child => !soft,
         Object::None | Object::File { .. } => {
-            !soft && matches!(class, TimeClass::BlockedProcess | TimeClass::BlockedLock | TimeClass::BlockedKernelLock)
+            let by_somebody =
+                matches!(class, TimeClass::BlockedProcess | TimeClass::BlockedLock | TimeClass::BlockedKernelLock);
+            !soft && (by_somebody || signals(key.waker_syscall))
         }
         Object::Disk(_) => false,
     };
@@ -384,6 +410,21 @@ mod tests {
     fn samples_show_kernel_time_that_system_calls_do_not() {
         assert_eq!(kernel_part(&times(), Split { all: 100, kernel: 90 }), 270);
         assert_eq!(kernel_part(&times(), Split { all: 4, kernel: 4 }), 100, "four samples prove nothing");
+    }
+
+    #[test]
+    fn how_a_wait_ends_tells_what_it_was() {
+        let futex = Object::Futex { address: 1, value: 0, operation: 0x189 };
+        let poll = Object::Poll { descriptors: None };
+        let key = types::wait_key { tgid: 7, tid: 7, waker_syscall: -1, ..Default::default() };
+        assert_eq!(by_its_end(&key, &futex, None), TimeClass::BlockedSleep);
+        assert_eq!(by_its_end(&types::wait_key { flags: OPEN, ..key }, &futex, None), TimeClass::BlockedIdle);
+        assert_eq!(by_its_end(&key, &futex, Some((Pid(7), Tid(8)))), TimeClass::BlockedIdle);
+        assert_eq!(by_its_end(&key, &futex, Some((Pid(9), Tid(9)))), TimeClass::BlockedProcess);
+        let latch = types::wait_key { waker_syscall: libc::SYS_kill as i16, ..key };
+        assert_eq!(by_its_end(&latch, &poll, Some((Pid(9), Tid(9)))), TimeClass::BlockedProcess);
+        let client = types::wait_key { waker_syscall: libc::SYS_sendto as i16, ..key };
+        assert_eq!(by_its_end(&client, &poll, Some((Pid(9), Tid(9)))), TimeClass::BlockedIdle);
     }
 
     #[test]

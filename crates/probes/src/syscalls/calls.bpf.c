@@ -19,8 +19,9 @@ struct {
 /* Results that say "not now" rather than "no". */
 #define EAGAIN 11
 #define EINTR 4
-#define ETIMEDOUT 110
+/* Between these, the kernel tells itself to start the call again after a signal: user space never sees them. */
 #define ERESTARTSYS 512
+#define ERESTART_RESTARTBLOCK 516
 
 static __always_inline int keep_argument(struct error_value *value, u8 kind, struct pt_regs *regs)
 {
@@ -63,6 +64,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long result)
 	const volatile struct call_info *call;
 	struct call_value *value;
 	struct thread *t;
+	bool failed;
 	u8 kind;
 
 	if (!window_open() || !is_target(key.tgid))
@@ -100,9 +102,10 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long result)
 	if (result > 0 && call->bytes)
 		__sync_fetch_and_add(&value->bytes, result);
 	/* A pause keeps what it follows: "fail, sleep, try again" is one story. */
+	failed = result < 0 && result >= -4095 && !(result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK);
 	if (kind != CALL_SLEEP && kind != CALL_POLL && kind != CALL_FUTEX)
-		t->last_failed = result < 0 && result >= -4095 && result != -EAGAIN && result != -EINTR;
-	if (result < 0 && result >= -4095) {
+		t->last_failed = failed && result != -EAGAIN && result != -EINTR;
+	if (failed) {
 		struct error_key which = { .tgid = key.tgid, .nr = nr, .error = -result };
 		struct error_value *error, first = {};
 
