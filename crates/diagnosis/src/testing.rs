@@ -160,6 +160,13 @@ impl System {
         self
     }
 
+    /// The calls were on sockets.
+    pub fn on_sockets(mut self, pid: u32, call: &str) -> Self {
+        let labels = Labels::new([("pid", pid.to_string()), ("syscall", call.into())]);
+        self.rec.push(&catalog::SYSCALL_SOCKETS, Series::total(labels, WINDOW, 1.0));
+        self
+    }
+
     pub fn failures(mut self, pid: u32, call: &str, errno: &str, argument: &str, count: u64) -> Self {
         let labels = Labels::new([
             ("pid", pid.to_string()),

@@ -100,6 +100,8 @@ catalog! {
         "Calls that returned 0 where the result counts something: bytes, ready descriptors, events; total.", "sys_exit";
     SYSCALL_BYTES: Series = "process.syscall.io", "By", ["pid", "syscall"],
         "Bytes moved by read- and write-like calls, total.", "sys_exit";
+    SYSCALL_SOCKETS: Series = "process.syscall.on_sockets", "1", ["pid", "syscall"],
+        "Part of the read- and write-like calls that were on sockets, from one call in 64.", "sys_exit";
 
     BLOCK_ISSUED: Series = "process.disk.io", "By", ["device", "direction", "pid"],
         "Bytes issued to a device by process, total.", "block_rq_issue";

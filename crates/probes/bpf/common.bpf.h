@@ -64,6 +64,7 @@ struct thread {
 	u8 flags;
 	u8 object;
 	u8 kind; /* enum call_kind of the wait */
+	u8 poll_one;
 	u8 throttled;
 	u8 early_wake;
 	u8 last_failed;

@@ -34,12 +34,21 @@ enum arg_kind {
 	ARG_ADDR1 = 3,
 };
 
+/* Where a call of kind CALL_POLL has its descriptors. */
+enum poll_kind {
+	POLL_LIST = 0,	 /* poll: array, count */
+	POLL_SELECT = 1, /* select: count, sets */
+	POLL_EPOLL = 2,
+};
+#define POLL_MANY 0xffff
+
 /* Per system call number, set by user space before loading. */
 struct call_info {
 	u8 kind;    /* enum call_kind */
 	u8 arg;	    /* enum arg_kind */
 	u8 counts;  /* a result of zero means that nothing was there */
 	u8 bytes;   /* a positive result is a number of bytes */
+	u8 poll;    /* enum poll_kind */
 };
 
 enum object_kind {
@@ -52,7 +61,7 @@ enum object_kind {
 	OBJECT_CHILD = 6,  /* a: pid argument */
 	OBJECT_OTHER = 7,  /* another kind of descriptor; a: file mode */
 	OBJECT_TTY = 8,
-	OBJECT_POLL = 9, /* a: first argument, b: second, where they can be a number of descriptors */
+	OBJECT_POLL = 9, /* b: number of descriptors */
 };
 
 enum wait_flags {
@@ -154,6 +163,8 @@ struct call_value {
 	u64 empty;
 	u64 bytes;
 	u64 cpu_ns;
+	u64 looked_at;	/* calls whose descriptor was looked at: one in 64 */
+	u64 on_sockets; /* of those */
 	struct hist time;
 };
 

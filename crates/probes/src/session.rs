@@ -15,7 +15,10 @@ use crate::{
     stacks::Stacks,
     syscalls, threads,
 };
-use observe::{Absent, Pid, Process, Recording, Target, Window, catalog};
+use observe::{
+    Absent, Pid, Process, Recording, Series, Target, Window,
+    catalog::{self, Metric},
+};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant, SystemTime},
@@ -27,6 +30,15 @@ const SAMPLE_HZ: u64 = 99;
 
 /// How often counters are read.
 const COUNTER_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What is counted of system calls beside their duration.
+const SYSCALL_TOTALS: [&Metric<Series>; 5] = [
+    &catalog::SYSCALL_CPU,
+    &catalog::SYSCALL_ERRORS,
+    &catalog::SYSCALL_EMPTY,
+    &catalog::SYSCALL_BYTES,
+    &catalog::SYSCALL_SOCKETS,
+];
 
 /// Probes that are armed.
 pub struct Session {
@@ -196,9 +208,7 @@ fn read_out(
     match kernel.absent.get(&Group::Calls) {
         Some(why) => {
             into.set(&catalog::SYSCALL_TIME, Err(why.clone()));
-            for metric in
-                [&catalog::SYSCALL_CPU, &catalog::SYSCALL_ERRORS, &catalog::SYSCALL_EMPTY, &catalog::SYSCALL_BYTES]
-            {
+            for metric in SYSCALL_TOTALS {
                 into.set(metric, Err(why.clone()));
             }
         }
@@ -237,15 +247,9 @@ fn blind(why: &Absent, into: &mut Recording) {
     for metric in [&catalog::RUN_QUEUE_WAIT, &catalog::BLOCK_LATENCY, &catalog::SYSCALL_TIME] {
         into.set(metric, Err(why.clone()));
     }
-    for metric in [
-        &catalog::SYSCALL_CPU,
-        &catalog::SYSCALL_ERRORS,
-        &catalog::SYSCALL_EMPTY,
-        &catalog::SYSCALL_BYTES,
-        &catalog::BLOCK_ISSUED,
-        &catalog::BLOCK_OPERATIONS,
-        &catalog::BLOCK_TIME,
-    ] {
+    for metric in
+        [&catalog::BLOCK_ISSUED, &catalog::BLOCK_OPERATIONS, &catalog::BLOCK_TIME].into_iter().chain(SYSCALL_TOTALS)
+    {
         into.set(metric, Err(why.clone()));
     }
     for metric in [&catalog::PROCESS_EXIT, &catalog::SLOW_RUN_QUEUE, &catalog::SLOW_BLOCK_IO, &catalog::SLOW_SYSCALL] {

@@ -26,6 +26,12 @@ const USELESS: Ratio = Ratio(0.5);
 /// ours: the kernel's entry and exit cost more than moving so few bytes.
 const TINY: f64 = 32.0;
 
+/// ours: a short message on a socket is a request or a reply, not a waste; above this part of the calls they are that.
+const MESSAGES: Ratio = Ratio(0.5);
+
+/// ours: useless calls are a loop of their own when most calls of the process are such.
+const DOMINANT: Ratio = Ratio(0.6);
+
 /// Calls whose answer does not change, or that only ask the time or give up the CPU.
 const QUESTIONS: &[&str] = &[
     "getpid",
@@ -126,6 +132,7 @@ fn storms(scene: &Scene, victim: &Victim) -> Option<Vec<Storm>> {
     };
     let (cpu, empty, bytes) =
         (total(&catalog::SYSCALL_CPU), total(&catalog::SYSCALL_EMPTY), total(&catalog::SYSCALL_BYTES));
+    let sockets = total(&catalog::SYSCALL_SOCKETS);
     let errors: BTreeMap<(Pid, String), f64> =
         totals_of(scene.rec.get(&catalog::SYSCALL_ERRORS).ok()?, mine).fold(BTreeMap::new(), |mut all, row| {
             if let Some(key) = key(row) {
@@ -135,9 +142,11 @@ fn storms(scene: &Scene, victim: &Victim) -> Option<Vec<Storm>> {
         });
     let histograms = scene.rec.get(&catalog::SYSCALL_TIME).ok()?;
     let seconds = scene.window().as_secs_f64();
-    let mut storms = Vec::new();
+    let mut storms: Vec<Storm> = Vec::new();
+    let mut all: BTreeMap<Pid, u64> = BTreeMap::new();
     for hist in histograms {
         let Some(pid) = hist.labels.pid().filter(|pid| mine(*pid)) else { continue };
+        *all.entry(pid).or_default() += hist.count;
         let key = (pid, hist.labels.get("syscall").to_owned());
         let of = |map: &BTreeMap<(Pid, String), f64>| map.get(&key).copied().unwrap_or(0.0);
         let count = hist.count as f64;
@@ -149,7 +158,7 @@ fn storms(scene: &Scene, victim: &Victim) -> Option<Vec<Storm>> {
             (good, "asking what hardly changes")
         } else if of(&empty) >= count * USELESS.0 {
             (of(&empty), "with an empty result")
-        } else if of(&bytes) > 0.0 && of(&bytes) / good.max(1.0) <= TINY {
+        } else if of(&bytes) > 0.0 && of(&bytes) / good.max(1.0) <= TINY && of(&sockets) < MESSAGES.0 {
             (good - of(&empty), "moving a few bytes")
         } else {
             continue;
@@ -159,6 +168,13 @@ fn storms(scene: &Scene, victim: &Victim) -> Option<Vec<Storm>> {
             storms.push(Storm { pid, call: key.1, count: hist.count, useless: useless as u64, why, time });
         }
     }
+    let useless = |pid: Pid| storms.iter().filter(|s| s.pid == pid).map(|s| s.useless).sum::<u64>() as f64;
+    let dominant: Vec<Pid> = all
+        .iter()
+        .filter(|(pid, count)| Ratio::of_counts(useless(**pid), **count as f64) >= DOMINANT)
+        .map(|(pid, _)| *pid)
+        .collect();
+    storms.retain(|s| dominant.contains(&s.pid));
     Some(storms)
 }
 
@@ -177,6 +193,14 @@ mod tests {
         assert_eq!(one(&rec, "app.syscall-storm").culprit.name, "read");
         let rec = busy().calls(10, "poll", 3_000_000, 6.0, 0.0).empty(10, "poll", 2_900_000).build();
         assert_eq!(one(&rec, "app.syscall-storm").culprit.name, "poll");
+    }
+
+    #[test]
+    fn short_messages_on_sockets_are_work() {
+        let rec = busy().calls(10, "write", 900_000, 3.0, 9e6).on_sockets(10, "write").build();
+        assert!(all(&rec, "app.syscall-storm").is_empty());
+        let mixed = busy().calls(10, "write", 900_000, 3.0, 9e6).calls(10, "epoll_wait", 900_000, 1.0, 0.0);
+        assert!(all(&mixed.build(), "app.syscall-storm").is_empty(), "half of the calls do something else");
     }
 
     #[test]

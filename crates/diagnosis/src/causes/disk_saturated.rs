@@ -30,14 +30,13 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if load.busy < BUSY {
         return Vec::new();
     }
-    let Some((culprit, time)) = load.issuers.iter().max_by_key(|(_, io)| io.time).map(|(pid, io)| (*pid, io)) else {
-        return Vec::new();
-    };
+    let Some((culprit, family)) = load.heaviest(scene) else { return Vec::new() };
     let all: Duration = load.issuers.values().map(|io| io.time).sum();
-    let part = Ratio::of(time.time, all);
+    let part = Ratio::of(family.time, all);
     let own = victim.contains(culprit);
-    // Alone on the device, a single reader keeps it busy without being held up by anybody.
-    if own && load.queue < 2.0 {
+    // Alone on the device, a single reader keeps it busy without being held up by anybody; and nobody who floods a
+    // device is to be pitied, unless the user asks why it does not go faster.
+    if own && (load.queue < 2.0 || !victim.named) {
         return Vec::new();
     }
     if part < MOST {
@@ -57,8 +56,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             how_much(victim, blocked),
             load.busy,
             if own { "it itself".to_owned() } else { scene.label(culprit) },
-            time.requests,
-            Bytes(time.bytes as u64),
+            family.requests,
+            Bytes(family.bytes as u64),
         ),
         culprit: party,
         evidence: vec![
@@ -109,6 +108,26 @@ pub struct Issued {
 }
 
 impl Load {
+    /// Who asked most, copies of one program under one parent taken together: its busiest process, and their sum.
+    fn heaviest(&self, scene: &Scene) -> Option<(Pid, Issued)> {
+        let mut families: Vec<(Pid, Duration, Issued)> = Vec::new();
+        for (pid, io) in &self.issuers {
+            let place = families.iter().position(|(first, ..)| scene.siblings(*first, *pid));
+            let place = place.unwrap_or_else(|| {
+                families.push((*pid, Duration::ZERO, Issued::default()));
+                families.len() - 1
+            });
+            let (first, most, sum) = &mut families[place];
+            sum.time += io.time;
+            sum.requests += io.requests;
+            sum.bytes += io.bytes;
+            if io.time > *most {
+                (*first, *most) = (*pid, io.time);
+            }
+        }
+        families.into_iter().max_by_key(|(_, _, sum)| sum.time).map(|(pid, _, sum)| (pid, sum))
+    }
+
     /// Of one device; zero where nothing was collected, which no cause takes for health.
     pub fn of(rec: &Recording, device: &str) -> Self {
         let rate = |rows: observe::Observed<&[observe::Series]>| {

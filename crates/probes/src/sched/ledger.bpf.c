@@ -251,12 +251,38 @@ static __noinline int describe_file(struct task_struct *task, struct thread *t, 
 	return 0;
 }
 
+/* A poll of one descriptor is a wait on that descriptor; of none, a pause. Only the task itself can read its own
+ * arguments, so a wait that began before the window stays a poll. */
+static __always_inline void note_poll(struct thread *t, u8 how, struct pt_regs *regs)
+{
+	u64 descriptors = how == POLL_SELECT ? REGS_ARG0(regs) : REGS_ARG1(regs);
+	u64 word = 0;
+	s32 fd = -1;
+
+	t->object_a = 0;
+	t->object_b = how == POLL_EPOLL ? POLL_MANY : descriptors;
+	if (how == POLL_EPOLL || bpf_get_current_pid_tgid() != ((u64)t->times.tgid << 32 | t->times.tid))
+		return;
+	if (how == POLL_LIST && descriptors == 1) {
+		bpf_probe_read_user(&fd, sizeof(fd), (void *)REGS_ARG0(regs));
+	} else if (how == POLL_SELECT && descriptors && descriptors <= 64 && REGS_ARG1(regs)) {
+		bpf_probe_read_user(&word, sizeof(word), (void *)REGS_ARG1(regs));
+		if (word && !(word & (word - 1)))
+			fd = log2_floor(word);
+	}
+	if (fd >= 0) {
+		t->object_a = fd;
+		t->poll_one = 1;
+	}
+}
+
 /* Notes what the task blocks on. Cheap: no stack, no descriptor lookup. */
 static __always_inline void note_block(struct task_struct *task, struct thread *t, u32 state)
 {
 	const volatile struct call_info *call;
 
 	t->flags = 0;
+	t->poll_one = 0;
 	t->object = OBJECT_NONE;
 	t->object_a = t->object_b = 0;
 	t->syscall = -1;
@@ -282,7 +308,7 @@ static __always_inline void note_block(struct task_struct *task, struct thread *
 			if (t->kind == CALL_FUTEX)
 				t->object_b = (REGS_ARG2(regs) & 0xffffffff) | (REGS_ARG1(regs) << 32);
 			else if (t->kind == CALL_POLL)
-				t->object_b = REGS_ARG1(regs);
+				note_poll(t, call->poll, regs);
 		}
 	}
 	if (t->flags & WAIT_IOWAIT)
@@ -317,12 +343,16 @@ static __always_inline void describe_object(struct task_struct *task, struct thr
 		}
 		return;
 	}
-	case CALL_POLL: /* number of descriptors: the first argument of select, the second of poll */
-		t->object = OBJECT_POLL;
-		if (t->object_a > 1024)
-			t->object_a = 0;
-		if (t->object_b > 1024)
+	case CALL_POLL:
+		if (t->poll_one) {
 			t->object_b = 0;
+			describe_file(task, t, argument);
+			if (t->object != OBJECT_NONE && t->object != OBJECT_OTHER)
+				return;
+			t->object_b = 1;
+		}
+		t->object = OBJECT_POLL;
+		t->object_a = 0;
 		return;
 	default:
 		t->object_a = t->object_b = 0;

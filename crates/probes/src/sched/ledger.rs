@@ -103,14 +103,15 @@ fn run_queue(books: &Books, long: Vec<(u32, types::hist)>) -> Vec<Histogram> {
 
 fn name_wait(key: &types::wait_key, value: &types::wait_value, stacks: &Stacks, namer: &mut Namer) -> Classified {
     let syscall = u32::try_from(key.syscall).map_or_else(|_| String::new(), syscalls::name);
-    let object = namer.object(key, &syscall);
+    let object = namer.object(key);
     let kernel = stacks.names(stacks.kernel(key.kernel_stack));
     let user = stacks.names(stacks.user(key.user_stack));
     let mut class =
         classify(&Seen { kernel: &kernel, user: &user, syscall: &syscall, flags: key.flags, object: &object });
     let by = waker(key, class, &object);
-    if class == TimeClass::BlockedIdle {
-        class = by_its_end(key, &object, by);
+    let polled = syscalls::polls(&syscall);
+    if class == TimeClass::BlockedIdle || polled {
+        class = by_its_end(key, &object, by, class, polled);
     }
     let mut resource = namer.resource(class, &object, key.tgid);
     if resource.is_empty() && matches!(class, TimeClass::BlockedUnknown | TimeClass::BlockedKernelLock) {
@@ -135,17 +136,26 @@ fn name_wait(key: &types::wait_key, value: &types::wait_value, stacks: &Stacks, 
     }
 }
 
-/// What an apparently idle wait was, by what ended it.
-fn by_its_end(key: &types::wait_key, object: &Object, by: Option<(Pid, Tid)>) -> TimeClass {
+/// What an apparently idle wait, or a poll, was by what ended it.
+fn by_its_end(
+    key: &types::wait_key,
+    object: &Object,
+    by: Option<(Pid, Tid)>,
+    class: TimeClass,
+    polled: bool,
+) -> TimeClass {
     let other_process = by.is_some_and(|(pid, _)| pid.0 != key.tgid);
+    let over = key.flags & OPEN == 0;
     match object {
         // Nobody woke it: its time ran out. Runtimes sleep like that (a condition variable with a timeout).
-        Object::Futex { .. } if by.is_none() && key.flags & OPEN == 0 => TimeClass::BlockedSleep,
+        Object::Futex { .. } if by.is_none() && over => TimeClass::BlockedSleep,
         // A semaphore or latch in shared memory.
         Object::Futex { .. } if other_process => TimeClass::BlockedProcess,
         // A signal from another process: a latch, not a client.
         Object::Poll { .. } | Object::None if other_process && signals(key.waker_syscall) => TimeClass::BlockedProcess,
-        _ => TimeClass::BlockedIdle,
+        // A look whether there is something, which there was not.
+        _ if polled && by.is_none() && over && class == TimeClass::BlockedProcess => TimeClass::BlockedIdle,
+        _ => class,
     }
 }
 
@@ -417,14 +427,21 @@ mod tests {
         let futex = Object::Futex { address: 1, value: 0, operation: 0x189 };
         let poll = Object::Poll { descriptors: None };
         let key = types::wait_key { tgid: 7, tid: 7, waker_syscall: -1, ..Default::default() };
-        assert_eq!(by_its_end(&key, &futex, None), TimeClass::BlockedSleep);
-        assert_eq!(by_its_end(&types::wait_key { flags: OPEN, ..key }, &futex, None), TimeClass::BlockedIdle);
-        assert_eq!(by_its_end(&key, &futex, Some((Pid(7), Tid(8)))), TimeClass::BlockedIdle);
-        assert_eq!(by_its_end(&key, &futex, Some((Pid(9), Tid(9)))), TimeClass::BlockedProcess);
+        let idle = |key: &types::wait_key, object: &Object, by: Option<u32>| {
+            by_its_end(key, object, by.map(|pid| (Pid(pid), Tid(pid))), TimeClass::BlockedIdle, false)
+        };
+        assert_eq!(idle(&key, &futex, None), TimeClass::BlockedSleep);
+        assert_eq!(idle(&types::wait_key { flags: OPEN, ..key }, &futex, None), TimeClass::BlockedIdle);
+        assert_eq!(idle(&key, &futex, Some(7)), TimeClass::BlockedIdle);
+        assert_eq!(idle(&key, &futex, Some(9)), TimeClass::BlockedProcess);
         let latch = types::wait_key { waker_syscall: libc::SYS_kill as i16, ..key };
-        assert_eq!(by_its_end(&latch, &poll, Some((Pid(9), Tid(9)))), TimeClass::BlockedProcess);
+        assert_eq!(idle(&latch, &poll, Some(9)), TimeClass::BlockedProcess);
         let client = types::wait_key { waker_syscall: libc::SYS_sendto as i16, ..key };
-        assert_eq!(by_its_end(&client, &poll, Some((Pid(9), Tid(9)))), TimeClass::BlockedIdle);
+        assert_eq!(idle(&client, &poll, Some(9)), TimeClass::BlockedIdle);
+        let pipe = Object::Pipe(1);
+        let process = TimeClass::BlockedProcess;
+        assert_eq!(by_its_end(&key, &pipe, None, process, true), TimeClass::BlockedIdle, "a poll that timed out");
+        assert_eq!(by_its_end(&key, &pipe, Some((Pid(9), Tid(9))), process, true), process);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use std::{
     os::unix::fs::MetadataExt,
 };
 
+/// The kernel side's number of descriptors of an epoll.
+const POLL_MANY: u64 = 0xffff;
+
 /// A socket somebody waited on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Socket {
@@ -75,7 +78,7 @@ impl<'a> Namer<'a> {
     }
 
     /// The object of a wait.
-    pub fn object(&self, key: &types::wait_key, syscall: &str) -> Object {
+    pub fn object(&self, key: &types::wait_key) -> Object {
         match key.object {
             1 => Object::Futex {
                 address: key.object_a,
@@ -89,13 +92,7 @@ impl<'a> Namer<'a> {
             6 => Object::Child,
             7 => Object::Other,
             8 => Object::Tty,
-            9 => Object::Poll {
-                descriptors: match syscall {
-                    "select" | "pselect6" => Some(key.object_a),
-                    "poll" | "ppoll" => Some(key.object_b),
-                    _ => None,
-                },
-            },
+            9 => Object::Poll { descriptors: (key.object_b != POLL_MANY).then_some(key.object_b) },
             _ => Object::None,
         }
     }

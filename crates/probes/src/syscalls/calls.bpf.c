@@ -39,6 +39,18 @@ static __always_inline int keep_argument(struct error_value *value, u8 kind, str
 	return 0;
 }
 
+/* S_IFMT of a descriptor, shifted down to one digit; 0 when there is none. */
+static __noinline u32 file_type(struct task_struct *task, u64 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **slots = BPF_CORE_READ(table, fd), *file = NULL;
+
+	if (!slots || fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
+	return BPF_CORE_READ(file, f_inode, i_mode) >> 12;
+}
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 {
@@ -93,7 +105,11 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long result)
 			return 0;
 		}
 	}
-	__sync_fetch_and_add(&value->count, 1);
+	if (!(__sync_fetch_and_add(&value->count, 1) & 63) && call->bytes) {
+		value->looked_at++;
+		if (file_type(bpf_get_current_task_btf(), REGS_ARG0(regs)) == 12)
+			value->on_sockets++;
+	}
 	if (off < wall)
 		__sync_fetch_and_add(&value->cpu_ns, wall - off);
 	hist_add(&value->time, wall);

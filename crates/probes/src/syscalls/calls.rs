@@ -15,6 +15,7 @@ pub(crate) fn collect(kernel: &Kernel, length: Duration, into: &mut Recording) {
     into.set(&catalog::SYSCALL_CPU, Ok(Vec::new()));
     into.set(&catalog::SYSCALL_EMPTY, Ok(Vec::new()));
     into.set(&catalog::SYSCALL_BYTES, Ok(Vec::new()));
+    into.set(&catalog::SYSCALL_SOCKETS, Ok(Vec::new()));
     into.set(&catalog::SYSCALL_ERRORS, Ok(Vec::new()));
     for (key, value) in rows::<types::call_key, types::call_value>(&kernel.maps().call_totals) {
         let labels = || Labels::new([("pid", key.tgid.to_string()), ("syscall", name(key.nr))]);
@@ -27,6 +28,10 @@ pub(crate) fn collect(kernel: &Kernel, length: Duration, into: &mut Recording) {
         }
         if value.bytes > 0 {
             into.push(&catalog::SYSCALL_BYTES, Series::total(labels(), length, value.bytes as f64));
+        }
+        if value.looked_at > 0 {
+            let part = value.on_sockets as f64 / value.looked_at as f64;
+            into.push(&catalog::SYSCALL_SOCKETS, Series::total(labels(), length, part));
         }
     }
     for (key, value) in rows::<types::error_key, types::error_value>(&kernel.maps().call_errors) {

@@ -23,6 +23,11 @@ pub(crate) fn name(nr: u32) -> String {
     Sysno::new(nr as usize).map_or_else(|| format!("syscall {nr}"), |call| call.name().to_owned())
 }
 
+/// Whether a call waits for descriptors to become ready.
+pub(crate) fn polls(name: &str) -> bool {
+    info_of(name).kind == POLL
+}
+
 /// The name of an error number, such as `ENOENT`.
 pub(crate) fn error_name(number: u32) -> String {
     Errno::new(number as i32).name().map_or_else(|| format!("error {number}"), str::to_owned)
@@ -76,7 +81,13 @@ fn info_of(name: &str) -> types::call_info {
             | "copy_file_range"
     );
     let counts = reads || kind == POLL;
-    types::call_info { kind, arg, counts: u8::from(counts), bytes: u8::from((reads && name != "recvmmsg") || writes) }
+    let poll = match name {
+        "select" | "pselect6" => 1,
+        "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => 2,
+        _ => 0,
+    };
+    let bytes = (reads && name != "recvmmsg") || writes;
+    types::call_info { kind, arg, counts: u8::from(counts), bytes: u8::from(bytes), poll }
 }
 
 #[cfg(test)]
