@@ -114,7 +114,7 @@ fn conclude(
     if !findings.is_empty() && !all_descriptive {
         return Conclusion::Suspected;
     }
-    if scene.full_ledger().is_err() {
+    if scene.full_ledger().is_err() || victims.iter().any(|v| unexplained(scene, v).is_some()) {
         return Conclusion::Unknown;
     }
     let named = victims.iter().any(|v| v.named);
@@ -131,7 +131,21 @@ fn conclude(
     } else if victims.is_empty() && scene.cpu_busy().is_ok_and(|busy| busy < IDLE) {
         return Conclusion::Idle;
     }
-    if tests.iter().any(|t| t.verdict == Light::Bad) { Conclusion::Suspected } else { Conclusion::Healthy }
+    if tests.iter().any(|t| t.verdict == Light::Bad) { Conclusion::Unknown } else { Conclusion::Healthy }
+}
+
+/// What a victim that the user named mostly waits for, where nothing that was found says why.
+fn unexplained(scene: &Scene, victim: &Victim) -> Option<(TimeClass, Duration)> {
+    /// ours: this part of its time must be explained before it can be called healthy.
+    const PART: Ratio = Ratio(0.3);
+    let enough = Ratio::of(victim.active(), scene.window()) >= ACTIVE_ENOUGH;
+    let (class, time) = victim.times.iter().filter(|(class, _)| needs_reason(*class)).max_by_key(|(_, time)| *time)?;
+    (victim.named && enough && victim.share(time) >= PART).then_some((class, time))
+}
+
+/// Waits that are never just the way things are.
+fn needs_reason(class: TimeClass) -> bool {
+    !class.is_running() && !class.is_idle() && !matches!(class, TimeClass::BlockedSleep | TimeClass::BlockedStopped)
 }
 
 fn headline(
@@ -149,10 +163,6 @@ fn headline(
     let first = || findings.first().map(|f| first_sentence(&f.summary)).unwrap_or_default();
     match conclusion {
         Conclusion::Found => first(),
-        Conclusion::Suspected if findings.is_empty() => {
-            let bad = tests.iter().find(|t| t.verdict == Light::Bad);
-            bad.map_or_else(String::new, |t| format!("No victim was found, but {}: {}.", t.id, t.why))
-        }
         Conclusion::Suspected => format!("Possibly: {}", first()),
         Conclusion::Healthy => {
             let good = tests.iter().filter(|t| t.verdict == Light::Good).count();
@@ -165,6 +175,16 @@ fn headline(
             format!("{who} is idle: over {:.0} s it waited for work that nobody sent.", scene.window().as_secs_f64())
         }
         Conclusion::Unknown => {
+            if let Some((victim, (class, time))) = victims.iter().find_map(|v| Some((v, unexplained(scene, v)?))) {
+                let (share, seconds) = (victim.share(time), time.as_secs_f64());
+                let about = class.about();
+                return format!(
+                    "{who} spends {share} of its active time ({seconds:.1} s) {about}; nothing that was looked at says why."
+                );
+            }
+            if let Some(bad) = tests.iter().find(|t| t.verdict == Light::Bad && scene.full_ledger().is_ok()) {
+                return format!("No cause was found on {who}, but {} is bad: {}.", bad.id, bad.why);
+            }
             let why = untested.first().map_or("", |u| u.why.as_str());
             format!("Not known for {who}: too much could not be seen ({why}).")
         }
@@ -258,6 +278,14 @@ mod tests {
         let diagnosis = diagnose(&at_work, &[]);
         assert_eq!(diagnosis.conclusion, Conclusion::Healthy);
         assert!(diagnosis.findings.is_empty() && diagnosis.eliminated.iter().any(|e| e.id == "disk for cache"));
+    }
+
+    #[test]
+    fn a_wait_that_nothing_explains_is_not_healthy() {
+        let rec = System::new().thread(10, "dd", &[(TimeClass::BlockedDisk, 9.0)]).target(10).build();
+        let diagnosis = diagnose(&rec, &[]);
+        assert_eq!(diagnosis.conclusion, Conclusion::Unknown);
+        assert!(diagnosis.headline.contains("waiting for a block device"), "{}", diagnosis.headline);
     }
 
     #[test]

@@ -94,20 +94,35 @@ impl<'a> Scene<'a> {
         self.waits.get(&pid).map_or(&[], Vec::as_slice)
     }
 
-    /// Time of a process by class, over its working threads. Where some of its threads answer other processes, the
-    /// pauses of the others are idle time: nobody waits for them.
+    /// Time of a process by class, over its working threads. Pauses that do not matter are idle time.
     pub fn times(&self, pid: Pid) -> ClassTimes {
         let mut times = ClassTimes::default();
-        let workers = self.workers(pid);
-        let serves = self.threads(pid).iter().any(|t| self.answers(t.pid, t.tid).is_some());
-        for thread in workers {
+        for thread in self.workers(pid) {
             let mut classes = thread.classes;
-            if serves && self.answers(thread.pid, thread.tid).is_none() {
+            if !self.pauses_matter(thread) {
                 classes.move_to_idle(TimeClass::BlockedSleep, classes[TimeClass::BlockedSleep]);
             }
             times.add_all(&classes);
         }
         times
+    }
+
+    /// Whether anybody can be held up by the pauses of a thread. Where some threads of its process answer other
+    /// processes, or take up work as it comes, the pauses of the others are housekeeping.
+    pub fn pauses_matter(&self, thread: &ThreadTime) -> bool {
+        let threads = self.threads(thread.pid);
+        if threads.iter().any(|t| self.answers(t.pid, t.tid).is_some()) {
+            return self.answers(thread.pid, thread.tid).is_some();
+        }
+        let running: Duration = threads.iter().map(|t| t.classes.sum(TimeClass::is_running)).sum();
+        let takes_work = |t: &ThreadTime| {
+            /// ours: who is woken for work less often than this in a window does not serve.
+            const OFTEN: u64 = 20;
+            t.switches >= OFTEN
+                && Ratio::of(t.classes[TimeClass::BlockedIdle], t.wall) >= Ratio(0.2)
+                && Ratio::of(t.classes.sum(TimeClass::is_running), running) >= Ratio(0.2)
+        };
+        takes_work(thread) || !threads.iter().any(|t| takes_work(t))
     }
 
     /// For how long other processes waited until this thread answered, if it did so again and again.

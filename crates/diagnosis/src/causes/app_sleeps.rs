@@ -11,7 +11,7 @@ use crate::{
     code::{is_runtime, path},
 };
 use checks::Evidence;
-use observe::{FrameKind, Pid, Ratio, TimeClass, Wait};
+use observe::{FrameKind, Pid, Ratio, Tid, TimeClass, Wait};
 use std::time::Duration;
 
 /// Stands in the registry.
@@ -33,11 +33,16 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !victim.named && waiter(scene, victim).is_none() {
         return Vec::new();
     }
-    let serves = victim.pids.iter().flat_map(|pid| scene.threads(*pid)).any(|t| scene.answers(t.pid, t.tid).is_some());
+    let housekeeping: Vec<Tid> = victim
+        .pids
+        .iter()
+        .flat_map(|pid| scene.threads(*pid))
+        .filter(|t| !scene.pauses_matter(t))
+        .map(|t| t.tid)
+        .collect();
     let naps: Vec<&Wait> = victim
         .waits(scene)
-        .filter(|w| w.class == TimeClass::BlockedSleep)
-        .filter(|w| !serves || scene.answers(w.pid, w.tid).is_some())
+        .filter(|w| w.class == TimeClass::BlockedSleep && !housekeeping.contains(&w.tid))
         .filter(|w| w.time.as_secs_f64() / w.count.max(1) as f64 <= NAP.as_secs_f64())
         .collect();
     let retries: Duration = naps.iter().filter(|w| w.after_failure).map(|w| w.time).sum();

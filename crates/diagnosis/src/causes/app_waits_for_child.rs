@@ -29,8 +29,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }
     let waits: Vec<&Wait> = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedProcess).collect();
     let mut awaited = awaited(scene, victim, &waits);
-    // Somebody who idles cannot be what holds the victim up.
-    awaited.retain(|pid, time| Ratio::of(at_work(scene, *pid), *time) >= AT_WORK);
+    // Somebody who idles cannot be what holds the victim up, nor can somebody who waits for such.
+    awaited.retain(|pid, time| {
+        let root = follow(scene, victim, *pid).last().copied().unwrap_or(*pid);
+        Ratio::of(at_work(scene, root), *time) >= AT_WORK
+    });
     let Some((first, time)) = awaited.iter().max_by_key(|(_, time)| **time).map(|(pid, time)| (*pid, *time)) else {
         return Vec::new();
     };
@@ -44,7 +47,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let chain = follow(scene, victim, first);
     let root = chain.last().copied().unwrap_or(first);
     let doing = mostly(scene, root);
-    if !seen && at_work(scene, root) < time / 2 {
+    // A child that only sleeps was started to do so: the victim's own pause.
+    let pause = chain.len() == 1 && scene.times(root)[TimeClass::BlockedSleep] * 2 > scene.times(root).active();
+    let own_pause = pause && scene.children(victim.pids[0]).any(|child| child == root);
+    if own_pause || !seen && at_work(scene, root) < time / 2 {
         confidence = Confidence::Possible;
     }
     let through: Vec<String> = chain.iter().map(|pid| scene.rec.process_name(*pid)).collect();
@@ -101,9 +107,10 @@ fn awaited(scene: &Scene, victim: &Victim, waits: &[&Wait]) -> BTreeMap<Pid, Dur
     awaited
 }
 
-/// Time in which a process did or wanted something other than waiting for its own awaiters.
+/// Time in which a process did or wanted something itself, rather than wait for another: its busiest thread's.
 fn at_work(scene: &Scene, pid: Pid) -> Duration {
-    scene.threads(pid).iter().map(|t| t.classes.active()).max().unwrap_or_default()
+    let own = |class: TimeClass| !class.is_idle() && class != TimeClass::BlockedProcess;
+    scene.threads(pid).iter().map(|t| t.classes.sum(own)).max().unwrap_or_default()
 }
 
 /// From the first awaited process on to the one that does not itself wait for another.
@@ -119,9 +126,7 @@ fn follow(scene: &Scene, victim: &Victim, first: Pid) -> Vec<Pid> {
         }
         let next = awaited(scene, victim, &waits).into_iter().max_by_key(|(_, time)| *time);
         match next {
-            Some((next, time)) if !chain.contains(&next) && Ratio::of(at_work(scene, next), time) >= AT_WORK => {
-                chain.push(next);
-            }
+            Some((next, _)) if !chain.contains(&next) => chain.push(next),
             _ => break,
         }
     }
@@ -164,6 +169,18 @@ mod tests {
             .target(10)
             .build();
         assert_eq!(one(&rec, "app.waits-for-child").culprit.pid, Some(30));
+    }
+
+    #[test]
+    fn a_pool_that_waits_for_itself_holds_nobody_up() {
+        let rec = System::new()
+            .thread(10, "pool", &[(RunningUser, 0.01), (BlockedProcess, 9.9)])
+            .thread(20, "worker", &[(BlockedProcess, 10.0)])
+            .wait(10, BlockedProcess, "read", "pipe:1", Some((20, 20)), 9.9, 9)
+            .wait(20, BlockedProcess, "read", "pipe:2", None, 10.0, 1)
+            .target(10)
+            .build();
+        assert!(all(&rec, "app.waits-for-child").is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! transfers are what a kernel is for: there it only says where the time goes.
 //! **Experiment:** none that is gentle; the profile is the proof.
 
-use super::{app_failing_calls, app_syscall_storm, disk_sync_writes};
+use super::{app_failing_calls, app_short_lived, app_syscall_storm, disk_sync_writes};
 use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::how_much,
@@ -37,7 +37,12 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !victim.named || victim.share(time) < DOMINATES || busiest < ON_CPU {
         return Vec::new();
     }
-    let explained = [app_syscall_storm::explains, app_failing_calls::explains, disk_sync_writes::explains];
+    let explained = [
+        app_syscall_storm::explains,
+        app_failing_calls::explains,
+        app_short_lived::explains,
+        disk_sync_writes::explains,
+    ];
     if explained.iter().any(|explains| explains(scene, victim)) {
         return Vec::new();
     }

@@ -113,6 +113,13 @@ fn name_wait(key: &types::wait_key, value: &types::wait_value, stacks: &Stacks, 
     if class == TimeClass::BlockedIdle || polled {
         class = by_its_end(key, &object, by, class, polled);
     }
+    // An event loop that its server woke had waited for the answer; one that a client woke had waited for work.
+    if let (TimeClass::BlockedIdle, Object::Poll { .. }, Some((server, _))) = (class, &object, by)
+        && server.0 != key.tgid
+        && namer.is_client_of(key.tgid, server.0)
+    {
+        class = TimeClass::BlockedProcess;
+    }
     let mut resource = namer.resource(class, &object, key.tgid);
     if resource.is_empty() && matches!(class, TimeClass::BlockedUnknown | TimeClass::BlockedKernelLock) {
         resource = waiting_function(&kernel).to_owned();

@@ -2,6 +2,7 @@
 
 mod classify;
 mod ledger;
+mod peers;
 mod resource;
 
 pub(crate) use ledger::{Books, collect};

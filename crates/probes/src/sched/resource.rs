@@ -1,5 +1,6 @@
 //! The object a thread waited for, as the kernel side noted it, and its name for people.
 
+use super::peers::Peers;
 use crate::{
     block::Disks,
     bpf::{text, types},
@@ -62,6 +63,7 @@ pub(crate) struct Namer<'a> {
     roots: &'a Roots,
     disks: &'a mut Disks,
     listening: HashSet<u16>,
+    peers: Peers<'a>,
     file_names: HashMap<(u64, u64), String>,
     paths: HashMap<(u32, u64), String>,
 }
@@ -74,7 +76,8 @@ impl<'a> Namer<'a> {
         names: impl IntoIterator<Item = (types::file_key, types::file_name)>,
     ) -> Self {
         let file_names = names.into_iter().map(|(k, v)| ((k.inode, k.device), text(&v.name))).collect();
-        Namer { roots, disks, listening: listening_ports(roots), file_names, paths: HashMap::new() }
+        let peers = Peers::new(roots);
+        Namer { roots, disks, listening: peers.listening().clone(), peers, file_names, paths: HashMap::new() }
     }
 
     /// The object of a wait.
@@ -95,6 +98,11 @@ impl<'a> Namer<'a> {
             9 => Object::Poll { descriptors: (key.object_b != POLL_MANY).then_some(key.object_b) },
             _ => Object::None,
         }
+    }
+
+    /// Whether one process is a client of another, by the TCP connections they hold now.
+    pub fn is_client_of(&mut self, client: u32, server: u32) -> bool {
+        self.peers.is_client_of(client, server)
     }
 
     fn socket(&self, a: u64, remote: u64) -> Socket {
@@ -171,41 +179,9 @@ impl<'a> Namer<'a> {
     }
 }
 
-/// TCP ports that this host listens on, in its own network namespace.
-fn listening_ports(roots: &Roots) -> HashSet<u16> {
-    let mut ports = HashSet::new();
-    for file in ["net/tcp", "net/tcp6"] {
-        let Ok(table) = fs::read_to_string(roots.proc.join(file)) else { continue };
-        for line in table.lines().skip(1) {
-            let mut fields = line.split_whitespace().skip(1);
-            let (local, state) = (fields.next(), fields.nth(1));
-            if state == Some("0A")
-                && let Some(port) = local.and_then(|l| l.rsplit(':').next())
-                && let Ok(port) = u16::from_str_radix(port, 16)
-            {
-                ports.insert(port);
-            }
-        }
-    }
-    ports
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_are_read_from_the_kernels_table() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("net")).unwrap();
-        fs::write(
-            dir.path().join("net/tcp"),
-            "  sl  local_address rem_address   st tx_queue\n   0: 0100007F:18EB 00000000:0000 0A 0:0\n   1: 0100007F:C350 0100007F:18EB 01 0:0\n",
-        )
-        .unwrap();
-        let roots = Roots { proc: dir.path().into(), ..Roots::default() };
-        assert_eq!(listening_ports(&roots), HashSet::from([6379]));
-    }
 
     #[test]
     fn a_socket_knows_its_side() {
