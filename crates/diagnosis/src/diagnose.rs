@@ -41,6 +41,7 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         let mut found = weigh(&scene, &Victim::awaited(&scene, pid));
         // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
         found.retain(Weighed::sure);
+        found.iter_mut().for_each(|w| w.awaited = true);
         weighed.extend(found);
     }
     rank(&mut weighed, rec.target.is_named());
@@ -66,6 +67,8 @@ struct Weighed {
     finding: Finding,
     time: Duration,
     descriptive: bool,
+    /// Its victim is not one, but is what a victim waits for.
+    awaited: bool,
 }
 
 impl Weighed {
@@ -81,6 +84,7 @@ fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
         .map(|(cause, draft)| Weighed {
             time: draft.time,
             descriptive: draft.descriptive,
+            awaited: false,
             finding: draft.finish(cause, victim),
         })
         .collect()
@@ -98,7 +102,8 @@ fn rank(weighed: &mut [Weighed], named: bool) {
         let awaited = w.finding.culprit.pid;
         !named && w.finding.cause == causes::WAITS_FOR_CHILD && awaited.is_some_and(|pid| victims.contains(&pid))
     };
-    weighed.sort_by_key(|w| (Reverse(w.sure()), link(w), Reverse(w.time), w.finding.cause.clone()));
+    let aside = |w: &Weighed| link(w) || named && w.awaited;
+    weighed.sort_by_key(|w| (Reverse(w.sure()), aside(w), Reverse(w.time), w.finding.cause.clone()));
 }
 
 fn conclude(
@@ -138,9 +143,11 @@ fn conclude(
 fn unexplained(scene: &Scene, victim: &Victim) -> Option<(TimeClass, Duration)> {
     /// ours: this part of its time must be explained before it can be called healthy.
     const PART: Ratio = Ratio(0.3);
-    let enough = Ratio::of(victim.active(), scene.window()) >= ACTIVE_ENOUGH;
+    /// ours: less of the window than this is nobody's problem.
+    const OF_WINDOW: Ratio = Ratio(0.1);
     let (class, time) = victim.times.iter().filter(|(class, _)| needs_reason(*class)).max_by_key(|(_, time)| *time)?;
-    (victim.named && enough && victim.share(time) >= PART).then_some((class, time))
+    let noticed = Ratio::of(time, scene.window()) >= OF_WINDOW && victim.share(time) >= PART;
+    (victim.named && noticed).then_some((class, time))
 }
 
 /// Waits that are never just the way things are.
