@@ -5,7 +5,11 @@ use crate::{
 };
 use checks::{Light, Test};
 use observe::{Absent, Pid, Ratio, Recording, TimeClass, catalog};
-use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// What a recording comes to.
 pub struct Diagnosis {
@@ -150,6 +154,17 @@ fn unexplained(scene: &Scene, victim: &Victim) -> Option<(TimeClass, Duration)> 
     (victim.named && noticed).then_some((class, time))
 }
 
+/// For whom a victim waited most in a class, where that is known.
+fn awaited_most(scene: &Scene, victim: &Victim, class: TimeClass) -> Option<Pid> {
+    let mut by: BTreeMap<Pid, Duration> = BTreeMap::new();
+    for wait in victim.waits(scene).filter(|w| w.class == class) {
+        if let Some((pid, _)) = wait.by.filter(|(pid, _)| !victim.contains(*pid)) {
+            *by.entry(pid).or_default() += wait.time;
+        }
+    }
+    by.into_iter().max_by_key(|(_, time)| *time).map(|(pid, _)| pid)
+}
+
 /// Waits that are never just the way things are.
 fn needs_reason(class: TimeClass) -> bool {
     !class.is_running() && !class.is_idle() && !matches!(class, TimeClass::BlockedSleep | TimeClass::BlockedStopped)
@@ -185,8 +200,11 @@ fn headline(
             if let Some((victim, (class, time))) = victims.iter().find_map(|v| Some((v, unexplained(scene, v)?))) {
                 let (share, seconds) = (victim.share(time), time.as_secs_f64());
                 let about = class.about();
+                let whom = awaited_most(scene, victim, class)
+                    .map_or_else(String::new, |pid| format!(", mostly {}", scene.label(pid)));
                 return format!(
-                    "{who} spends {share} of its active time ({seconds:.1} s) {about}; nothing that was looked at says why."
+                    "{who} spends {share} of its active time ({seconds:.1} s) {about}{whom}; nothing that was looked at \
+                     says why."
                 );
             }
             if let Some(bad) = tests.iter().find(|t| t.verdict == Light::Bad && scene.full_ledger().is_ok()) {

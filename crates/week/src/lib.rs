@@ -77,9 +77,10 @@ fn ledger(rec: &Recording) -> Vec<LedgerRow> {
     let Ok(threads) = rec.get(&catalog::THREAD_TIME) else { return Vec::new() };
     let mut threads: Vec<_> =
         threads.iter().filter(|t| !rec.processes.get(&t.pid).is_some_and(|p| p.is_kernel || p.is_friday)).collect();
-    // Waiting for others is the least telling: most of a machine's threads do just that.
+    // Waiting for others and pausing are the least telling: most of a machine's threads do just that.
     let telling = |t: &ThreadTime| {
-        t.classes.active().saturating_sub(t.classes[TimeClass::BlockedProcess] + t.classes[TimeClass::BlockedNetwork])
+        let others = [TimeClass::BlockedProcess, TimeClass::BlockedNetwork, TimeClass::BlockedSleep];
+        t.classes.sum(|class| !class.is_idle() && !others.contains(&class))
     };
     threads.sort_by_key(|t| (!rec.target.contains(t.pid), Reverse(telling(t)), Reverse(t.classes.active()), t.tid));
     threads.into_iter().take(MOST_THREADS).map(LedgerRow::from).collect()

@@ -45,7 +45,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if busy < BUSY && !confined {
         return Vec::new();
     }
-    let Some((culprit, time)) = culprit(scene, victim, &by_runner) else { return Vec::new() };
+    let Some((culprit, time, members)) = culprit(scene, victim, &by_runner) else { return Vec::new() };
     if Ratio::of(time, behind_others) < MOST {
         confidence = Confidence::Possible;
     }
@@ -61,12 +61,16 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         );
     }
     let name = culprit.name.clone();
-    let pid = culprit.pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+    let pid = culprit.pid.map_or(String::new(), |pid| format!("pid {pid}"));
+    let who = match members {
+        1 => format!("{name} ({pid})"),
+        _ => format!("{members} processes named {name} (the busiest: {pid})"),
+    };
     vec![Draft {
         confidence,
         time: behind_others,
         summary: format!(
-            "{} waits for a busy CPU for {}, mostly behind {name}{pid}, which ran during {:.1} s of that. All CPUs \
+            "{} waits for a busy CPU for {}, mostly behind {who}, which ran during {:.1} s of that. All CPUs \
              together were {busy} busy.",
             victim.label(),
             how_much(victim, behind_others),
@@ -90,7 +94,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 
 /// The process that ran most in the victim's waits; when many processes of one name or one parent share the work, that
 /// family as a whole.
-fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) -> Option<(Party, Duration)> {
+fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) -> Option<(Party, Duration, usize)> {
     // Who the victim works with runs because the victim does. Others come first, unless they hardly ran.
     let partner = |pid: &Pid| victim.pids.iter().any(|mine| scene.partners(*mine, *pid));
     let others: BTreeMap<Pid, Duration> =
@@ -113,7 +117,7 @@ fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) 
         let detail = party.detail.take().unwrap_or_default();
         party.detail = Some(format!("{members} processes of that name; the busiest: {detail}"));
     }
-    Some((party, time))
+    Some((party, time, members))
 }
 
 #[cfg(test)]
