@@ -2,6 +2,7 @@
 
 mod cause;
 mod causes;
+mod chain;
 mod code;
 mod diagnose;
 mod finding;

@@ -58,6 +58,16 @@ impl System {
         self
     }
 
+    /// A thread that lived only so long.
+    pub fn short_thread(mut self, pid: u32, tid: u32, name: &str, class: TimeClass, time: f64) -> Self {
+        let mut classes = ClassTimes::default();
+        classes.add(class, seconds(time));
+        let wall = classes.total();
+        let row = ThreadTime { pid: Pid(pid), tid: Tid(tid), name: name.into(), wall, classes, switches: 2 };
+        self.rec.push(&catalog::THREAD_TIME, row);
+        self
+    }
+
     #[allow(clippy::too_many_arguments)]
     pub fn wait(
         mut self,

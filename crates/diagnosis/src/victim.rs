@@ -1,6 +1,6 @@
 //! Who suffers: the target the user named, or the processes that lose most.
 
-use crate::{Party, Scene, scene::DIALOGUE};
+use crate::{Party, Scene, chain, scene::DIALOGUE};
 use observe::{ClassTimes, Pid, Ratio, TargetKind, TimeClass, Wait};
 use std::time::Duration;
 
@@ -30,7 +30,16 @@ impl Victim {
             let inside = victim.internal_waits(scene);
             victim.times.move_to_idle(TimeClass::BlockedProcess, inside);
         }
+        let in_vain = victim.waits_for_idlers(scene);
+        victim.times.move_to_idle(TimeClass::BlockedProcess, in_vain);
         victim
+    }
+
+    /// Time spent waiting for processes that idle themselves: all of them wait for work that nobody sends.
+    fn waits_for_idlers(&self, scene: &Scene) -> Duration {
+        let own = |pid| self.contains(pid);
+        let awaited = chain::awaited(scene, own, self.waits(scene));
+        awaited.into_iter().filter(|(pid, time)| !chain::holds_up(scene, &own, *pid, *time)).map(|(_, time)| time).sum()
     }
 
     /// A process that a victim waits for: what it does is of interest as if it had been named.

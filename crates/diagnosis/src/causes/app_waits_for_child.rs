@@ -8,32 +8,24 @@ use super::app_short_lived;
 use crate::{
     Cause, Confidence, Draft, Scene, Victim,
     cause::{grade, how_much, process},
+    chain::{at_work, awaited, follow, holds_up},
     code::path,
 };
 use checks::Evidence;
-use observe::{Pid, Ratio, TimeClass, Wait};
-use std::{collections::BTreeMap, time::Duration};
+use observe::{Pid, TimeClass, Wait};
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause { id: "app.waits-for-child", judge };
-
-/// ours: the other process must have been at work for at least this part of the time it was waited for.
-const AT_WORK: Ratio = Ratio(0.3);
-
-/// ours: chains longer than this are not followed.
-const DEEPEST: usize = 6;
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if app_short_lived::explains(scene, victim) {
         return Vec::new();
     }
     let waits: Vec<&Wait> = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedProcess).collect();
-    let mut awaited = awaited(scene, victim, &waits);
+    let own = |pid| victim.contains(pid);
+    let mut awaited = awaited(scene, own, waits.iter().copied());
     // Somebody who idles cannot be what holds the victim up, nor can somebody who waits for such.
-    awaited.retain(|pid, time| {
-        let root = follow(scene, victim, *pid).last().copied().unwrap_or(*pid);
-        Ratio::of(at_work(scene, root), *time) >= AT_WORK
-    });
+    awaited.retain(|pid, time| holds_up(scene, &own, *pid, *time));
     let Some((first, time)) = awaited.iter().max_by_key(|(_, time)| **time).map(|(pid, time)| (*pid, *time)) else {
         return Vec::new();
     };
@@ -44,7 +36,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !victim.named && !seen {
         return Vec::new();
     }
-    let chain = follow(scene, victim, first);
+    let chain = follow(scene, &own, first);
     let root = chain.last().copied().unwrap_or(first);
     let doing = mostly(scene, root);
     // A child that only sleeps was started to do so: the victim's own pause.
@@ -90,47 +82,6 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         next: vec![format!("look at that process: friday run -p {root}")],
         descriptive: false,
     }]
-}
-
-/// Whom the waits are for: the process that ended each, and for a child that is still being awaited, the children.
-fn awaited(scene: &Scene, victim: &Victim, waits: &[&Wait]) -> BTreeMap<Pid, Duration> {
-    let mut awaited: BTreeMap<Pid, Duration> = BTreeMap::new();
-    for wait in waits {
-        let whom = match wait.by {
-            Some((by, _)) => Some(by),
-            None => scene.children(wait.pid).max_by_key(|child| at_work(scene, *child)),
-        };
-        if let Some(pid) = whom.filter(|pid| !victim.contains(*pid) && !scene.is_background(*pid)) {
-            *awaited.entry(pid).or_default() += wait.time;
-        }
-    }
-    awaited
-}
-
-/// Time in which a process did or wanted something itself, rather than wait for another: its busiest thread's.
-fn at_work(scene: &Scene, pid: Pid) -> Duration {
-    let own = |class: TimeClass| !class.is_idle() && class != TimeClass::BlockedProcess;
-    scene.threads(pid).iter().map(|t| t.classes.sum(own)).max().unwrap_or_default()
-}
-
-/// From the first awaited process on to the one that does not itself wait for another.
-fn follow(scene: &Scene, victim: &Victim, first: Pid) -> Vec<Pid> {
-    let mut chain = vec![first];
-    while chain.len() < DEEPEST {
-        let pid = chain[chain.len() - 1];
-        let waits: Vec<&Wait> =
-            scene.waits(pid).iter().copied().filter(|w| w.class == TimeClass::BlockedProcess).collect();
-        let total: Duration = waits.iter().map(|w| w.time).sum();
-        if Ratio::of(total, scene.times(pid).active()) < Ratio(0.5) {
-            break;
-        }
-        let next = awaited(scene, victim, &waits).into_iter().max_by_key(|(_, time)| *time);
-        match next {
-            Some((next, _)) if !chain.contains(&next) => chain.push(next),
-            _ => break,
-        }
-    }
-    chain
 }
 
 /// What a process spends most of its active time on, in words.
@@ -181,6 +132,18 @@ mod tests {
             .target(10)
             .build();
         assert!(all(&rec, "app.waits-for-child").is_empty());
+    }
+
+    #[test]
+    fn a_server_with_a_thread_a_request_is_at_work() {
+        let mut system = System::new()
+            .thread(10, "client", &[(RunningUser, 0.1), (BlockedProcess, 9.5)])
+            .thread(20, "server", &[(BlockedIdle, 10.0)])
+            .wait(10, BlockedProcess, "recvfrom", "tcp:127.0.0.1:80", Some((20, 21)), 9.5, 90);
+        for tid in 21..=90 {
+            system = system.short_thread(20, tid, "handler", TimeClass::BlockedSleep, 0.13);
+        }
+        assert_eq!(one(&system.target(10).build(), "app.waits-for-child").culprit.pid, Some(20));
     }
 
     #[test]
