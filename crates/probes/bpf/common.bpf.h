@@ -128,13 +128,12 @@ static __always_inline bool window_open(void)
 	return window_begin && !window_end;
 }
 
+/* Records are made where tasks are made and when the window begins, never here: making one allocates memory, and the
+ * scheduler's tracepoints run with run-queue locks held (before Linux 6.4 the allocation could wake kswapd). */
 static __always_inline struct thread *thread_of(struct task_struct *task)
 {
 	struct thread *t = bpf_task_storage_get(&threads, task, 0, 0);
 
-	if (t)
-		return t;
-	t = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!t)
 		count_lost();
 	return t;

@@ -170,6 +170,9 @@ impl Kernel {
     fn attach(&mut self, sample_hz: u64) -> Result<(), Absent> {
         let progs = &mut self.skel.progs;
         let mut links = Vec::new();
+        // Room for every thread's clock first: for those to come, then for those that are there.
+        links.push(progs.ledger_fork.attach_trace().map_err(|e| refused("attaching ledger_fork", &e))?);
+        run_iterator(&progs.ledger_open)?;
         for prog in [
             &mut progs.lifecycle_fork,
             &mut progs.lifecycle_exec,
@@ -260,13 +263,7 @@ impl Kernel {
 
     /// Closes every living thread's books and returns them; call once, after [`Kernel::close`].
     pub fn close_books(&self) -> Result<Vec<types::thread_times>, Absent> {
-        let failed = |e: libbpf_rs::Error| refused("reading the ledger", &e);
-        let link = self.skel.progs.ledger_close.attach_iter_with_opts(libbpf_rs::IterOpts::None).map_err(failed)?;
-        let mut bytes = Vec::new();
-        libbpf_rs::Iter::new(&link)
-            .map_err(failed)?
-            .read_to_end(&mut bytes)
-            .map_err(|e| Absent::Failed(format!("reading the ledger: {e}")))?;
+        let bytes = run_iterator(&self.skel.progs.ledger_close)?;
         Ok(bytes.chunks_exact(size_of::<types::thread_times>()).filter_map(plain).collect())
     }
 
@@ -302,6 +299,7 @@ impl Kernel {
             &progs.ledger_switch,
             &progs.ledger_waking,
             &progs.ledger_new,
+            &progs.ledger_fork,
             &progs.ledger_softirq_entry,
             &progs.ledger_softirq_exit,
             &progs.profile_sample,
@@ -342,9 +340,22 @@ struct ProgramInfo {
     recursion_misses: u64,
 }
 
-/// Every row of a hash map.
+/// Runs an iterator program over every task; returns what it wrote.
+fn run_iterator(prog: &libbpf_rs::ProgramMut<'_>) -> Result<Vec<u8>, Absent> {
+    let failed = |e: libbpf_rs::Error| refused("walking the tasks", &e);
+    let link = prog.attach_iter_with_opts(libbpf_rs::IterOpts::None).map_err(failed)?;
+    let mut bytes = Vec::new();
+    libbpf_rs::Iter::new(&link)
+        .map_err(failed)?
+        .read_to_end(&mut bytes)
+        .map_err(|e| Absent::Failed(format!("walking the tasks: {e}")))?;
+    Ok(bytes)
+}
+
+/// Every row of a hash map. Read in one batch of the map's size: the kernel ends a smaller batch early where the next
+/// bucket does not fit, which libbpf-rs 0.27.2 takes for the end of the map. Memory that is not filled is not touched.
 pub(crate) fn rows<K: Plain, V: Plain>(map: &impl MapCore) -> Vec<(K, V)> {
-    if let Ok(batch) = map.lookup_batch(1024, MapFlags::ANY, MapFlags::ANY) {
+    if let Ok(batch) = map.lookup_batch(map.max_entries(), MapFlags::ANY, MapFlags::ANY) {
         return batch.filter_map(|(key, value)| Some((plain(&key)?, plain(&value)?))).collect();
     }
     map.keys()
@@ -517,5 +528,28 @@ fn attach_sampler(prog: &libbpf_rs::ProgramMut<'_>, hz: u64) -> Result<Vec<Link>
         )),
         (true, Some(error)) => Err(Absent::Failed(format!("perf_event_open: {error}"))),
         _ => Ok(links),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libbpf_rs::{MapHandle, MapType};
+
+    #[test]
+    #[ignore = "live: needs root and BPF"]
+    fn live_every_row_of_a_large_map_is_read() {
+        let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
+            ..Default::default()
+        };
+        let map = MapHandle::create(MapType::Hash, Some("rows"), 8, 8, 32768, &options).expect("a map");
+        for n in 0..20_000u64 {
+            map.update(&n.to_ne_bytes(), &(n * 3).to_ne_bytes(), MapFlags::ANY).expect("room");
+        }
+        let mut read: Vec<(u64, u64)> = rows(&map);
+        read.sort_unstable();
+        assert_eq!(read.len(), 20_000);
+        assert!(read.iter().enumerate().all(|(n, row)| *row == (n as u64, n as u64 * 3)));
     }
 }

@@ -740,6 +740,27 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	return 0;
 }
 
+/* Makes room for a new task's clock. */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(ledger_fork, struct task_struct *task)
+{
+	if (!bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		count_lost();
+	return 0;
+}
+
+/* Run once before the window opens: makes room for the clocks of the tasks that are there. */
+SEC("iter/task")
+int ledger_open(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+
+	if (task && task->pid && !(task_state(task) & TASK_DEAD) &&
+	    !bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		count_lost();
+	return 0;
+}
+
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(ledger_new, struct task_struct *task)
 {
