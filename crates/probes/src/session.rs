@@ -14,6 +14,7 @@ use crate::{
     sched,
     stacks::Stacks,
     syscalls, threads,
+    unwind::Unwinder,
 };
 use observe::{Absent, Pid, Process, Recording, Target, Window, catalog};
 use std::{
@@ -33,6 +34,7 @@ pub struct Session {
     roots: Roots,
     target: Target,
     kernel: Result<Kernel, Absent>,
+    unwinder: Result<Unwinder, Absent>,
     symbolizer: Symbolizer,
     kept: BTreeSet<u32>,
     counters: Counters,
@@ -68,7 +70,12 @@ impl Session {
             everyone: !target.is_named(),
             targets: target.members.iter().map(|pid| pid.0).collect(),
             sample_hz: SAMPLE_HZ,
+            tables: true,
         });
+        let unwinder = match &kernel {
+            Ok(kernel) => Unwinder::start(kernel, roots.proc.clone(), target.members.clone()),
+            Err(why) => Err(why.clone()),
+        };
         let mut counters = Counters::new(roots);
         counters.sample(Duration::ZERO);
         let started = Instant::now();
@@ -78,6 +85,7 @@ impl Session {
             roots: roots.clone(),
             target,
             kernel,
+            unwinder,
             symbolizer,
             kept: BTreeSet::new(),
             counters,
@@ -100,6 +108,9 @@ impl Session {
         if let Ok(kernel) = &mut self.kernel {
             for pid in self.lifecycle.take(kernel.events()) {
                 self.symbolizer.remember(pid);
+                if let Ok(unwinder) = &self.unwinder {
+                    unwinder.add_process(pid);
+                }
             }
         }
         if Instant::now() >= self.next_counters {

@@ -277,7 +277,7 @@ fn is_elf(file: &File) -> bool {
     file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"\x7fELF"
 }
 
-fn base_name(path: &[u8]) -> String {
+pub(crate) fn base_name(path: &[u8]) -> String {
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     let name = path.rsplit(|b| *b == b'/').next().unwrap_or(path);
     name::foreign(&String::from_utf8_lossy(name))

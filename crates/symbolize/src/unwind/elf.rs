@@ -56,12 +56,14 @@ pub(super) struct Segment {
 }
 
 /// A part of the file and its address.
+#[derive(Debug)]
 pub(super) struct Section {
     pub(super) address: u64,
     pub(super) bytes: Vec<u8>,
 }
 
 /// What was read of the file.
+#[derive(Debug)]
 pub(super) struct Elf {
     /// In the order of the file.
     pub(super) code: Vec<Segment>,

@@ -78,6 +78,14 @@ impl Code {
     pub fn end(&self) -> u64 {
         self.region.end
     }
+
+    /// What its binary is called.
+    pub fn name(&self) -> String {
+        match &self.region.backing {
+            Backing::File { path, .. } => binaries::base_name(path),
+            _ => "[vdso]".to_owned(),
+        }
+    }
 }
 
 /// The executable memory of a process that has binaries behind it, in ascending order.
@@ -98,6 +106,7 @@ pub fn code(proc: &Path, pid: Pid) -> io::Result<Vec<Code>> {
 }
 
 /// A binary, read as far as its table needs.
+#[derive(Debug)]
 pub struct Image(Elf);
 
 impl Image {
@@ -145,6 +154,12 @@ impl Image {
         let segment = segment.max_by_key(|s| s.offset)?;
         let address = segment.address.wrapping_sub(segment.offset).wrapping_add(from);
         Some(code.region.start.wrapping_sub(address))
+    }
+
+    /// The same without what its table is built from: all that is needed to ask for more biases.
+    pub fn without_information(mut self) -> Image {
+        self.0.eh_frame = None;
+        self
     }
 
     /// Builds its table.
