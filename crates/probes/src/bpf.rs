@@ -131,6 +131,8 @@ pub(crate) struct Settings<'a> {
     pub sample_hz: u64,
     /// Walk user stacks by unwinding tables where there are any.
     pub tables: bool,
+    /// Let samples through to whoever else reads the event: for comparing with another unwinder.
+    pub pass_samples: bool,
 }
 
 /// The loaded and attached programs. Dropping it detaches everything.
@@ -225,6 +227,14 @@ impl Kernel {
         }
         self.links = links;
         Ok(())
+    }
+
+    /// Samples at the beat of one more event.
+    #[cfg(test)]
+    pub fn attach_to(&mut self, event: OwnedFd) {
+        use std::os::fd::IntoRawFd;
+        let link = self.skel.progs.profile_sample.attach_perf_event(event.into_raw_fd());
+        self.links.push(link.expect("the sampler attaches to an ordinary event"));
     }
 
     /// Begin of the window on the kernel's clock.
@@ -490,6 +500,7 @@ fn try_load(settings: &Settings, btf: &Btf, without: &[Group], tables: bool) -> 
     if let Some(settings_of) = open.maps.rodata_data.as_deref_mut() {
         settings_of.self_tgid = std::process::id();
         settings_of.cpus = libbpf_rs::num_possible_cpus().unwrap_or(1) as u32;
+        settings_of.pass_samples = u32::from(settings.pass_samples);
         settings_of.unwind_by_tables = u32::from(tables);
         settings_of.trace_everyone = u32::from(settings.everyone);
         crate::syscalls::describe(&mut settings_of.calls);

@@ -71,6 +71,7 @@ impl Session {
             targets: target.members.iter().map(|pid| pid.0).collect(),
             sample_hz: SAMPLE_HZ,
             tables: true,
+            pass_samples: false,
         });
         let unwinder = match &kernel {
             Ok(kernel) => Unwinder::start(kernel, roots.proc.clone(), target.members.clone()),
