@@ -8,7 +8,7 @@ mod processes;
 mod rules;
 mod tables;
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod live;
 
 use crate::bpf::{Kernel, refused};
@@ -28,7 +28,7 @@ use std::{
 };
 
 /// How often processes that were met without a table are looked for.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often it is looked whether processes have loaded more code.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -95,29 +95,28 @@ impl Unwinder {
             let publish = |processes: &Processes| {
                 *shared.lock().unwrap_or_else(PoisonError::into_inner) = processes.report();
             };
-            let mut later = Vec::new();
             first.iter().for_each(|pid| processes.add(*pid));
             publish(&processes);
-            let mut rest = processes.others().into_iter();
-            let mut refresh = Instant::now() + REFRESH;
+            let mut others = processes.others().into_iter();
+            let (mut met, mut refresh) = (Instant::now(), Instant::now() + REFRESH);
             loop {
-                // Orders come between two processes of the long first list, too.
-                let next = rest.next();
-                let wait = if next.is_some() { Duration::ZERO } else { INTERVAL };
-                match taken.recv_timeout(wait) {
+                // What is asked for, and what is met, comes between two processes of the long first list, too.
+                let other = others.next();
+                match taken.recv_timeout(if other.is_some() { Duration::ZERO } else { INTERVAL }) {
                     Ok(Order::Add(pid)) => processes.add(pid),
                     Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                     Err(RecvTimeoutError::Timeout) => {}
                 }
-                match next {
-                    Some(pid) => later.push(pid),
-                    None => processes.add_wanted(),
+                let now = Instant::now();
+                if now >= met {
+                    processes.add_wanted();
+                    met = now + INTERVAL;
                 }
-                later.drain(..).for_each(|pid| processes.add_new(pid));
-                if Instant::now() >= refresh {
+                if now >= refresh {
                     processes.refresh();
-                    refresh = Instant::now() + REFRESH;
+                    refresh = now + REFRESH;
                 }
+                other.into_iter().for_each(|pid| processes.add_new(pid));
                 publish(&processes);
             }
         };

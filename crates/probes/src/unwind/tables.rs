@@ -4,14 +4,18 @@ use super::{Maps, rules};
 use crate::bpf::{bytes_of, types, types::unwind_limit as Limit};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     mem::size_of,
     os::fd::{AsFd, AsRawFd},
+    rc::Rc,
 };
-use symbolize::unwind::{Backed, NoTable, Table};
+use symbolize::unwind::{Backed, Image, NoTable, Table};
 
 const ROWS: usize = Limit::UNWIND_CHUNK_ROWS.0 as usize;
 const CHUNKS: usize = Limit::UNWIND_CHUNKS.0 as usize;
+
+/// ours: a megabyte is what an ordinary process's libraries need.
+const AHEAD: usize = 16;
 
 /// Where a binary's rows are, and what they count from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +30,8 @@ pub(super) struct Placed {
 pub(super) struct Known {
     /// Its rows, or why there are none.
     pub placed: Result<Placed, NoTable>,
-    /// Code: file offset, address and length of each executable segment; see `Image::bias`.
-    pub image: std::rc::Rc<symbolize::unwind::Image>,
+    /// What its addresses are computed from.
+    pub image: Rc<Image>,
 }
 
 /// Every binary's rows.
@@ -36,9 +40,10 @@ pub(super) struct Tables {
     by_file: HashMap<Backed, Known>,
     /// The same library in two containers is two files with one fingerprint.
     by_build_id: HashMap<Vec<u8>, Known>,
-    /// Rows of the chunk that is being filled, and the map that holds them.
+    /// Rows of the chunk that is being filled.
     open: Vec<types::unwind_row>,
-    chunk: Option<MapHandle>,
+    /// It and those to be filled next.
+    empty: VecDeque<MapHandle>,
     /// Chunks before the open one.
     full: usize,
     pub tables: usize,
@@ -70,7 +75,7 @@ impl Tables {
 
     /// Kernel memory in all.
     pub fn bytes(&self) -> usize {
-        (self.full + usize::from(self.chunk.is_some())) * ROWS * size_of::<types::unwind_row>()
+        (self.full + self.empty.len()) * ROWS * size_of::<types::unwind_row>()
     }
 
     /// Gives a table to the kernel side. [`NoTable::TooLarge`] when there is no room.
@@ -81,11 +86,16 @@ impl Tables {
         }
         let first = self.rows();
         let failed = |error: libbpf_rs::Error| NoTable::Unreadable(format!("its table was refused: {error}"));
+        let needed = (self.open.len() + count).div_ceil(ROWS);
+        if needed > self.empty.len() {
+            let more = (needed - self.empty.len()).max(AHEAD).min(CHUNKS - self.full - self.empty.len());
+            self.grow(maps, more).map_err(failed)?;
+        }
         for row in table.rows() {
             self.open.push(types::unwind_row { pc: row.pc, rule: rules::packed(row.rule) });
             if self.open.len() == ROWS {
                 self.write(maps).map_err(failed)?;
-                self.chunk = None;
+                self.empty.pop_front();
                 self.open.clear();
                 self.full += 1;
             }
@@ -99,22 +109,36 @@ impl Tables {
 
     /// Writes the open chunk; the rows that were there before are written as they were.
     fn write(&mut self, maps: &Maps) -> libbpf_rs::Result<()> {
+        let Some(chunk) = self.empty.front() else { return Ok(()) };
         let mut rows = self.open.clone();
         rows.resize(ROWS, types::unwind_row::default());
-        let (zero, at) = (0u32.to_ne_bytes(), (self.full as u32).to_ne_bytes());
-        if let Some(chunk) = &self.chunk {
-            return chunk.update(&zero, bytes_of(&rows), MapFlags::ANY);
-        }
+        chunk.update(&0u32.to_ne_bytes(), bytes_of(&rows), MapFlags::ANY)?;
+        maps.firsts.update(&(self.full as u32).to_ne_bytes(), &rows[0].pc.to_ne_bytes(), MapFlags::ANY)
+    }
+
+    /// Makes chunks and shows them to the kernel side: all at once, as the kernel waits after each such call until nobody
+    /// can see what was there before, for some ten milliseconds.
+    fn grow(&mut self, maps: &Maps, count: usize) -> libbpf_rs::Result<()> {
         let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
             ..Default::default()
         };
         let size = (ROWS * size_of::<types::unwind_row>()) as u32;
-        let chunk = MapHandle::create(MapType::Array, Some("unwind_chunk"), 4, size, 1, &options)?;
-        chunk.update(&zero, bytes_of(&rows), MapFlags::ANY)?;
-        maps.firsts.update(&at, &rows[0].pc.to_ne_bytes(), MapFlags::ANY)?;
-        maps.chunks.update(&at, &chunk.as_fd().as_raw_fd().to_ne_bytes(), MapFlags::ANY)?;
-        self.chunk = Some(chunk);
+        let new = (0..count)
+            .map(|_| MapHandle::create(MapType::Array, Some("unwind_chunk"), 4, size, 1, &options))
+            .collect::<libbpf_rs::Result<Vec<MapHandle>>>()?;
+        let from = (self.full + self.empty.len()) as u32;
+        let keys: Vec<u32> = (from..from + count as u32).collect();
+        let values: Vec<u32> = new.iter().map(|chunk| chunk.as_fd().as_raw_fd() as u32).collect();
+        let all =
+            maps.chunks.update_batch(bytes_of(&keys), bytes_of(&values), count as u32, MapFlags::ANY, MapFlags::ANY);
+        if all.is_err() {
+            // Before 5.17 one by one.
+            for (key, value) in keys.iter().zip(&values) {
+                maps.chunks.update(&key.to_ne_bytes(), &value.to_ne_bytes(), MapFlags::ANY)?;
+            }
+        }
+        self.empty.extend(new);
         Ok(())
     }
 }

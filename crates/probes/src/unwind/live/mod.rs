@@ -450,8 +450,6 @@ fn live_cost_on_sched_pipe() {
         };
         let mut told = Vec::new();
         for tables in [false, true] {
-            let (mut kernel, unwinder) = start(std::process::id(), false, 99);
-            drop((kernel.close(), unwinder));
             let roots = Roots::default();
             let settings = Settings {
                 roots: &roots,
