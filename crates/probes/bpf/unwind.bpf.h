@@ -15,7 +15,6 @@ const volatile u32 unwind_by_tables = 0;
 
 /* Read while running: how many stacks ended why. */
 u64 unwind_ends[UNWIND_ENDS] = {};
-u64 unwind_frames = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -352,7 +351,6 @@ static __noinline u64 take_user_stack(void *ctx, u32 scratch, u32 tgid)
 		return 0;
 	if (walk_user_stack(s, scratch, tgid)) {
 		bytes = s->user.depth * 8;
-		__sync_fetch_and_add(&unwind_frames, s->user.depth);
 	} else {
 		bytes = bpf_get_stack(ctx, s->user.ips, sizeof(s->user.ips), BPF_F_USER_STACK);
 		s->user.end = UNWIND_BY_KERNEL;

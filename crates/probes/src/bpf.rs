@@ -308,17 +308,11 @@ impl Kernel {
         dropped + self.program_infos().iter().map(|p| p.recursion_misses).sum::<u64>()
     }
 
-    /// How many user stacks were taken and how they ended.
-    pub fn walks(&self) -> Walks {
-        let bss = self.skel.maps.bss_data.as_deref();
-        bss.map_or_else(Walks::default, |bss| {
+    /// How many user stacks were taken, by `unwind_end`.
+    pub fn stack_ends(&self) -> [u64; types::unwind_end::UNWIND_ENDS.0 as usize] {
+        self.skel.maps.bss_data.as_deref().map_or_else(Default::default, |bss| {
             // SAFETY: as in `start`.
-            unsafe {
-                Walks {
-                    ends: std::ptr::read_volatile(&bss.unwind_ends),
-                    frames: std::ptr::read_volatile(&bss.unwind_frames),
-                }
-            }
+            unsafe { std::ptr::read_volatile(&bss.unwind_ends) }
         })
     }
 
@@ -371,15 +365,6 @@ impl Kernel {
         })
         .collect()
     }
-}
-
-/// User stacks that were taken.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Walks {
-    /// How many ended for each reason, by `unwind_end`.
-    pub ends: [u64; types::unwind_end::UNWIND_ENDS.0 as usize],
-    /// Frames of those that were walked by tables.
-    pub frames: u64,
 }
 
 struct ProgramInfo {

@@ -14,7 +14,7 @@ use crate::{
     sched,
     stacks::Stacks,
     syscalls, threads,
-    unwind::Unwinder,
+    unwind::{self, Unwinder},
 };
 use observe::{Absent, Pid, Process, Recording, Target, Window, catalog};
 use std::{
@@ -148,6 +148,7 @@ impl Session {
         recording.processes = processes;
         match self.kernel {
             Ok(kernel) => {
+                unwind::collect(&kernel, &self.unwinder, recording);
                 read_out(&kernel, &self.roots, &mut self.symbolizer, &self.lifecycle, begin, recording);
                 recording.target.members = members(&self.target, &kernel);
             }

@@ -11,9 +11,9 @@ mod tables;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod live;
 
-use crate::bpf::{Kernel, refused};
+use crate::bpf::{Kernel, refused, types::unwind_end as End};
 use libbpf_rs::MapHandle;
-use observe::{Absent, Pid};
+use observe::{Absent, Fact, Labels, Pid, Recording, Series, catalog};
 use processes::Processes;
 use std::{
     collections::BTreeMap,
@@ -36,16 +36,8 @@ const REFRESH: Duration = Duration::from_millis(500);
 /// What was built.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
-    /// Binaries with a table.
-    pub tables: usize,
-    /// Their rows.
-    pub rows: usize,
     /// Kernel memory that the rows take.
     pub bytes: usize,
-    /// Processes that had their table at some time.
-    pub processes: usize,
-    /// Time spent on reading and building.
-    pub spent: Duration,
     /// Binaries without a table: name and reason.
     pub without: BTreeMap<String, String>,
 }
@@ -138,6 +130,47 @@ impl Unwinder {
     /// What was built so far.
     pub fn report(&self) -> Report {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Adds what the user stacks of a recording are worth.
+pub(crate) fn collect(kernel: &Kernel, unwinder: &Result<Unwinder, Absent>, into: &mut Recording) {
+    let length = into.window.length;
+    let ends = kernel.stack_ends();
+    into.set(&catalog::USER_STACKS, Ok(Vec::new()));
+    for (end, count) in ends.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let labels = Labels::new([("end", name(end as u32).to_owned())]);
+        into.push(&catalog::USER_STACKS, Series::total(labels, length, *count as f64));
+    }
+    let report = match unwinder {
+        Ok(unwinder) => unwinder.report(),
+        Err(why) => {
+            into.set(&catalog::UNWIND_TABLES, Err(why.clone()));
+            into.set(&catalog::UNWIND_WITHOUT, Err(why.clone()));
+            return;
+        }
+    };
+    let bytes = Series::total(Labels::default(), length, report.bytes as f64);
+    into.set(&catalog::UNWIND_TABLES, Ok(vec![bytes]));
+    let without = report.without.into_iter().map(|(binary, why)| Fact {
+        labels: Labels::new([("binary", binary)]),
+        value: why,
+        source: ".eh_frame".to_owned(),
+    });
+    into.set(&catalog::UNWIND_WITHOUT, Ok(without.collect()));
+}
+
+/// Why a stack ends, in words.
+fn name(end: u32) -> &'static str {
+    match End(end) {
+        End::UNWIND_BY_KERNEL => "kernel",
+        End::UNWIND_ROOT => "root",
+        End::UNWIND_DEEP => "deep",
+        End::UNWIND_NO_TABLE => "no table",
+        End::UNWIND_FAULT => "fault",
+        End::UNWIND_BAD_FRAME => "bad frame",
+        End::UNWIND_UNSUPPORTED => "unsupported",
+        _ => "no registers",
     }
 }
 

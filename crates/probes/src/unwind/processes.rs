@@ -42,8 +42,6 @@ pub(super) struct Processes {
     told: HashMap<Pid, Told>,
     /// The first range that was never used.
     fresh: u32,
-    added: usize,
-    spent: Duration,
     without: BTreeMap<String, String>,
 }
 
@@ -57,21 +55,12 @@ impl Processes {
             tables: Tables::default(),
             told: HashMap::new(),
             fresh: 0,
-            added: 0,
-            spent: Duration::ZERO,
             without: BTreeMap::new(),
         }
     }
 
     pub fn report(&self) -> Report {
-        Report {
-            tables: self.tables.tables,
-            rows: self.tables.rows(),
-            bytes: self.tables.bytes(),
-            processes: self.added,
-            spent: self.spent,
-            without: self.without.clone(),
-        }
+        Report { bytes: self.tables.bytes(), without: self.without.clone() }
     }
 
     /// All processes with code of their own, those that used most CPU first.
@@ -98,11 +87,9 @@ impl Processes {
 
     /// Adds a process, or brings it up to date.
     pub fn add(&mut self, pid: Pid) {
-        let begin = Instant::now();
         if pid != self.own {
             self.tell(pid);
         }
-        self.spent += begin.elapsed();
     }
 
     /// Adds the processes that the kernel side met without tables, those it met most first.
@@ -156,14 +143,13 @@ impl Processes {
             Some(told) if same => (told.pause * 2).min(LONGEST_PAUSE),
             _ => super::REFRESH,
         };
-        let (is_new, next) = (before.is_none(), Instant::now() + pause);
+        let next = Instant::now() + pause;
         let Some(first) = self.store(&ranges) else {
             self.without.insert("further processes".to_owned(), NoTable::TooLarge.to_string());
             return;
         };
         let process = types::unwind_process { first, ranges: ranges.len() as u32, missed: 0, flags };
         if self.maps.processes.update(&pid.0.to_ne_bytes(), bytes_of(&[process]), MapFlags::ANY).is_ok() {
-            self.added += usize::from(is_new);
             self.told.insert(pid, Told { ranges, next, pause });
         }
     }

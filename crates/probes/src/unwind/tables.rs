@@ -46,7 +46,6 @@ pub(super) struct Tables {
     empty: VecDeque<MapHandle>,
     /// Chunks before the open one.
     full: usize,
-    pub tables: usize,
 }
 
 impl Tables {
@@ -69,7 +68,7 @@ impl Tables {
     }
 
     /// Rows in all.
-    pub fn rows(&self) -> usize {
+    fn rows(&self) -> usize {
         self.full * ROWS + self.open.len()
     }
 
@@ -103,7 +102,6 @@ impl Tables {
         if !self.open.is_empty() {
             self.write(maps).map_err(failed)?;
         }
-        self.tables += 1;
         Ok(Placed { base: table.base(), first: first as u32, rows: count as u32 })
     }
 

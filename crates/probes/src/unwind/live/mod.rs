@@ -10,6 +10,7 @@ use crate::{
     bpf::{Settings, rows, types},
     roots::Roots,
 };
+use libbpf_rs::{MapCore, MapFlags};
 use oracle::{Beat, Framehop, Oracle};
 use std::{
     collections::HashMap,
@@ -157,10 +158,8 @@ fn start(pid: u32, tables: bool, sample_hz: u64) -> (Kernel, Option<Unwinder>) {
     let kernel = Kernel::start(&settings).unwrap();
     assert_eq!(kernel.no_tables.is_none(), tables, "{:?}", kernel.no_tables);
     let unwinder = tables.then(|| Unwinder::start(&kernel, roots.proc, vec![Pid(pid)]).unwrap());
-    if let Some(unwinder) = &unwinder {
-        while unwinder.report().processes == 0 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    while tables && !matches!(kernel.maps().unwind_processes.lookup(&pid.to_ne_bytes(), MapFlags::ANY), Ok(Some(_))) {
+        std::thread::sleep(Duration::from_millis(5));
     }
     (kernel, unwinder)
 }
@@ -426,7 +425,7 @@ fn live_before_and_after() {
                 wakers.0,
                 unwinder.map(|unwinder| {
                     let report = unwinder.report();
-                    (report.tables, report.bytes, report.spent)
+                    (report.bytes, report.without)
                 }),
             );
         }
@@ -464,14 +463,12 @@ fn live_cost_on_sched_pipe() {
             std::thread::sleep(Duration::from_millis(300));
             let time = run().unwrap_or_default();
             kernel.close();
-            let walks = kernel.walks();
             told.push(format!(
-                "{} {time:.2} us/op, ledger_switch {:?}, profile_sample {:?}, stacks {:?}, frames {}",
+                "{} {time:.2} us/op, ledger_switch {:?}, profile_sample {:?}, stacks {:?}",
                 if tables { "tables" } else { "before" },
                 cost(&kernel, "ledger_switch"),
                 cost(&kernel, "profile_sample"),
-                walks.ends,
-                walks.frames
+                kernel.stack_ends(),
             ));
             drop(unwinder);
         }

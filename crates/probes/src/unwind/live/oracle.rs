@@ -46,9 +46,14 @@ pub(super) struct Oracle {
 
 impl Oracle {
     pub(super) fn new(pid: u32, beat: Beat) -> Oracle {
-        let mut attr = perf_event_attr::default();
-        attr.type_ = 1; // PERF_TYPE_SOFTWARE
-        attr.size = size_of::<perf_event_attr>() as u32;
+        let mut attr = perf_event_attr {
+            type_: 1, // PERF_TYPE_SOFTWARE
+            size: size_of::<perf_event_attr>() as u32,
+            sample_type: 1 << 12 | 1 << 13, // PERF_SAMPLE_REGS_USER, PERF_SAMPLE_STACK_USER
+            sample_regs_user: 1 << 6 | 1 << 7 | 1 << 8, // bp, sp, ip
+            sample_stack_user: STACK,
+            ..Default::default()
+        };
         match beat {
             Beat::Clock(hz) => {
                 attr.config = 0; // PERF_COUNT_SW_CPU_CLOCK
@@ -60,9 +65,6 @@ impl Oracle {
                 attr.__bindgen_anon_1.sample_period = 1;
             }
         }
-        attr.sample_type = 1 << 12 | 1 << 13; // PERF_SAMPLE_REGS_USER, PERF_SAMPLE_STACK_USER
-        attr.sample_regs_user = 1 << 6 | 1 << 7 | 1 << 8; // bp, sp, ip
-        attr.sample_stack_user = STACK;
         // SAFETY: a valid attribute structure with its size; the other arguments are plain numbers.
         let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &attr, pid as libc::c_int, -1, -1, 8) };
         assert!(fd >= 0, "perf_event_open: {}", io::Error::last_os_error());
