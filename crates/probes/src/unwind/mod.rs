@@ -30,8 +30,8 @@ use std::{
 /// How often processes that were met without a table are looked for.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often it is looked whether processes have loaded more code.
-const REFRESH: Duration = Duration::from_millis(500);
+/// How soon it is looked whether a process has loaded more code, at first.
+const REFRESH: Duration = Duration::from_millis(100);
 
 /// What was built.
 #[derive(Clone, Debug, Default)]

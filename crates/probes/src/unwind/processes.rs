@@ -25,6 +25,9 @@ const MOST_PROCESSES: usize = Limit::UNWIND_PROCESSES.0 as usize / 2;
 /// ours: maps of a process that compiles at run time change all the time, its libraries hardly ever.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
+/// ours: wrappers execute one another, but not for long.
+const ATTEMPTS: usize = 4;
+
 /// What the kernel side was told of a process.
 struct Told {
     ranges: Vec<types::unwind_range>,
@@ -87,8 +90,17 @@ impl Processes {
 
     /// Adds a process, or brings it up to date.
     pub fn add(&mut self, pid: Pid) {
-        if pid != self.own {
-            self.tell(pid);
+        let exe = self.proc.join(pid.to_string()).join("exe");
+        for _ in 0..ATTEMPTS {
+            let before = fs::read_link(&exe).ok();
+            if pid != self.own {
+                self.tell(pid);
+            }
+            // The kernel side forgets a process that executes another program. If it did so before it was told of the old
+            // one, it was told too late.
+            if fs::read_link(&exe).ok() == before {
+                break;
+            }
         }
     }
 
