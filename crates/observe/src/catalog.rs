@@ -112,6 +112,13 @@ catalog! {
 
     CPU_STACKS: Stack = "process.cpu.stacks", "{sample}", [],
         "On-CPU stacks at a fixed rate, user and kernel.", "perf_event cpu-clock";
+    USER_STACKS: Series = "friday.user_stacks", "{stack}", ["end"],
+        "User stacks taken, by why they end: `root`, `deep` (cut at the most frames that are kept), `no table`, `fault`, `bad frame`, `unsupported`, `no registers`, or `kernel` (followed by frame pointer, with no word on whether the root was reached); total.",
+        "perf_event cpu-clock, sched_switch, sched_waking";
+    UNWIND_TABLES: Series = "friday.unwind.tables", "By", [],
+        "Kernel memory of the tables by which user stacks are walked.", ".eh_frame of what runs";
+    UNWIND_WITHOUT: Fact = "friday.unwind.without", "1", ["binary"],
+        "Binaries that have no such table, and why: their code is walked by frame pointer.", ".eh_frame of what runs";
     THREAD_TIME: ThreadTime = "thread.time", "s", [],
         "The ledger: where 100 % of each thread's wall time went.", "sched_switch, sched_waking";
     WAITS: Wait = "thread.waits", "s", [],

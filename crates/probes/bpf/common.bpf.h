@@ -35,8 +35,14 @@ u64 throttling = 0;   /* somebody has been throttled: look more closely from the
 /* Which process ids can be targets, so that the others' system calls cost no lookup. */
 u64 target_filter[TARGET_WORDS] = {};
 
-/* No map holds this type, so it is named here for the generated bindings. */
+/* No map holds these types, so they are named here for the generated bindings. */
 const volatile struct event exported_event = {};
+const volatile struct unwind_row exported_row = {};
+const volatile enum unwind_limit exported_limit = 0;
+const volatile enum unwind_kind exported_kind = 0;
+const volatile enum unwind_layout exported_layout = 0;
+const volatile enum unwind_flag exported_flag = 0;
+const volatile enum unwind_end exported_end = 0;
 
 enum thread_state { UNSEEN = 0, RUNNING = 1, RUNNABLE = 2, BLOCKED = 3 };
 
@@ -106,9 +112,25 @@ struct {
 /* Programs of different kinds can interrupt one another: each has its own scratch space. */
 enum scratch { SCRATCH_SWITCH = 0, SCRATCH_WAKE = 1, SCRATCH_SAMPLE = 2, SCRATCH_ITER = 3, SCRATCHES = 4 };
 
+/* Where a walk of a user stack has got to. */
+struct walk {
+	u64 ip;
+	u64 sp;
+	u64 bp;
+	u64 end;
+	u32 first; /* range */
+	u32 ranges;
+	u32 exact; /* ip is where it was, not where it returns to */
+	u32 missed;
+	u32 guessed;
+	u32 pad;
+	struct unwind_range range; /* that of the last frame */
+};
+
 struct stack_scratch {
 	struct kernel_stack kernel;
 	struct user_stack user;
+	struct walk walk;
 };
 
 struct {

@@ -4,6 +4,7 @@
  * A program that this kernel refuses is left out and its metrics say so.
  */
 #include "common.bpf.h"
+#include "unwind.bpf.h"
 #include "../src/sched/ledger.bpf.c"
 #include "../src/cpu/profile.bpf.c"
 #include "../src/block/requests.bpf.c"

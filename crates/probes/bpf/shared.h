@@ -113,6 +113,86 @@ struct kernel_stack {
 struct user_stack {
 	u64 depth;
 	u64 ips[USER_DEPTH];
+	u64 end; /* enum unwind_end, | UNWIND_GUESSED */
+};
+
+/* Why a user stack ends where it does. */
+enum unwind_end {
+	UNWIND_BY_KERNEL = 0,	 /* the kernel followed the frame pointers; nobody knows whether it got to the root */
+	UNWIND_ROOT = 1,	 /* the thread's first function */
+	UNWIND_DEEP = 2,	 /* there is more than USER_DEPTH */
+	UNWIND_NO_TABLE = 3,	 /* code without a table, and no frame pointer that makes sense */
+	UNWIND_FAULT = 4,	 /* the stack is not in memory */
+	UNWIND_BAD_FRAME = 5,	 /* the caller's frame would lie below, or its code outside user space */
+	UNWIND_UNSUPPORTED = 6,	 /* a rule that is not served */
+	UNWIND_NO_REGISTERS = 7, /* a thread without user state */
+	UNWIND_ENDS = 8,
+	UNWIND_GUESSED = 0x100,	 /* with any of them: some caller was found by frame pointer only, so one may be missing */
+};
+
+/*
+ * Unwinding tables: rows of all binaries one after the other, in chunks that are made as they are needed. A process is a
+ * slice of the ranges, each of which points to its binary's rows. 1024 chunks of 64 KiB: 64 MiB at most.
+ */
+enum unwind_limit {
+	UNWIND_CHUNK_ROWS = 8192,
+	UNWIND_CHUNKS = 1024,
+	UNWIND_RANGES = 65536,
+	UNWIND_PROCESSES = 8192,
+	UNWIND_PROCESS_RANGES = 2048,
+};
+
+/* How the caller is found: the lowest four bits of a rule. What follows is in words of eight bytes. */
+enum unwind_kind {
+	UNWIND_UNKNOWN = 0,	   /* by frame pointer */
+	UNWIND_OUTERMOST = 1,
+	UNWIND_SIGNAL = 2,
+	UNWIND_NOT_SERVED = 3,
+	UNWIND_SP = 4,		   /* CFA: stack pointer + a */
+	UNWIND_FP = 5,		   /* frame pointer + a, signed */
+	UNWIND_LINKAGE = 6,	   /* stack pointer + 1, + 1 from byte a of the 16-byte entry on */
+	UNWIND_AT_FP = 7,	   /* stored at frame pointer + a, signed */
+	UNWIND_AT_SP = 8,	   /* stored at stack pointer + low byte of a, + its high byte */
+};
+
+/*
+ * Then a: 16 bits; then b, 12 bits, the caller's frame pointer: 0: unchanged, else stored that many words below the CFA,
+ * or one of two.
+ */
+enum unwind_layout {
+	UNWIND_A_SHIFT = 4,
+	UNWIND_B_SHIFT = 20,
+	UNWIND_SAVED_AT_FP = 0xffe,
+	UNWIND_SAVED_NOWHERE = 0xfff,
+};
+
+struct unwind_row {
+	u32 pc; /* distance from the binary's base; up to the next row's */
+	u32 rule;
+};
+
+struct unwind_chunk {
+	struct unwind_row rows[UNWIND_CHUNK_ROWS];
+};
+
+/* A binary's code in a process. */
+struct unwind_range {
+	u64 start;
+	u64 end;
+	u64 bias; /* of the base of its rows */
+	u32 first;
+	u32 rows; /* 0: no table */
+};
+
+struct unwind_process {
+	u32 first; /* range */
+	u32 ranges;
+	u32 missed; /* code was met that no range holds */
+	u32 flags;
+};
+
+enum unwind_flag {
+	UNWIND_LEAVE = 1, /* its stacks are the kernel's to walk: a 32-bit program, or one that may not be looked at */
 };
 
 struct hist {

@@ -11,7 +11,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io::Read,
-    mem::{MaybeUninit, size_of},
+    mem::{MaybeUninit, size_of, size_of_val},
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     path::Path,
     rc::Rc,
@@ -63,6 +63,9 @@ plain!(
     types::file_key,
     types::file_name,
     types::event,
+    types::unwind_row,
+    types::unwind_range,
+    types::unwind_process,
 );
 
 /// Reads a plain value from the front of some bytes.
@@ -71,6 +74,12 @@ pub(crate) fn plain<T: Plain>(bytes: &[u8]) -> Option<T> {
         // SAFETY: the length was checked and any bytes are a valid `T`.
         unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
     })
+}
+
+/// The bytes of plain values.
+pub(crate) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
+    // SAFETY: the values are initialized, without padding that matters, and borrowed for as long.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
 /// A C string in a fixed array, lossily.
@@ -120,6 +129,10 @@ pub(crate) struct Settings<'a> {
     pub targets: Vec<u32>,
     /// CPU profile rate, per CPU.
     pub sample_hz: u64,
+    /// Walk user stacks by unwinding tables where there are any.
+    pub tables: bool,
+    /// Let samples through to whoever else reads the event: for comparing with another unwinder.
+    pub pass_samples: bool,
 }
 
 /// The loaded and attached programs. Dropping it detaches everything.
@@ -130,6 +143,8 @@ pub(crate) struct Kernel {
     skel: FridaySkel<'static>,
     /// Why a group is missing.
     pub absent: BTreeMap<Group, Absent>,
+    /// Why user stacks are walked by frame pointers only, if they are.
+    pub no_tables: Option<Absent>,
     statistics: Option<OwnedFd>,
     begin: u64,
 }
@@ -141,7 +156,8 @@ impl Kernel {
         libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Warn, keep_message)));
         let statistics = enable_statistics();
         let mut absent = BTreeMap::new();
-        let skel = load(settings, &btf, &mut absent)?;
+        let mut no_tables = cannot_walk(settings, &btf);
+        let skel = load(settings, &btf, &mut absent, &mut no_tables)?;
         let events = Rc::new(RefCell::new(Vec::new()));
         let sink = Rc::clone(&events);
         let mut builder = RingBufferBuilder::new();
@@ -154,7 +170,7 @@ impl Kernel {
             })
             .map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
         let ring = builder.build().map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
-        let mut kernel = Kernel { links: Vec::new(), ring, events, skel, absent, statistics, begin: 0 };
+        let mut kernel = Kernel { links: Vec::new(), ring, events, skel, absent, no_tables, statistics, begin: 0 };
         for pid in &settings.targets {
             kernel.add_target(*pid);
         }
@@ -214,6 +230,14 @@ impl Kernel {
         }
         self.links = links;
         Ok(())
+    }
+
+    /// Samples at the beat of one more event.
+    #[cfg(test)]
+    pub fn attach_to(&mut self, event: OwnedFd) {
+        use std::os::fd::IntoRawFd;
+        let link = self.skel.progs.profile_sample.attach_perf_event(event.into_raw_fd());
+        self.links.push(link.expect("the sampler attaches to an ordinary event"));
     }
 
     /// Begin of the window on the kernel's clock.
@@ -279,6 +303,14 @@ impl Kernel {
             unsafe { std::ptr::read_volatile(&bss.lost) }
         });
         dropped + self.program_infos().iter().map(|p| p.recursion_misses).sum::<u64>()
+    }
+
+    /// How many user stacks were taken, by `unwind_end`.
+    pub fn stack_ends(&self) -> [u64; types::unwind_end::UNWIND_ENDS.0 as usize] {
+        self.skel.maps.bss_data.as_deref().map_or_else(Default::default, |bss| {
+            // SAFETY: as in `start`.
+            unsafe { std::ptr::read_volatile(&bss.unwind_ends) }
+        })
     }
 
     /// Mean cost and number of runs of each program; empty when the kernel did not keep statistics.
@@ -378,8 +410,34 @@ fn read_btf(path: &Path) -> Result<Btf<'static>, Absent> {
         .map_err(|e| Absent::Unsupported(format!("{} is not usable kernel type information: {e}", path.display())))
 }
 
-fn load(settings: &Settings, btf: &Btf, absent: &mut BTreeMap<Group, Absent>) -> Result<FridaySkel<'static>, Absent> {
-    let first = match try_load(settings, btf, &[]) {
+/// Why user stacks cannot be walked by tables here.
+fn cannot_walk(settings: &Settings, btf: &Btf) -> Option<Absent> {
+    if !settings.tables {
+        return Some(Absent::NotCollected("unwinding tables were not asked for".to_owned()));
+    }
+    if cfg!(not(target_arch = "x86_64")) {
+        return Some(Absent::Unsupported("unwinding tables are there for x86-64 only".to_owned()));
+    }
+    let helpers = btf.type_by_name::<libbpf_rs::btf::types::Enum<'_>>("bpf_func_id")?;
+    let has = helpers.iter().any(|helper| helper.name.is_some_and(|name| name == "BPF_FUNC_task_pt_regs"));
+    (!has).then(|| {
+        Absent::Unsupported("unwinding tables need Linux 5.15: the registers of user space are not shown".into())
+    })
+}
+
+fn load(
+    settings: &Settings,
+    btf: &Btf,
+    absent: &mut BTreeMap<Group, Absent>,
+    no_tables: &mut Option<Absent>,
+) -> Result<FridaySkel<'static>, Absent> {
+    if no_tables.is_none() {
+        match try_load(settings, btf, &[], true) {
+            Ok(skel) => return Ok(skel),
+            Err(why) => *no_tables = Some(why),
+        }
+    }
+    let first = match try_load(settings, btf, &[], false) {
         Ok(skel) => return Ok(skel),
         Err(why) => why,
     };
@@ -389,19 +447,19 @@ fn load(settings: &Settings, btf: &Btf, absent: &mut BTreeMap<Group, Absent>) ->
     // One refused program fails the whole object: leave out one optional group, then all of them.
     let optional = &Group::ALL[1..];
     for group in optional {
-        if let Ok(skel) = try_load(settings, btf, &[*group]) {
+        if let Ok(skel) = try_load(settings, btf, &[*group], false) {
             absent.insert(*group, first);
             return Ok(skel);
         }
     }
-    let skel = try_load(settings, btf, optional)?;
+    let skel = try_load(settings, btf, optional, false)?;
     for group in optional {
         absent.insert(*group, first.clone());
     }
     Ok(skel)
 }
 
-fn try_load(settings: &Settings, btf: &Btf, without: &[Group]) -> Result<FridaySkel<'static>, Absent> {
+fn try_load(settings: &Settings, btf: &Btf, without: &[Group], tables: bool) -> Result<FridaySkel<'static>, Absent> {
     let mut builder = FridaySkelBuilder::default();
     if settings.roots.btf != Path::new(Roots::KERNEL_BTF) {
         builder
@@ -438,6 +496,8 @@ fn try_load(settings: &Settings, btf: &Btf, without: &[Group]) -> Result<FridayS
     if let Some(settings_of) = open.maps.rodata_data.as_deref_mut() {
         settings_of.self_tgid = std::process::id();
         settings_of.cpus = libbpf_rs::num_possible_cpus().unwrap_or(1) as u32;
+        settings_of.pass_samples = u32::from(settings.pass_samples);
+        settings_of.unwind_by_tables = u32::from(tables);
         settings_of.trace_everyone = u32::from(settings.everyone);
         crate::syscalls::describe(&mut settings_of.calls);
     }
@@ -457,7 +517,8 @@ fn keep_message(_: libbpf_rs::PrintLevel, message: String) {
 fn last_message() -> String {
     let mut kept = MESSAGES.lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
     if std::env::var_os("FRIDAY_BPF_LOG").is_some() {
-        eprintln!("{kept}");
+        let from = kept.len().saturating_sub(6000);
+        eprintln!("{}", &kept[from..]);
     }
     kept.retain(|c| c != '\r');
     let telling = |line: &&str| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("-- END");
@@ -465,7 +526,7 @@ fn last_message() -> String {
 }
 
 /// Sorts an error of the bpf system call into what a person can do about it.
-fn refused(what: &str, error: &libbpf_rs::Error) -> Absent {
+pub(crate) fn refused(what: &str, error: &libbpf_rs::Error) -> Absent {
     // SAFETY: no arguments, cannot fail.
     let root = unsafe { libc::geteuid() } == 0;
     match error.kind() {

@@ -14,5 +14,6 @@ mod syscalls;
 pub mod target;
 mod threads;
 mod unit;
+mod unwind;
 
 pub use session::Session;

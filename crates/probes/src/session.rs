@@ -14,6 +14,7 @@ use crate::{
     sched,
     stacks::Stacks,
     syscalls, threads,
+    unwind::{self, Unwinder},
 };
 use observe::{
     Absent, Pid, Process, Recording, Series, Target, Window,
@@ -45,6 +46,7 @@ pub struct Session {
     roots: Roots,
     target: Target,
     kernel: Result<Kernel, Absent>,
+    unwinder: Result<Unwinder, Absent>,
     symbolizer: Symbolizer,
     kept: BTreeSet<u32>,
     counters: Counters,
@@ -80,7 +82,13 @@ impl Session {
             everyone: !target.is_named(),
             targets: target.members.iter().map(|pid| pid.0).collect(),
             sample_hz: SAMPLE_HZ,
+            tables: true,
+            pass_samples: false,
         });
+        let unwinder = match &kernel {
+            Ok(kernel) => Unwinder::start(kernel, roots.proc.clone(), target.members.clone()),
+            Err(why) => Err(why.clone()),
+        };
         let mut counters = Counters::new(roots);
         counters.sample(Duration::ZERO);
         let started = Instant::now();
@@ -90,6 +98,7 @@ impl Session {
             roots: roots.clone(),
             target,
             kernel,
+            unwinder,
             symbolizer,
             kept: BTreeSet::new(),
             counters,
@@ -112,6 +121,9 @@ impl Session {
         if let Ok(kernel) = &mut self.kernel {
             for pid in self.lifecycle.take(kernel.events()) {
                 self.symbolizer.remember(pid);
+                if let Ok(unwinder) = &self.unwinder {
+                    unwinder.add_process(pid);
+                }
             }
         }
         if Instant::now() >= self.next_counters {
@@ -148,6 +160,7 @@ impl Session {
         recording.processes = processes;
         match self.kernel {
             Ok(kernel) => {
+                unwind::collect(&kernel, &self.unwinder, recording);
                 read_out(&kernel, &self.roots, &mut self.symbolizer, &self.lifecycle, begin, recording);
                 recording.target.members = members(&self.target, &kernel);
             }

@@ -217,10 +217,9 @@ fn ask(
     Ok(names)
 }
 
-/// Opens the file behind a region by the first way that is certain to give the same file.
-fn access(process: &Path, region: &Region, path: &[u8], inode: u64, keep: bool) -> (Access, bool) {
+/// Opens the file behind a region by the first way that is certain to give the same file, or says why it cannot be had.
+pub(crate) fn open(process: &Path, region: &Region, path: &[u8], inode: u64) -> Result<File, String> {
     let name = base_name(path);
-    let gone = || format!("{name} was deleted or replaced before it could be read");
     let link = process.join(format!("map_files/{:x}-{:x}", region.start, region.end));
     let deleted = path.ends_with(b" (deleted)");
     // Files of containers have their path in another root; the link leads there without one.
@@ -232,14 +231,18 @@ fn access(process: &Path, region: &Region, path: &[u8], inode: u64, keep: bool) 
         rooted.push(OsStr::from_bytes(path));
         PathBuf::from(rooted)
     };
-    let opened = match by_link {
+    match by_link {
         // Anything but a regular file might do something when it is opened.
-        Some(about) if !about.is_file() => return (Access::None(format!("{name} is not a regular file")), false),
+        Some(about) if !about.is_file() => Err(format!("{name} is not a regular file")),
         Some(_) => File::open(&link).map_err(|error| format!("{name} could not be opened: {error}")),
-        None if deleted => Err(gone()),
+        None if deleted => Err(format!("{name} was deleted or replaced before it could be read")),
         None => open_checked(&rooted, inode),
-    };
-    match opened {
+    }
+}
+
+/// Opens the file behind a region, to be kept open or to be found again later.
+fn access(process: &Path, region: &Region, path: &[u8], inode: u64, keep: bool) -> (Access, bool) {
+    match open(process, region, path, inode) {
         Ok(file) => {
             let is_elf = is_elf(&file);
             if keep {
@@ -274,7 +277,7 @@ fn is_elf(file: &File) -> bool {
     file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"\x7fELF"
 }
 
-fn base_name(path: &[u8]) -> String {
+pub(crate) fn base_name(path: &[u8]) -> String {
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     let name = path.rsplit(|b| *b == b'/').next().unwrap_or(path);
     name::foreign(&String::from_utf8_lossy(name))

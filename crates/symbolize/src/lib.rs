@@ -9,6 +9,7 @@ mod kernel;
 mod maps;
 mod name;
 mod perf_map;
+pub mod unwind;
 
 use binaries::{Binaries, BinaryId, Unnamed};
 use maps::{Backing, Region};

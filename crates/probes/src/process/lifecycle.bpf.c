@@ -9,6 +9,7 @@ int BPF_PROG(lifecycle_fork, struct task_struct *parent, struct task_struct *chi
 
 	if (child->pid != child->tgid)
 		return 0;
+	unwind_fork(from, tgid);
 	if (!bpf_map_lookup_elem(&targets, &from))
 		return 0;
 	if (bpf_map_update_elem(&targets, &tgid, &one, BPF_ANY))
@@ -22,6 +23,7 @@ int BPF_PROG(lifecycle_exec, struct task_struct *task, pid_t old_pid, struct lin
 {
 	struct event *event;
 
+	unwind_forget(task->tgid);
 	if (!window_open() || task->tgid == self_tgid)
 		return 0;
 	event = reserve_event(EVENT_EXEC, bpf_ktime_get_ns());
@@ -41,7 +43,10 @@ int BPF_PROG(lifecycle_exit, struct task_struct *task)
 	u64 now = bpf_ktime_get_ns();
 	struct event *event;
 
-	if (!window_open() || task->tgid == self_tgid || BPF_CORE_READ(task, signal, live.counter))
+	if (BPF_CORE_READ(task, signal, live.counter))
+		return 0;
+	unwind_forget(task->tgid);
+	if (!window_open() || task->tgid == self_tgid)
 		return 0;
 	event = reserve_event(EVENT_EXIT, now);
 	if (!event)

@@ -561,8 +561,7 @@ static __always_inline void finish_times(struct task_struct *task, struct thread
 static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool preempt, u64 now)
 {
 	struct thread *t = start_clock(prev, RUNNING, now);
-	u32 state = task_state(prev), scratch = SCRATCH_SWITCH;
-	struct stack_scratch *stacks;
+	u32 state = task_state(prev);
 	u64 key;
 
 	if (!t)
@@ -601,11 +600,7 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 	/* The user stack can only be had now. It is taken where the waits are long enough to matter. */
 	if (t->last_wait < stack_threshold_ns && (++t->skipped & 15))
 		return;
-	stacks = bpf_map_lookup_elem(&scratches, &scratch);
-	if (stacks)
-		t->user_stack = keep_user_stack(
-			&stacks->user,
-			bpf_get_stack(ctx, stacks->user.ips, sizeof(stacks->user.ips), BPF_F_USER_STACK), t->times.tgid);
+	t->user_stack = take_user_stack(ctx, SCRATCH_SWITCH, t->times.tgid);
 }
 
 static __always_inline void switch_in(struct task_struct *next, u64 now)
@@ -689,8 +684,7 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 {
 	u64 now = bpf_ktime_get_ns();
 	struct task_struct *current;
-	struct stack_scratch *stacks;
-	u32 scratch = SCRATCH_WAKE, zero = 0, *softirq;
+	u32 zero = 0, *softirq;
 	struct thread *t;
 
 	if (!window_open() || now < window_begin)
@@ -731,12 +725,7 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	if (task->flags & PF_KTHREAD || current->flags & PF_KTHREAD ||
 	    !current->pid || t->times.tgid == self_tgid || t->waker_tgid == self_tgid)
 		return 0;
-	stacks = bpf_map_lookup_elem(&scratches, &scratch);
-	if (stacks)
-		t->waker_stack = keep_user_stack(
-			&stacks->user,
-			bpf_get_stack(ctx, stacks->user.ips, sizeof(stacks->user.ips), BPF_F_USER_STACK),
-			t->waker_tgid);
+	t->waker_stack = take_user_stack(ctx, SCRATCH_WAKE, t->waker_tgid);
 	return 0;
 }
 
