@@ -59,19 +59,19 @@ pub const WORTH_SAYING: Ratio = Ratio(0.05);
 /// ours: from here on it is what a person feels.
 pub const MATTERS: Ratio = Ratio(0.15);
 
-/// ours: a victim that was active for less than this part of the window says nothing about its waits.
-pub const ACTIVE_ENOUGH: Ratio = Ratio(0.01);
+/// ours: a loss of less than this part of the window is nobody's problem, whatever its share.
+pub const FELT: Ratio = Ratio(0.03);
+
+/// ours: below this part of the window, a loss is not worth a word.
+pub const NOTICED: Ratio = Ratio(0.01);
 
 /// Graded by what the victim loses, for a mechanism that is seen: `likely` where it matters, `possible` where it is
 /// worth saying, `None` below, or when the victim hardly did anything.
 pub fn grade(scene: &Scene, victim: &Victim, time: Duration) -> Option<Confidence> {
-    if Ratio::of(victim.active(), scene.window()) < ACTIVE_ENOUGH {
-        return None;
-    }
-    let share = victim.share(time);
-    if share >= MATTERS {
+    let (share, of_window) = (victim.share(time), Ratio::of(time, scene.window()));
+    if share >= MATTERS && of_window >= FELT {
         Some(Confidence::Likely)
-    } else if share >= WORTH_SAYING {
+    } else if share >= WORTH_SAYING && of_window >= NOTICED {
         Some(Confidence::Possible)
     } else {
         None

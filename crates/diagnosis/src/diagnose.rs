@@ -1,8 +1,6 @@
 //! From a recording and its verdicts to ranked findings and a conclusion.
 
-use crate::{
-    Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, cause::ACTIVE_ENOUGH, causes, victim,
-};
+use crate::{Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, cause::NOTICED, causes, victim};
 use checks::{Light, Test};
 use observe::{Absent, Pid, Ratio, Recording, TimeClass, catalog};
 use std::{
@@ -241,7 +239,7 @@ fn eliminated(scene: &Scene, victims: &[Victim], findings: &[Finding], tests: &[
         ("lock", "blocked on locks", &[BlockedLock, BlockedKernelLock]),
         ("network", "blocked on network peers", &[BlockedNetwork]),
     ];
-    for victim in victims.iter().filter(|v| v.active() > scene.window().mul_f64(ACTIVE_ENOUGH.0)) {
+    for victim in victims.iter().filter(|v| v.active() > scene.window().mul_f64(NOTICED.0)) {
         for (component, what, classes) in parts {
             let time = victim.times.sum(|class| classes.contains(&class));
             let accused = |f: &Finding| {

@@ -133,7 +133,8 @@ impl<'a> Scene<'a> {
     /// Whether one of two processes answers the other again and again: they are ends of one dialogue.
     pub fn partners(&self, a: Pid, b: Pid) -> bool {
         let waits_for = |one: Pid, other: Pid| {
-            let waits = self.waits(one).iter().filter(|w| w.by.is_some_and(|(by, _)| by == other));
+            let dialogue = |w: &&&Wait| !w.class.is_runnable() && w.by.is_some_and(|(by, _)| by == other);
+            let waits = self.waits(one).iter().filter(dialogue);
             waits.map(|w| w.count).sum::<u64>() >= DIALOGUE
         };
         waits_for(a, b) || waits_for(b, a)

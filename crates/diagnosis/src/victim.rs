@@ -2,7 +2,7 @@
 
 use crate::{Party, Scene, chain, scene::DIALOGUE};
 use observe::{ClassTimes, Pid, Ratio, TargetKind, TimeClass, Wait};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Somebody whose time is examined: one process, or all of a named group.
 pub struct Victim {
@@ -153,20 +153,25 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
 
 /// Time lost to waiting that is certainly not idleness.
 ///
-/// A thread that never stops asking for CPU is a competitor for it, not its victim. Waiting for another process counts
+/// A process with a thread that never stops asking for CPU is a competitor for it, not its victim. Waiting for another process counts
 /// where that process answered again and again; a shell that waits for its command loses nothing. So does a lock that
 /// was handed on again and again; one that is never got is somebody's guard against starting twice.
 fn loss(scene: &Scene, pid: Pid) -> Duration {
     use TimeClass::*;
     /// ours: the part of its wall time that a pure competitor runs or is runnable.
     const ALWAYS: Ratio = Ratio(0.95);
-    let held_up: Duration = scene
-        .workers(pid)
+    /// ours: who lived for less of the window than this is a step of a job; the job is the victim.
+    const LIVED: Ratio = Ratio(0.5);
+    let workers = scene.workers(pid);
+    let competitor = workers.iter().any(|thread| {
+        let asks = thread.classes.sum(TimeClass::is_running) + thread.classes[RunnableBusy];
+        Ratio::of(asks, thread.wall) >= ALWAYS
+    });
+    let held_up: Duration = workers
         .iter()
+        .filter(|thread| Ratio::of(thread.wall, scene.window()) >= LIVED)
         .map(|thread| {
             let times = &thread.classes;
-            let asks = times.sum(TimeClass::is_running) + times[RunnableBusy];
-            let competitor = Ratio::of(asks, thread.wall) >= ALWAYS;
             times.sum(|class| match class {
                 RunnableBusy => !competitor,
                 RunnablePinned | RunnableThrottled | BlockedDisk | BlockedFs | BlockedMemory => true,
@@ -175,9 +180,15 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
             })
         })
         .sum();
-    let answered = scene.waits(pid).iter().filter(|w| {
-        let by_other = w.by.is_some_and(|(by, _)| by != pid && !scene.is_background(by));
-        w.count >= DIALOGUE && (w.class == BlockedLock || w.class == BlockedProcess && by_other)
-    });
-    held_up + answered.map(|w| w.time).sum::<Duration>()
+    let mut dialogues: BTreeMap<(TimeClass, Pid), (u64, Duration)> = BTreeMap::new();
+    for wait in scene.waits(pid) {
+        let Some((by, _)) = wait.by else { continue };
+        if wait.class == BlockedLock || wait.class == BlockedProcess && by != pid && !scene.is_background(by) {
+            let dialogue = dialogues.entry((wait.class, by)).or_default();
+            dialogue.0 += wait.count;
+            dialogue.1 += wait.time;
+        }
+    }
+    let answered = dialogues.into_values().filter(|(count, _)| *count >= DIALOGUE).map(|(_, time)| time);
+    held_up + answered.sum::<Duration>()
 }

@@ -7,7 +7,7 @@
 
 use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
-    cause::{ACTIVE_ENOUGH, MATTERS, WORTH_SAYING, how_much},
+    cause::{MATTERS, WORTH_SAYING, grade, how_much},
     scene::totals_of,
 };
 use checks::Evidence;
@@ -23,6 +23,9 @@ const FAILS: Ratio = Ratio(0.5);
 /// ours: fewer tries than this are a start-up or a hiccup, not a habit.
 const RATE: f64 = 2.0;
 
+/// ours: a search along a path fails a few times and is no habit.
+const TRIES: f64 = 30.0;
+
 /// "Not now", interrupted, timed out as asked, still connecting, not a terminal: parts of normal work.
 const NORMAL: &[&str] = &["EAGAIN", "EINTR", "ETIMEDOUT", "EINPROGRESS", "EALREADY", "ENOTTY", "ECHILD"];
 
@@ -33,6 +36,9 @@ struct Failing {
     argument: String,
     count: f64,
     calls: f64,
+    /// CPU time in the failing calls.
+    in_calls: Duration,
+    /// The same and the pauses after them.
     time: Duration,
 }
 
@@ -41,15 +47,23 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let rate = worst.count / scene.window().as_secs_f64();
     let part = Ratio::of_counts(worst.count, worst.calls);
     let on = if worst.argument.is_empty() { String::new() } else { format!(" on {}", worst.argument) };
+    let Some(mut confidence) = grade(scene, victim, worst.time) else { return Vec::new() };
+    // A look whether something is there yet, at a pace, may be meant so. Nobody means to be refused.
+    let paced = worst.in_calls < worst.time / 2;
+    if paced && !matches!(worst.call.as_str(), "connect" | "sendto" | "sendmsg") {
+        confidence = Confidence::Possible;
+    }
+    let spends = if paced {
+        format!("spends {} between tries of {}, which", how_much(victim, worst.time), worst.call)
+    } else {
+        format!("spends {} on {}, which", how_much(victim, worst.time), worst.call)
+    };
     vec![Draft {
-        confidence: if victim.share(worst.time) >= MATTERS { Confidence::Likely } else { Confidence::Possible },
+        confidence,
         time: worst.time,
         summary: format!(
-            "{} spends {} on {} that fails with {}{on} and is tried again: {rate:.0} failures a second, {part} of the \
-             calls.",
+            "{} {spends} fails with {}{on} and is tried again: {rate:.0} failures a second, {part} of the calls.",
             victim.label(),
-            how_much(victim, worst.time),
-            worst.call,
             worst.errno,
         ),
         culprit: Party {
@@ -86,9 +100,8 @@ pub fn explains(scene: &Scene, victim: &Victim) -> bool {
 }
 
 fn worst(scene: &Scene, victim: &Victim) -> Option<Failing> {
-    let enough = Ratio::of(victim.active(), scene.window()) >= ACTIVE_ENOUGH;
     let all = failing(scene, victim)?;
-    all.into_iter().filter(|f| enough && victim.share(f.time) >= WORTH_SAYING).max_by_key(|f| f.time)
+    all.into_iter().filter(|f| victim.share(f.time) >= WORTH_SAYING).max_by_key(|f| f.time)
 }
 
 fn failing(scene: &Scene, victim: &Victim) -> Option<Vec<Failing>> {
@@ -110,7 +123,7 @@ fn failing(scene: &Scene, victim: &Victim) -> Option<Vec<Failing>> {
         let same = |labels: &observe::Labels| labels.pid() == Some(pid) && labels.get("syscall") == call;
         let calls = times.iter().filter(|h| same(&h.labels)).map(|h| h.count as f64).sum::<f64>();
         let count = row.last();
-        if calls <= 0.0 || count / calls < FAILS.0 || count / scene.window().as_secs_f64() < RATE {
+        if calls <= 0.0 || count / calls < FAILS.0 || count < TRIES || count / scene.window().as_secs_f64() < RATE {
             continue;
         }
         let in_calls = cpu.iter().filter(|s| same(&s.labels)).map(observe::Series::last).sum::<f64>() * count / calls;
@@ -122,6 +135,7 @@ fn failing(scene: &Scene, victim: &Victim) -> Option<Vec<Failing>> {
             argument: row.labels.get("argument").to_owned(),
             count,
             calls,
+            in_calls: Duration::from_secs_f64(in_calls.max(0.0)),
             time: Duration::from_secs_f64((in_calls + paused).max(0.0)),
         });
     }

@@ -6,12 +6,12 @@
 //! **Experiment:** none that is gentle.
 
 use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
-    cause::{ACTIVE_ENOUGH, MATTERS, WORTH_SAYING, how_much},
+    Cause, Draft, Party, Scene, Victim,
+    cause::{MATTERS, grade, how_much},
     scene::totals_of,
 };
 use checks::Evidence;
-use observe::{Pid, Ratio, TimeClass, catalog};
+use observe::{Pid, TimeClass, catalog};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
@@ -27,13 +27,11 @@ const SHORT: Duration = Duration::from_millis(150);
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(churn) = churn(scene, victim) else { return Vec::new() };
     let time = churn.time;
-    if Ratio::of(victim.active(), scene.window()) < ACTIVE_ENOUGH || victim.share(time) < WORTH_SAYING {
-        return Vec::new();
-    }
+    let Some(confidence) = grade(scene, victim, time) else { return Vec::new() };
     let rate = churn.count as f64 / scene.window().as_secs_f64();
     let life = churn.median.as_secs_f64() * 1e3;
     vec![Draft {
-        confidence: if victim.share(time) >= MATTERS { Confidence::Likely } else { Confidence::Possible },
+        confidence,
         time,
         summary: format!(
             "{} spends {} starting and awaiting short-lived processes: {} of them ({rate:.0} a second), mostly {}, \
@@ -130,7 +128,10 @@ fn churn(scene: &Scene, victim: &Victim) -> Option<Churn> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{System, all, one};
+    use crate::{
+        Confidence,
+        testing::{System, all, one},
+    };
 
     fn script(life: f64, count: usize) -> System {
         System::new()

@@ -35,9 +35,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence: if hot.of >= ENOUGH_SAMPLES { Confidence::Likely } else { Confidence::Possible },
         time,
         summary: format!(
-            "{} spends {} running its own code, {part} of it in {} ({}).",
+            "{} spends {} running its own code{}, {part} of it in {} ({}).",
             victim.label(),
-            how_much(victim, user),
+            how_much(victim, time),
+            if time > user { " or queued behind its own threads" } else { "" },
             hot.function,
             hot.module,
         ),

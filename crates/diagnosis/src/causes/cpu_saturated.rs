@@ -46,7 +46,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         return Vec::new();
     }
     let Some((culprit, time, members)) = culprit(scene, victim, &by_runner) else { return Vec::new() };
-    if Ratio::of(time, behind_others) < MOST {
+    let partner = culprit.pid.is_some_and(|pid| victim.pids.iter().any(|mine| scene.partners(*mine, Pid(pid))));
+    if Ratio::of(time, behind_others) < MOST || partner {
         confidence = Confidence::Possible;
     }
     let latency = victim.pids.iter().filter_map(|pid| scene.run_queue(*pid)).max_by_key(|h| h.sum);

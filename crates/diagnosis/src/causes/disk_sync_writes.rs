@@ -44,12 +44,17 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let (file, (on_file, count)) = named.or(files.first_key_value()).map(|(n, v)| (*n, *v)).unwrap_or_default();
     let Some(heaviest) = syncs.iter().max_by_key(|w| w.time) else { return Vec::new() };
     let name = if file.is_empty() { "a file that could not be named" } else { file };
-    let mean = on_file.as_secs_f64() * 1e3 / count.max(1) as f64;
+    // Calls are counted where they are traced; waits leave out the calls that did not block.
+    let (count, spent) = match sync_calls(scene, victim) {
+        (0, _) => (count, on_file),
+        calls => calls,
+    };
+    let mean = spent.as_secs_f64() * 1e3 / count.max(1) as f64;
     vec![Draft {
         confidence,
         time,
         summary: format!(
-            "{} waits for its own {} for {}: {count} waits of {mean:.1} ms on {name}.",
+            "{} waits for its own {} for {}: {count} times {mean:.3} ms, mostly on {name}.",
             victim.label(),
             heaviest.syscall,
             how_much(victim, time),
@@ -64,7 +69,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             Evidence::new("sys_enter to sys_exit of sync calls, and sync waits", time.as_secs_f64(), "s"),
             Evidence::new(format!("sched_switch: blocked in {}", heaviest.syscall), blocked.as_secs_f64(), "s")
                 .at("recording/waits.parquet"),
-            Evidence::new("mean wait", mean, "ms"),
+            Evidence::new("mean", mean, "ms"),
         ],
         codepath: path(scene.rec, &heaviest.stack),
         next: vec![
@@ -82,9 +87,15 @@ pub fn explains(scene: &Scene, victim: &Victim) -> bool {
 
 /// Duration of the victim's sync calls.
 fn in_sync_calls(scene: &Scene, victim: &Victim) -> Duration {
+    sync_calls(scene, victim).1
+}
+
+/// Number and duration of the victim's sync calls.
+fn sync_calls(scene: &Scene, victim: &Victim) -> (u64, Duration) {
     let rows = scene.rec.get(&catalog::SYSCALL_TIME).into_iter().flatten();
     let mine = rows.filter(|h| h.labels.pid().is_some_and(|pid| victim.contains(pid)));
-    mine.filter(|h| SYNCS.contains(&h.labels.get("syscall"))).map(|h| Duration::from_nanos(h.sum)).sum()
+    mine.filter(|h| SYNCS.contains(&h.labels.get("syscall")))
+        .fold((0, Duration::ZERO), |(count, time), h| (count + h.count, time + Duration::from_nanos(h.sum)))
 }
 
 fn is_sync(scene: &Scene, wait: &Wait) -> bool {
@@ -113,7 +124,7 @@ mod tests {
         let finding = one(&rec, "disk.sync-writes");
         assert_eq!(finding.culprit.name, "/var/lib/ledger/journal");
         assert_eq!(finding.confidence, Confidence::Likely);
-        assert!(finding.summary.contains("2.0 ms"));
+        assert!(finding.summary.contains("2.000 ms"));
     }
 
     #[test]
