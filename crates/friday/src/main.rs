@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints the chain of an error once. What comes from the system is neutralised.
-fn complain(error: &dyn Error) {
+pub fn complain(error: &dyn Error) {
     let mut text = report::clean(&error.to_string());
     let mut source = error.source();
     while let Some(cause) = source {

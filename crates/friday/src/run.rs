@@ -75,8 +75,11 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     let document = week::conclude(&recording, &case);
     let stored = store(place.as_deref(), args.html.as_deref(), &document, &recording);
     show(&document, &recording, args.format)?;
-    // The conclusion is printed whatever became of the files.
-    stored
+    // A conclusion was reached, whatever became of the files.
+    if let Err(error) = stored {
+        crate::complain(error.as_ref());
+    }
+    Ok(())
 }
 
 fn request(args: &Run) -> Request {

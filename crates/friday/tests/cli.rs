@@ -114,6 +114,15 @@ fn an_unusable_place_for_the_case_is_said_before_anything_is_measured() {
 }
 
 #[test]
+fn a_page_that_cannot_be_written_costs_no_conclusion() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = blind(&dir.path().join("case"), &["--format", "json", "--html", "/proc/no/page.html"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stderr(&output).contains("--html FILE"), "{}", stderr(&output));
+    assert_eq!(json(&output)["schema"], "friday.case/1");
+}
+
+#[test]
 fn a_broken_case_is_an_error_and_not_a_panic() {
     let dir = tempfile::tempdir().unwrap();
     let case = dir.path().join("case");
@@ -176,19 +185,14 @@ fn ctrl_c_ends_the_window_early_with_a_result() {
 fn live_run_finds_the_hot_function_and_replay_agrees() {
     let dir = tempfile::tempdir().unwrap();
     let case = dir.path().join("case").to_string_lossy().into_owned();
-    let live = friday(&[
-        "run",
-        "--for",
-        "3s",
-        "--case",
-        &case,
-        "--format",
-        "json",
-        "--",
-        "/usr/bin/python3",
-        "-c",
-        "while True: sum(range(1000))",
-    ]);
+    // The command is left running and keeps friday's stderr open; it ends by itself should the test fail.
+    let live = Command::new(env!("CARGO_BIN_EXE_friday"))
+        .args(["run", "--for", "3s", "--case", &case, "--format", "json", "--"])
+        .args(["timeout", "30", "/usr/bin/python3", "-c", "while True: sum(range(1000))"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .expect("friday starts");
     let document = json(&live);
     let pid = document["target"]["pid"].as_u64().unwrap().to_string();
     assert!(Path::new("/proc").join(&pid).exists(), "the command is left running");
