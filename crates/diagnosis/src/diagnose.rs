@@ -138,7 +138,11 @@ fn conclude(
     } else if victims.is_empty() && scene.cpu_busy().is_ok_and(|busy| busy < IDLE) {
         return Conclusion::Idle;
     }
-    if tests.iter().any(|t| t.verdict == Light::Bad) { Conclusion::Unknown } else { Conclusion::Healthy }
+    // Work that uses all CPUs is no fault where nobody is held up by it.
+    let demand = |t: &Test| matches!(t.id.as_str(), "cpu.utilization" | "cpu.pressure" | "cpu.run_queue");
+    let excused = |t: &Test| victims.is_empty() && demand(t);
+    let bad = tests.iter().any(|t| t.verdict == Light::Bad && !excused(t));
+    if bad { Conclusion::Unknown } else { Conclusion::Healthy }
 }
 
 /// What a victim that the user named mostly waits for, where nothing that was found says why.
@@ -301,6 +305,14 @@ mod tests {
         let diagnosis = diagnose(&at_work, &[]);
         assert_eq!(diagnosis.conclusion, Conclusion::Healthy);
         assert!(diagnosis.findings.is_empty() && diagnosis.eliminated.iter().any(|e| e.id == "disk for cache"));
+    }
+
+    #[test]
+    fn a_batch_that_uses_all_cpus_is_healthy_while_nobody_waits() {
+        let rec = System::new().cpu_busy(1.0).thread(20, "batch", &[(TimeClass::RunningUser, 10.0)]).build();
+        let bad = |id: &str| Test { id: id.into(), verdict: Light::Bad, why: String::new(), evidence: Vec::new() };
+        assert_eq!(diagnose(&rec, &[bad("cpu.utilization")]).conclusion, Conclusion::Healthy);
+        assert_eq!(diagnose(&rec, &[bad("memory.oom")]).conclusion, Conclusion::Unknown);
     }
 
     #[test]

@@ -38,9 +38,14 @@ impl<'a> Scene<'a> {
                 answered.1 += wait.time;
             }
         }
+        // A server with a thread a request answers once a thread, and again and again as a process.
+        let mut by_process: BTreeMap<Pid, u64> = BTreeMap::new();
+        for ((pid, _), (count, _)) in &answers {
+            *by_process.entry(*pid).or_default() += count;
+        }
         let answers = answers
             .into_iter()
-            .filter(|(_, (count, _))| *count >= DIALOGUE)
+            .filter(|((pid, _), _)| by_process.get(pid).is_some_and(|count| *count >= DIALOGUE))
             .map(|(by, (_, time))| (by, time))
             .collect();
         Scene { rec, answers, threads, waits, ledger: rows.map(|_| ()) }
@@ -125,7 +130,7 @@ impl<'a> Scene<'a> {
         takes_work(thread) || !threads.iter().any(|t| takes_work(t))
     }
 
-    /// For how long other processes waited until this thread answered, if it did so again and again.
+    /// For how long other processes waited until this thread answered, if its process did so again and again.
     pub fn answers(&self, pid: Pid, tid: Tid) -> Option<Duration> {
         self.answers.get(&(pid, tid)).copied()
     }
