@@ -80,13 +80,14 @@ impl<'a> Scene<'a> {
 
     /// The threads of a process that do its work: those that ran, or wanted to and were held up, for at least a tenth of
     /// the busiest one's time. The long pauses of helper threads, and their waits for others, would drown everything
-    /// else.
+    /// else. Threads that answer other processes are workers whatever they do.
     pub fn workers(&self, pid: Pid) -> Vec<&'a ThreadTime> {
         /// ours: a helper thread is one that does less than a tenth of the busiest thread's work.
         const PART: f64 = 0.1;
         let Some(threads) = self.threads.get(&pid) else { return Vec::new() };
         let most = threads.iter().map(|t| work(&t.classes)).max().unwrap_or_default();
-        threads.iter().copied().filter(|t| work(&t.classes).as_secs_f64() >= most.as_secs_f64() * PART).collect()
+        let works = |t: &&ThreadTime| work(&t.classes).as_secs_f64() >= most.as_secs_f64() * PART;
+        threads.iter().copied().filter(|t| works(t) || self.answers(t.pid, t.tid).is_some()).collect()
     }
 
     /// Every thread of a process.
