@@ -188,7 +188,12 @@ impl Kernel {
         let mut links = Vec::new();
         // Room for every thread's clock first: for those to come, then for those that are there.
         links.push(progs.ledger_fork.attach_trace().map_err(|e| refused("attaching ledger_fork", &e))?);
-        run_iterator(&progs.ledger_open)?;
+        for _ in 0..OPENING_TRIES {
+            if run_iterator(&progs.ledger_open)?.is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         for prog in [
             &mut progs.lifecycle_fork,
             &mut progs.lifecycle_exec,
@@ -371,6 +376,10 @@ struct ProgramInfo {
     runs: u64,
     recursion_misses: u64,
 }
+
+/// ours: how often the tasks are walked to make room for their clocks, a millisecond apart; the first walk serves some
+/// hundred tasks at least.
+const OPENING_TRIES: usize = 50;
 
 /// Runs an iterator program over every task; returns what it wrote.
 fn run_iterator(prog: &libbpf_rs::ProgramMut<'_>) -> Result<Vec<u8>, Absent> {
