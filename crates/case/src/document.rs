@@ -211,6 +211,15 @@ pub struct RequestRow {
 pub struct Overhead {
     /// friday's own CPU time plus its kernel-side programs, in percent of the whole machine.
     pub cpu_percent: f64,
+    /// friday's own CPU time alone, in percent of the whole machine.
+    #[serde(default)]
+    pub own_percent: f64,
+    /// friday's own CPU time for arming the probes before the window, in seconds.
+    #[serde(default)]
+    pub arming_seconds: f64,
+    /// For how many seconds of the window the kernel-side programs were measured; their runs are those of that time.
+    #[serde(default)]
+    pub programs_seconds: f64,
     /// Largest resident set size of friday.
     pub rss_bytes: u64,
     /// What did not fit and was dropped.
@@ -224,10 +233,16 @@ impl Overhead {
     pub fn of(recording: &observe::Recording) -> Self {
         let cost = &recording.cost;
         let programs = cost.programs.iter().map(|p| p.ns_per_run.saturating_mul(p.runs)).fold(0, u64::saturating_add);
-        let spent = cost.cpu.as_secs_f64() + programs as f64 / 1e9;
-        let machine = recording.window.length.as_secs_f64() * f64::from(recording.host.cpus);
+        let cpus = f64::from(recording.host.cpus);
+        let machine = recording.window.length.as_secs_f64() * cpus;
+        let own = Ratio::of_counts(cost.cpu.as_secs_f64(), machine).0 * 100.0;
+        let measured = cost.programs_measured.as_secs_f64();
+        let programs = Ratio::of_counts(programs as f64 / 1e9, measured * cpus).0 * 100.0;
         Overhead {
-            cpu_percent: Ratio::of_counts(spent, machine).0 * 100.0,
+            cpu_percent: own + programs,
+            own_percent: own,
+            arming_seconds: cost.arming.as_secs_f64(),
+            programs_seconds: measured,
             rss_bytes: cost.rss_bytes,
             lost_events: cost.lost_events,
             programs: cost.programs.clone(),

@@ -58,6 +58,8 @@ fn recording() -> Recording {
         rss_bytes: 1 << 40,
         lost_events: 5,
         programs: vec![ProgramCost { name: HOSTILE.into(), ns_per_run: 12, runs: u64::MAX }],
+        programs_measured: Duration::from_secs(2),
+        arming: Duration::from_nanos(3),
     };
     for (pid, name) in [(0, String::new()), (7, HOSTILE.to_owned()), (u32::MAX, "x".repeat(200_000))] {
         let process = Process {

@@ -237,7 +237,7 @@ fn eliminated(scene: &Scene, victims: &[Victim], findings: &[Finding], tests: &[
         return out;
     }
     let parts: [(&str, &str, &[observe::TimeClass]); 5] = [
-        ("cpu", "waiting for a CPU", &[RunnableBusy, RunnablePinned, RunnableThrottled]),
+        ("cpu", "waiting for a CPU", &[RunnableBusy, RunnableOutranked, RunnablePinned, RunnableThrottled]),
         ("disk", "blocked on disks and file systems", &[BlockedDisk, BlockedFs]),
         ("memory", "blocked on memory", &[BlockedMemory]),
         ("lock", "blocked on locks", &[BlockedLock, BlockedKernelLock]),

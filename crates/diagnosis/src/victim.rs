@@ -164,7 +164,7 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
     const LIVED: Ratio = Ratio(0.5);
     let workers = scene.workers(pid);
     let competitor = workers.iter().any(|thread| {
-        let asks = thread.classes.sum(TimeClass::is_running) + thread.classes[RunnableBusy];
+        let asks = thread.classes.sum(|class| class.is_running() || class.is_behind_others());
         Ratio::of(asks, thread.wall) >= ALWAYS
     });
     let held_up: Duration = workers
@@ -173,7 +173,7 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
         .map(|thread| {
             let times = &thread.classes;
             times.sum(|class| match class {
-                RunnableBusy => !competitor,
+                class if class.is_behind_others() => !competitor,
                 RunnablePinned | RunnableThrottled | BlockedDisk | BlockedFs | BlockedMemory => true,
                 BlockedKernelLock => true,
                 _ => false,

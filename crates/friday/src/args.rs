@@ -41,6 +41,11 @@ pub struct Run {
     #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
     pub window: Duration,
 
+    /// How deep to look, and how dear: 1 reads files of the kernel's only, 2 adds where threads' time goes, 3 adds code
+    /// paths
+    #[arg(long, value_name = "1-3", default_value = "3", value_parser = parse_tier)]
+    pub tier: week::Tier,
+
     /// Where to keep the case [default: $XDG_DATA_HOME/friday, /var/lib/friday as root, ~/.local/share/friday]
     #[arg(long, value_name = "DIR")]
     pub case: Option<PathBuf>,
@@ -139,6 +144,15 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err("the window must be between 100ms and 24h".to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+fn parse_tier(text: &str) -> Result<week::Tier, String> {
+    match text {
+        "1" => Ok(week::Tier::Counters),
+        "2" => Ok(week::Tier::Times),
+        "3" => Ok(week::Tier::Stacks),
+        _ => Err("there are tiers 1, 2 and 3".to_owned()),
+    }
 }
 
 #[cfg(test)]

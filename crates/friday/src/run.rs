@@ -20,7 +20,7 @@ use std::{
     },
     time::{Duration, Instant, SystemTime},
 };
-use week::{Request, Roots, Session, target};
+use week::{Request, Roots, Session, Tier, target};
 
 /// How often the probes are drained.
 const POLL: Duration = Duration::from_millis(100);
@@ -54,8 +54,8 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
         _ => format!("{} ({} processes)", chosen.name, chosen.members.len()),
     };
     progress.say(&format!("watching {what} for {:.0} s", args.window.as_secs_f64()));
-    let mut session = Session::start(&roots, chosen)?;
-    if let Some(why) = session.blind() {
+    let mut session = Session::start(&roots, chosen, args.tier)?;
+    if let Some(why) = session.blind().filter(|_| args.tier > Tier::Counters) {
         progress.say(&format!("the kernel cannot be traced, only /proc is read: {why}"));
     }
     let running = held.map(Held::release).transpose()?;

@@ -103,6 +103,10 @@ catalog! {
     SYSCALL_SOCKETS: Series = "process.syscall.on_sockets", "1", ["pid", "syscall"],
         "Part of the read- and write-like calls that were on sockets, from one call in 64.", "sys_exit";
 
+    SYSCALL_TRACED: Series = "friday.syscalls.traced", "1", [],
+        "Part of the window in which system calls were traced. Below 1, their counts and sums are scaled up to the whole window.",
+        "friday";
+
     BLOCK_ISSUED: Series = "process.disk.io", "By", ["device", "direction", "pid"],
         "Bytes issued to a device by process, total.", "block_rq_issue";
     BLOCK_OPERATIONS: Series = "process.disk.operations", "{operation}", ["device", "direction", "pid"],
@@ -123,6 +127,10 @@ catalog! {
         "The ledger: where 100 % of each thread's wall time went.", "sched_switch, sched_waking";
     WAITS: Wait = "thread.waits", "s", [],
         "Who waited for whom, for what, how long, with which code path.", "sched_switch, sched_waking";
+
+    SPIN_TIME: Series = "process.lock.spin_time", "s", ["pid", "function"],
+        "CPU time spent waiting for spin locks of the kernel, by the function that wanted the lock (empty for waits under 20 µs), total.",
+        "contention_begin, contention_end";
 
     COARSE_LEDGER: Series = "thread.time.coarse", "1", [],
         "Present when the ledger comes from schedstat alone: user and kernel time are not told apart, nor are blocked waits.",

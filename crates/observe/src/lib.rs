@@ -11,7 +11,7 @@ mod units;
 
 pub use absent::{Absent, Observed};
 pub use histogram::{Bucket, Histogram};
-pub use recording::{Cost, Host, Process, ProgramCost, Recording, Table, Window};
+pub use recording::{AnyMetric, Cost, Host, Process, ProgramCost, Recording, Table, Window};
 pub use shape::{Event, Fact, Frame, FrameId, FrameKind, Labels, Point, Series, Shape, Stack, ThreadTime, Wait};
 pub use target::{Target, TargetKind};
 pub use time_class::{ClassTimes, TimeClass};

@@ -82,8 +82,14 @@ pub struct Cost {
     pub rss_bytes: u64,
     /// Events, samples or table rows that did not fit and were dropped.
     pub lost_events: u64,
-    /// Kernel-side programs; empty when their statistics were not to be had.
+    /// Kernel-side programs, as far as they were measured; empty when their statistics were not to be had.
     pub programs: Vec<ProgramCost>,
+    /// For how long of the window the kernel-side programs were measured: measuring makes each of them slower.
+    #[serde(default)]
+    pub programs_measured: Duration,
+    /// CPU time of friday's own process for arming the probes, before the window.
+    #[serde(default)]
+    pub arming: Duration,
 }
 
 /// Everything seen in one window.
@@ -182,6 +188,18 @@ impl Recording {
     /// Whether the process is friday itself.
     pub fn is_friday(&self, pid: Pid) -> bool {
         self.processes.get(&pid).is_some_and(|p| p.is_friday)
+    }
+}
+
+/// A metric of any shape, as far as saying that there is none of it goes.
+pub trait AnyMetric: Sync {
+    /// Notes why the metric is missing.
+    fn refuse(&self, recording: &mut Recording, why: &Absent);
+}
+
+impl<S: Shape> AnyMetric for Metric<S> {
+    fn refuse(&self, recording: &mut Recording, why: &Absent) {
+        recording.set(self, Err(why.clone()));
     }
 }
 

@@ -31,7 +31,10 @@ macro_rules! classes {
 classes! {
     RunningUser = "running.user", "running its own code";
     RunningKernel = "running.kernel", "running in the kernel on its own behalf";
+    RunningInterrupted = "running.interrupted", "on a CPU that served interrupts meanwhile";
+    RunningStolen = "running.stolen", "on a CPU that the hypervisor gave to somebody else meanwhile";
     RunnableBusy = "runnable.busy", "runnable, waiting for a CPU that was busy";
+    RunnableOutranked = "runnable.outranked", "runnable, while threads that the scheduler prefers ran";
     RunnablePinned = "runnable.pinned", "runnable, waiting for its CPUs while others were idle";
     RunnableThrottled = "runnable.throttled", "runnable, stopped by its cgroup's CPU quota";
     BlockedDisk = "blocked.disk", "waiting for a block device";
@@ -55,12 +58,29 @@ impl TimeClass {
 
     /// Time on a CPU.
     pub fn is_running(self) -> bool {
-        matches!(self, TimeClass::RunningUser | TimeClass::RunningKernel)
+        matches!(
+            self,
+            TimeClass::RunningUser
+                | TimeClass::RunningKernel
+                | TimeClass::RunningInterrupted
+                | TimeClass::RunningStolen
+        )
     }
 
     /// Time ready to run and not running.
     pub fn is_runnable(self) -> bool {
-        matches!(self, TimeClass::RunnableBusy | TimeClass::RunnablePinned | TimeClass::RunnableThrottled)
+        matches!(
+            self,
+            TimeClass::RunnableBusy
+                | TimeClass::RunnableOutranked
+                | TimeClass::RunnablePinned
+                | TimeClass::RunnableThrottled
+        )
+    }
+
+    /// Time in which others had the CPU that the thread was ready to use.
+    pub fn is_behind_others(self) -> bool {
+        matches!(self, TimeClass::RunnableBusy | TimeClass::RunnableOutranked)
     }
 
     /// Time that is nobody's fault: there was nothing to do.

@@ -21,6 +21,7 @@
 const volatile u32 self_tgid = 0;
 const volatile u32 cpus = 1;
 const volatile u32 trace_everyone = 0; /* system calls of every process, not only of the targets */
+const volatile u32 take_stacks = 1; /* 0: times only */
 const volatile u64 stack_threshold_ns = 20000;
 const volatile u64 slow_run_queue_ns = 20000000;
 const volatile u64 slow_block_ns = 20000000;
@@ -32,6 +33,7 @@ u64 window_begin = 0; /* 0: not yet */
 u64 window_end = 0;   /* 0: still open */
 u64 lost = 0;	      /* rows, stacks and events that did not fit */
 u64 throttling = 0;   /* somebody has been throttled: look more closely from then on */
+u64 calls_since = 0;  /* system calls are traced since then; 0: they are not */
 /* Which process ids can be targets, so that the others' system calls cost no lookup. */
 u64 target_filter[TARGET_WORDS] = {};
 
@@ -43,6 +45,7 @@ const volatile enum unwind_kind exported_kind = 0;
 const volatile enum unwind_layout exported_layout = 0;
 const volatile enum unwind_flag exported_flag = 0;
 const volatile enum unwind_end exported_end = 0;
+const volatile enum socket_reason exported_reason = 0;
 
 enum thread_state { UNSEEN = 0, RUNNING = 1, RUNNABLE = 2, BLOCKED = 3 };
 
@@ -60,10 +63,17 @@ struct thread {
 	u64 call_off_cpu; /* off_cpu at that moment */
 	u64 object_a;
 	u64 object_b;
+	u64 executed_at;  /* the scheduler's account when it began to run */
+	u64 failed_at;	  /* end of its last call, pauses apart, if that failed; else 0 */
+	u64 lock;	  /* the kernel's lock it contends for */
+	u64 lock_since;
+	u32 lock_flags;
+	u32 lock_holder;
+	u32 holder;	  /* of the lock it waits for */
 	u32 waker_tid;
 	u32 waker_tgid;
 	u32 device;	  /* of its latest block request */
-	u32 skipped;	  /* switch-outs without a user stack */
+	u32 calm;	  /* short waits in a row */
 	s16 syscall;
 	s16 waker_syscall;
 	u8 state;
@@ -73,7 +83,7 @@ struct thread {
 	u8 poll_one;
 	u8 throttled;
 	u8 early_wake;
-	u8 last_failed;
+	u8 reason;
 };
 
 struct {
@@ -109,8 +119,16 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
+/* When a socket last sent something again, by its address. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u64);
+} retransmitting SEC(".maps");
+
 /* Programs of different kinds can interrupt one another: each has its own scratch space. */
-enum scratch { SCRATCH_SWITCH = 0, SCRATCH_WAKE = 1, SCRATCH_SAMPLE = 2, SCRATCH_ITER = 3, SCRATCHES = 4 };
+enum scratch { SCRATCH_SWITCH = 0, SCRATCH_WAKE = 1, SCRATCH_SAMPLE = 2, SCRATCH_ITER = 3, SCRATCH_LOCK = 4, SCRATCHES = 5 };
 
 /* Where a walk of a user stack has got to. */
 struct walk {
@@ -281,6 +299,12 @@ static __always_inline void hist_add(struct hist *hist, u64 value)
 	__sync_fetch_and_add(&hist->sum, value);
 	if (value > hist->max)
 		hist->max = value;
+}
+
+/* CPUs' clocks are read just before the events they date, so two events can seem to swap. */
+static __always_inline u64 since_until(u64 since, u64 now)
+{
+	return now > since ? now - since : 0;
 }
 
 static const struct hist no_hist = {};

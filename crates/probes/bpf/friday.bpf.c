@@ -5,7 +5,9 @@
  */
 #include "common.bpf.h"
 #include "unwind.bpf.h"
+#include "../src/sched/interrupts.bpf.c"
 #include "../src/sched/ledger.bpf.c"
+#include "../src/sched/locks.bpf.c"
 #include "../src/cpu/profile.bpf.c"
 #include "../src/block/requests.bpf.c"
 #include "../src/syscalls/calls.bpf.c"

@@ -62,6 +62,26 @@ enum object_kind {
 	OBJECT_OTHER = 7,  /* another kind of descriptor; a: file mode */
 	OBJECT_TTY = 8,
 	OBJECT_POLL = 9, /* b: number of descriptors */
+	OBJECT_LOCK = 10, /* a lock of the kernel's; a: its address, b: enum of LCB_F_… flags */
+};
+
+/* Flags of lock:contention_begin, from include/trace/events/lock.h. */
+enum lock_flags {
+	LCB_F_SPIN = 1,
+	LCB_F_READ = 2,
+	LCB_F_WRITE = 4,
+	LCB_F_RT = 8,
+	LCB_F_PERCPU = 16,
+	LCB_F_MUTEX = 32,
+};
+
+/* What held up a wait on a TCP socket, as far as this end of it knows. */
+enum socket_reason {
+	SOCKET_PEER = 0,   /* nothing here: the other end has not answered */
+	SOCKET_LOSS = 1,   /* segments were sent again meanwhile */
+	SOCKET_WINDOW = 2, /* the other end takes no more data */
+	SOCKET_HELD = 3,   /* Nagle's algorithm held small data back until an acknowledgement came */
+	SOCKET_BUFFER = 4, /* the send buffer is full, and the path takes what it can */
 };
 
 enum wait_flags {
@@ -88,7 +108,10 @@ struct wait_key {
 	s16 waker_syscall; /* in which the waker was; -1: none, or an interrupt hit user code */
 	u8 flags;
 	u8 object;
-	u16 pad;
+	u8 reason; /* enum socket_reason */
+	u8 pad;
+	u32 holder; /* thread that held the lock, as the lock itself tells; 0: not known */
+	u32 pad2;
 };
 
 struct wait_value {
@@ -97,12 +120,21 @@ struct wait_value {
 	u64 max;
 };
 
+/* Where a process spins for locks of the kernel. */
+struct spin_key {
+	u64 kernel_stack;
+	u32 tgid;
+	u32 pad;
+};
+
 /* Who ran while somebody was runnable. */
 struct blame_key {
 	u32 victim_tid;
 	u32 victim_tgid;
 	u32 runner_tgid; /* 0: the CPU idled, or the runner is not known */
 	u32 runner_tid;
+	u32 outranked; /* the runner is preferred by class or by far in niceness */
+	u32 pad;
 };
 
 struct kernel_stack {
@@ -211,8 +243,12 @@ struct thread_times {
 	u64 runnable;
 	u64 throttled; /* part of runnable */
 	u64 pinned;    /* part of runnable */
+	u64 outranked; /* part of runnable */
 	u64 blocked;
-	u64 in_syscall; /* part of running; only where system calls are traced */
+	u64 in_syscall;	 /* part of running; only while system calls are traced */
+	u64 interrupted; /* part of running: hard and soft interrupts on others' behalf */
+	u64 executed;	 /* the scheduler's own account of running, without what a hypervisor took */
+	u64 spun;	 /* part of running: waiting for spin locks of the kernel */
 	u64 switches;
 	u64 short_ns[CALL_KINDS]; /* blocked waits under the threshold, without a stack */
 	u64 short_run_queue_ns;

@@ -34,6 +34,7 @@ enum bpf_map_type_local {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -72,6 +73,7 @@ struct cfs_rq {
 
 struct sched_entity {
 	struct cfs_rq *cfs_rq;
+	u64 sum_exec_runtime;
 };
 
 typedef struct cpumask {
@@ -132,6 +134,16 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	u16 sk_protocol;
+};
+
+struct tcp_sock {
+	u32 write_seq;
+	u32 snd_nxt;
+	u32 packets_out;
+	u32 mss_cache;
+	u8 nonagle : 4;
+	u8 chrono_type : 2;
 };
 
 struct socket {
@@ -142,6 +154,18 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+typedef struct {
+	s64 counter;
+} atomic64_t;
+
+struct mutex {
+	atomic64_t owner;
+};
+
+struct rw_semaphore {
+	atomic64_t owner;
+};
+
 struct signal_struct {
 	atomic_t live;
 };
@@ -150,6 +174,8 @@ struct task_struct {
 	unsigned int __state;
 	unsigned int flags;
 	int on_cpu;
+	int prio;
+	unsigned int policy;
 	int nr_cpus_allowed;
 	cpumask_t cpus_mask;
 	struct sched_entity se;

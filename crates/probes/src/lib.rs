@@ -16,4 +16,4 @@ mod threads;
 mod unit;
 mod unwind;
 
-pub use session::Session;
+pub use session::{Session, Tier};

@@ -3,12 +3,12 @@
 use crate::{
     block::{self, Disks},
     bpf::{Group, Kernel, Settings, rows},
-    cpu::Samples,
+    cpu::{self, Samples},
     host::{
         counters::Counters,
         facts::{self, HostError},
     },
-    process::Lifecycle,
+    process::{self, Lifecycle},
     processes,
     roots::Roots,
     sched,
@@ -16,10 +16,7 @@ use crate::{
     syscalls, threads,
     unwind::{self, Unwinder},
 };
-use observe::{
-    Absent, Pid, Process, Recording, Series, Target, Window,
-    catalog::{self, Metric},
-};
+use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, Window};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant, SystemTime},
@@ -32,14 +29,20 @@ const SAMPLE_HZ: u64 = 99;
 /// How often counters are read.
 const COUNTER_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is counted of system calls beside their duration.
-const SYSCALL_TOTALS: [&Metric<Series>; 5] = [
-    &catalog::SYSCALL_CPU,
-    &catalog::SYSCALL_ERRORS,
-    &catalog::SYSCALL_EMPTY,
-    &catalog::SYSCALL_BYTES,
-    &catalog::SYSCALL_SOCKETS,
-];
+/// Kernel-side programs are measured for this long in every [`STATISTICS_INTERVAL`], as measuring slows them down.
+const STATISTICS_SLICE: Duration = Duration::from_millis(100);
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How deep to look: each tier includes those before it and costs more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Files of the kernel's, read a few times a second; nothing is attached.
+    Counters = 1,
+    /// Where threads' time goes, aggregated in the kernel.
+    Times = 2,
+    /// Code paths as well.
+    Stacks = 3,
+}
 
 /// Probes that are armed.
 pub struct Session {
@@ -56,6 +59,7 @@ pub struct Session {
     recording: Recording,
     started: Instant,
     next_counters: Instant,
+    budget: syscalls::Budget,
     cpu_before: Duration,
 }
 
@@ -65,10 +69,11 @@ impl Session {
     ///
     /// # Errors
     /// When not even the machine's own description can be read.
-    pub fn start(roots: &Roots, target: Target) -> Result<Session, HostError> {
+    pub fn start(roots: &Roots, target: Target, tier: Tier) -> Result<Session, HostError> {
+        let cpu_at_start = own_cpu();
         let host = facts::host(roots)?;
         let window = Window { start: SystemTime::now(), length: Duration::ZERO };
-        let mut recording = Recording::new(host, target.clone(), window);
+        let mut recording = Recording::new(host.clone(), target.clone(), window);
         facts::facts(roots, &mut recording);
         let mut processes = BTreeMap::new();
         processes::snapshot(roots, &mut processes);
@@ -76,21 +81,28 @@ impl Session {
         for pid in &target.members {
             symbolizer.remember(*pid);
         }
-        let cpu_before = own_cpu();
-        let kernel = Kernel::start(&Settings {
-            roots,
-            everyone: !target.is_named(),
-            targets: target.members.iter().map(|pid| pid.0).collect(),
-            sample_hz: SAMPLE_HZ,
-            tables: true,
-            pass_samples: false,
-        });
+        let budget = syscalls::Budget::new(host.cpus);
+        let kernel = if tier == Tier::Counters {
+            Err(Absent::NotCollected("nothing was attached to the kernel (--tier 1)".to_owned()))
+        } else {
+            Kernel::start(&Settings {
+                roots,
+                tier,
+                everyone: !target.is_named(),
+                targets: target.members.iter().map(|pid| pid.0).collect(),
+                sample_hz: SAMPLE_HZ,
+                tables: tier >= Tier::Stacks,
+                pass_samples: false,
+            })
+        };
         let unwinder = match &kernel {
             Ok(kernel) => Unwinder::start(kernel, roots.proc.clone(), target.members.clone()),
             Err(why) => Err(why.clone()),
         };
         let mut counters = Counters::new(roots);
         counters.sample(Duration::ZERO);
+        let cpu_before = own_cpu();
+        recording.cost.arming = cpu_before.saturating_sub(cpu_at_start);
         let started = Instant::now();
         recording.window.start = SystemTime::now();
         Ok(Session {
@@ -107,6 +119,7 @@ impl Session {
             recording,
             started,
             next_counters: started + COUNTER_INTERVAL,
+            budget,
             cpu_before,
         })
     }
@@ -119,6 +132,10 @@ impl Session {
     /// Drains what has come and reads counters when it is time; call a few times a second.
     pub fn poll(&mut self) {
         if let Ok(kernel) = &mut self.kernel {
+            let now = self.started.elapsed();
+            let seen = kernel.calls_seen();
+            kernel.trace_calls(self.budget.decide(now, seen));
+            kernel.keep_statistics(now.as_millis() % STATISTICS_INTERVAL.as_millis() < STATISTICS_SLICE.as_millis());
             for pid in self.lifecycle.take(kernel.events()) {
                 self.symbolizer.remember(pid);
                 if let Ok(unwinder) = &self.unwinder {
@@ -205,68 +222,51 @@ fn read_out(
     }
     let stacks = Stacks::read(kernel, symbolizer, &owners);
     let mut disks = Disks::default();
-    match kernel.absent.get(&Group::Profile) {
-        Some(why) => into.set(&catalog::CPU_STACKS, Err(why.clone())),
-        None => samples.collect(&stacks, into),
+    if present(kernel, Group::Profile, cpu::METRICS, into) {
+        samples.collect(&stacks, into);
     }
-    match kernel.absent.get(&Group::Block) {
-        Some(why) => {
-            into.set(&catalog::BLOCK_LATENCY, Err(why.clone()));
-            for metric in [&catalog::BLOCK_ISSUED, &catalog::BLOCK_OPERATIONS, &catalog::BLOCK_TIME] {
-                into.set(metric, Err(why.clone()));
-            }
-        }
-        None => block::collect(kernel, roots, &mut disks, length, into),
+    if present(kernel, Group::Block, block::METRICS, into) {
+        block::collect(kernel, roots, &mut disks, length, into);
     }
-    match kernel.absent.get(&Group::Calls) {
-        Some(why) => {
-            into.set(&catalog::SYSCALL_TIME, Err(why.clone()));
-            for metric in SYSCALL_TOTALS {
-                into.set(metric, Err(why.clone()));
-            }
-        }
-        None => syscalls::collect(kernel, length, into),
+    if present(kernel, Group::Calls, syscalls::METRICS, into) {
+        syscalls::collect(kernel, length, into);
     }
     lifecycle.collect(roots, &mut disks, begin, into);
-    for (group, metric) in [(Group::Block, &catalog::SLOW_BLOCK_IO), (Group::Calls, &catalog::SLOW_SYSCALL)] {
-        if let Some(why) = kernel.absent.get(&group) {
-            into.set(metric, Err(why.clone()));
-        }
-    }
-    if let Some(why) = kernel.absent.get(&Group::Lifecycle) {
-        into.set(&catalog::PROCESS_EXIT, Err(why.clone()));
+    for (group, metrics) in
+        [(Group::Block, block::METRICS), (Group::Calls, syscalls::METRICS), (Group::Lifecycle, process::METRICS)]
+    {
+        present(kernel, group, metrics, into);
     }
     match books {
         Ok(books) => {
             let mut namer = sched::Namer::new(roots, &mut disks, rows(&kernel.maps().file_names));
             sched::collect(&books, kernel, &stacks, &mut namer, &samples.split(), into);
         }
-        Err(why) => {
-            into.set(&catalog::THREAD_TIME, Err(why.clone()));
-            into.set(&catalog::WAITS, Err(why.clone()));
-            into.set(&catalog::RUN_QUEUE_WAIT, Err(why));
-        }
+        Err(why) => refuse(sched::METRICS, &why, into),
     }
     into.frames = stacks.into_frames();
     into.cost.lost_events = kernel.lost() + lifecycle.dropped();
     into.cost.programs = kernel.costs();
+    into.cost.programs_measured = kernel.measured();
+}
+
+/// Whether a group of programs ran; if not, its metrics say why.
+fn present(kernel: &Kernel, group: Group, metrics: &[&dyn AnyMetric], into: &mut Recording) -> bool {
+    match kernel.absent.get(&group) {
+        Some(why) => refuse(metrics, why, into),
+        None => return true,
+    }
+    false
+}
+
+fn refuse(metrics: &[&dyn AnyMetric], why: &Absent, into: &mut Recording) {
+    metrics.iter().for_each(|metric| metric.refuse(into, why));
 }
 
 /// Says of every metric that comes from the kernel side why it is missing.
 fn blind(why: &Absent, into: &mut Recording) {
-    into.set(&catalog::CPU_STACKS, Err(why.clone()));
-    into.set(&catalog::THREAD_TIME, Err(why.clone()));
-    into.set(&catalog::WAITS, Err(why.clone()));
-    for metric in [&catalog::RUN_QUEUE_WAIT, &catalog::BLOCK_LATENCY, &catalog::SYSCALL_TIME] {
-        into.set(metric, Err(why.clone()));
-    }
-    for metric in
-        [&catalog::BLOCK_ISSUED, &catalog::BLOCK_OPERATIONS, &catalog::BLOCK_TIME].into_iter().chain(SYSCALL_TOTALS)
-    {
-        into.set(metric, Err(why.clone()));
-    }
-    for metric in [&catalog::PROCESS_EXIT, &catalog::SLOW_RUN_QUEUE, &catalog::SLOW_BLOCK_IO, &catalog::SLOW_SYSCALL] {
-        into.set(metric, Err(why.clone()));
+    for metrics in [sched::METRICS, cpu::METRICS, block::METRICS, syscalls::METRICS, process::METRICS] {
+        refuse(metrics, why, into);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use observe::{Pid, Recording, Series, TimeClass, catalog};
 use probes::{
-    Session,
+    Session, Tier,
     roots::Roots,
     target::{Request, resolve},
 };
@@ -49,7 +49,7 @@ fn watch(request: &Request, window: Duration) -> Recording {
 fn watch_with<T>(request: &Request, window: Duration, read: impl Fn() -> T) -> (Recording, T, T) {
     let roots = Roots::default();
     let target = resolve(&roots, request).expect("the target is there");
-    let mut session = Session::start(&roots, target).expect("the machine can be read");
+    let mut session = Session::start(&roots, target, Tier::Stacks).expect("the machine can be read");
     assert!(session.blind().is_none(), "the kernel cannot be traced: {:?}", session.blind());
     let before = read();
     let started = Instant::now();

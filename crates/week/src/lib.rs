@@ -14,7 +14,7 @@ use observe::{Pid, Recording, ThreadTime, TimeClass, catalog};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 pub use probes::{
-    Session,
+    Session, Tier,
     host::facts::HostError,
     roots::Roots,
     target::{self, Request, TargetError},

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, time::Duration};
 const CLASS_COLUMNS: &[(TimeClass, &str)] = &[
     (TimeClass::RunningUser, "running.user_ns"),
     (TimeClass::RunningKernel, "running.kernel_ns"),
+    (TimeClass::RunningInterrupted, "running.interrupted_ns"),
+    (TimeClass::RunningStolen, "running.stolen_ns"),
     (TimeClass::RunnableBusy, "runnable.busy_ns"),
+    (TimeClass::RunnableOutranked, "runnable.outranked_ns"),
     (TimeClass::RunnablePinned, "runnable.pinned_ns"),
     (TimeClass::RunnableThrottled, "runnable.throttled_ns"),
     (TimeClass::BlockedDisk, "blocked.disk_ns"),
@@ -24,6 +27,10 @@ const CLASS_COLUMNS: &[(TimeClass, &str)] = &[
     (TimeClass::BlockedStopped, "blocked.stopped_ns"),
     (TimeClass::BlockedUnknown, "blocked.unknown_ns"),
 ];
+
+/// Classes that cases of the first version do not have.
+const LATER_CLASSES: [TimeClass; 3] =
+    [TimeClass::RunningInterrupted, TimeClass::RunningStolen, TimeClass::RunnableOutranked];
 
 impl Stored for Stack {
     const NAME: &'static str = "stacks";
@@ -78,7 +85,12 @@ impl Stored for ThreadTime {
         let (name, wall, switches) = (table.text("name")?, table.int("wall_ns")?, table.unsigned("switches")?);
         let mut times = Vec::with_capacity(CLASS_COLUMNS.len());
         for (class, column) in CLASS_COLUMNS {
-            times.push((*class, *column, table.int(column)?));
+            match table.int(column) {
+                Ok(values) => times.push((*class, *column, values)),
+                // Written before this class was told apart.
+                Err(TableError::Missing(_)) if LATER_CLASSES.contains(class) => {}
+                Err(error) => return Err(error),
+            }
         }
         let mut rows = Rows::new();
         for at in 0..table.rows() {

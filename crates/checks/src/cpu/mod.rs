@@ -11,7 +11,7 @@ use observe::{Observed, Ratio, Recording, TimeClass};
 
 /// Waiting for a CPU that was there: quotas are another question.
 fn for_cpu(class: TimeClass) -> bool {
-    matches!(class, TimeClass::RunnableBusy | TimeClass::RunnablePinned)
+    class.is_behind_others() || class == TimeClass::RunnablePinned
 }
 
 /// The part of the time in which somebody waited for a CPU.

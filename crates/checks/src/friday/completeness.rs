@@ -36,11 +36,15 @@ fn judge(rec: &Recording) -> Observed<Verdict> {
     let off: Duration = rows.iter().map(|row| row.wall.abs_diff(row.classes.total())).sum();
     let unknown: Duration = rows.iter().map(|row| row.classes[TimeClass::BlockedUnknown]).sum();
     let lost = rec.cost.lost_events;
-    let runs: u64 = rec.cost.programs.iter().map(|program| program.runs).sum();
+    // Runs are counted for a part of the window only.
+    let counted: u64 = rec.cost.programs.iter().map(|program| program.runs).sum();
+    let runs =
+        Ratio::of_counts(counted as f64 * rec.window.length.as_secs_f64(), rec.cost.programs_measured.as_secs_f64());
+    let runs = runs.0 as u64;
     let (part, unbalanced) = (Ratio::of_counts(lost as f64, runs as f64), Ratio::of(off, wall));
     let incomplete = if runs == 0 { lost > 0 } else { part > LOST };
     let light = if incomplete || unbalanced > UNBALANCED { Light::Maybe } else { Light::Good };
-    let of = if runs == 0 { "an unknown number".to_owned() } else { runs.to_string() };
+    let of = if runs == 0 { "an unknown number".to_owned() } else { format!("about {runs}") };
     let why = format!(
         "{lost} events lost of {of}; the ledger of {} threads is {unbalanced} off their wall time, {} of which is \
          blocked for unknown reasons",
@@ -68,6 +72,7 @@ mod tests {
         let mut machine = Machine::new().thread(7, "api", &[]);
         machine.rec.cost.lost_events = lost;
         if runs > 0 {
+            machine.rec.cost.programs_measured = machine.rec.window.length;
             machine.rec.cost.programs =
                 vec![observe::ProgramCost { name: "sched_switch".into(), ns_per_run: 200, runs }];
         }

@@ -68,10 +68,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 fn own_queue(scene: &Scene, victim: &Victim) -> Duration {
     let behind_itself = victim
         .waits(scene)
-        .filter(|w| w.class == TimeClass::RunnableBusy && w.by.is_some_and(|(pid, _)| victim.contains(pid)))
+        .filter(|w| w.class.is_behind_others() && w.by.is_some_and(|(pid, _)| victim.contains(pid)))
         .map(|w| w.time)
         .sum::<Duration>();
-    behind_itself.min(victim.times[TimeClass::RunnableBusy])
+    behind_itself.min(victim.times.sum(TimeClass::is_behind_others))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const STRANGERS: Ratio = Ratio(0.3);
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let mut by_runner: BTreeMap<Pid, Duration> = BTreeMap::new();
-    for wait in victim.waits(scene).filter(|w| w.class == TimeClass::RunnableBusy) {
+    for wait in victim.waits(scene).filter(|w| w.class.is_behind_others()) {
         if let Some((runner, _)) = wait.by
             && !victim.contains(runner)
             && !scene.rec.is_friday(runner)
@@ -37,7 +37,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         }
     }
     let behind_others: Duration = by_runner.values().sum();
-    let behind_others = behind_others.min(victim.times[TimeClass::RunnableBusy]);
+    let behind_others = behind_others.min(victim.times.sum(TimeClass::is_behind_others));
     let Some(mut confidence) = grade(scene, victim, behind_others) else { return Vec::new() };
     // Where the whole machine is not busy, the victim may still be confined to CPUs that are.
     let confined = victim.pids.iter().any(|pid| scene.rec.processes.get(pid).is_some_and(|p| p.allowed_cpus > 0));

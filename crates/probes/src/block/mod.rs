@@ -4,8 +4,17 @@ use crate::{
     bpf::{Kernel, rows, types},
     roots::Roots,
 };
-use observe::{Histogram, Labels, Recording, Series, catalog};
+use observe::{AnyMetric, Histogram, Labels, Recording, Series, catalog};
 use std::{collections::HashMap, path::Path, time::Duration};
+
+/// What this probe measures.
+pub(crate) const METRICS: &[&dyn AnyMetric] = &[
+    &catalog::BLOCK_LATENCY,
+    &catalog::BLOCK_ISSUED,
+    &catalog::BLOCK_OPERATIONS,
+    &catalog::BLOCK_TIME,
+    &catalog::SLOW_BLOCK_IO,
+];
 
 /// Whole-disk names by device number.
 #[derive(Default)]

@@ -4,8 +4,11 @@ use crate::{
     bpf::{Kernel, rows, types},
     stacks::Stacks,
 };
-use observe::{Pid, Recording, Stack, Tid, catalog};
+use observe::{AnyMetric, Pid, Recording, Stack, Tid, catalog};
 use std::collections::HashMap;
+
+/// What this probe measures.
+pub(crate) const METRICS: &[&dyn AnyMetric] = &[&catalog::CPU_STACKS];
 
 /// The samples, before their stacks are named.
 pub(crate) struct Samples(Vec<(types::sample_key, u64)>);

@@ -6,7 +6,7 @@ use crate::{
     roots::Roots,
     syscalls,
 };
-use observe::{Event, Labels, Pid, Process, Recording, catalog};
+use observe::{AnyMetric, Event, Labels, Pid, Process, Recording, catalog};
 use std::{
     collections::{BTreeMap, HashSet},
     time::Duration,
@@ -20,6 +20,9 @@ const SLOW_SYSCALL: u32 = 5;
 
 /// Most rows of one kind of event that a recording keeps; the kernel side keeps the totals.
 const MOST: usize = 20_000;
+
+/// What this probe measures.
+pub(crate) const METRICS: &[&dyn AnyMetric] = &[&catalog::PROCESS_EXIT];
 
 /// Collects events as they come.
 #[derive(Default)]

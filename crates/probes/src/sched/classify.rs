@@ -231,6 +231,41 @@ const RULES: &[Rule] = &[
     ),
 ];
 
+/// Frames that tell what a wait for memory was for, and its name. In order; the first that is on the stack decides.
+const MEMORY: &[(&[&str], &str)] = &[
+    (
+        &[
+            "try_to_free_mem_cgroup_pages",
+            "mem_cgroup_handle_over_high",
+            "mem_cgroup_oom_synchronize",
+            "mem_cgroup_out_of_memory",
+            "try_charge_memcg",
+        ],
+        "memory:cgroup limit",
+    ),
+    (&["compact_zone_order", "try_to_compact_pages"], "memory:compaction"),
+    (&["do_swap_page", "swap_readpage", "swap_read_folio"], "memory:swap-in"),
+    (&["filemap_fault", "do_read_fault"], "memory:major fault"),
+    (&["migration_entry_wait", "do_numa_page"], "memory:page migration"),
+    (
+        &[
+            "try_to_free_pages",
+            "__perform_reclaim",
+            "shrink_node",
+            "reclaim_throttle",
+            "throttle_direct_reclaim",
+            "out_of_memory",
+        ],
+        "memory:direct reclaim",
+    ),
+];
+
+/// What a wait for memory was for.
+pub(crate) fn memory_resource(kernel: &[&str]) -> &'static str {
+    let on_stack = |frames: &[&str]| kernel.iter().any(|frame| frames.contains(&base(frame)));
+    MEMORY.iter().find(|(frames, _)| on_stack(frames)).map_or("memory", |(_, name)| name)
+}
+
 /// User-space functions that wait for a lock rather than for work.
 const LOCK_FUNCTIONS: &[&str] = &[
     "pthread_mutex_lock",
@@ -264,6 +299,7 @@ pub(crate) fn classify(seen: &Seen) -> TimeClass {
         }
     }
     match seen.object {
+        Object::Lock { .. } => return TimeClass::BlockedKernelLock,
         Object::Futex { value, operation, .. } => return futex(*value, *operation, seen.user),
         Object::Socket(socket) => return socket.wait_class(),
         Object::Pipe(_) => return TimeClass::BlockedProcess,
@@ -375,6 +411,26 @@ mod tests {
         assert_eq!(class(&["tcp_recvmsg"], "recvfrom", 0, socket(true, false)), TimeClass::BlockedIdle);
         assert_eq!(class(&["tcp_recvmsg"], "recvfrom", 0, socket(false, true)), TimeClass::BlockedProcess);
         assert_eq!(class(&["tcp_recvmsg"], "recvfrom", 0, socket(false, false)), TimeClass::BlockedNetwork);
+    }
+
+    #[test]
+    fn waits_for_memory_say_what_for() {
+        let limit =
+            ["schedule", "shrink_node", "try_to_free_mem_cgroup_pages", "try_charge_memcg", "do_anonymous_page"];
+        assert_eq!(memory_resource(&limit), "memory:cgroup limit");
+        assert_eq!(memory_resource(&["io_schedule", "swap_read_folio", "do_swap_page"]), "memory:swap-in");
+        assert_eq!(memory_resource(&["io_schedule", "filemap_fault", "__do_fault"]), "memory:major fault");
+        assert_eq!(memory_resource(&["shrink_node", "try_to_free_pages"]), "memory:direct reclaim");
+        assert_eq!(memory_resource(&["something_new"]), "memory");
+        let by_class = RULES.iter().filter(|rule| rule.class == TimeClass::BlockedMemory);
+        let classified: Vec<_> = by_class.flat_map(|rule| rule.frames).collect();
+        assert!(MEMORY.iter().flat_map(|(frames, _)| *frames).all(|frame| classified.contains(&frame)));
+    }
+
+    #[test]
+    fn the_kernels_word_on_its_locks_counts() {
+        let stack = ["schedule", "vfs_write", "ksys_write"];
+        assert_eq!(class(&stack, "write", UNINTERRUPTIBLE, Object::Lock { flags: 32 }), TimeClass::BlockedKernelLock);
     }
 
     #[test]

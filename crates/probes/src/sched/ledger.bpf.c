@@ -49,6 +49,8 @@ struct slice {
 	u64 end;
 	u32 tgid;
 	u32 tid;
+	u32 rank; /* how the scheduler prefers it: the lower the more */
+	u32 pad;
 };
 
 struct cpu_history {
@@ -90,37 +92,6 @@ struct {
 	__type(value, struct throttle);
 } throttles SEC(".maps");
 
-/* Whether the CPU is handling a soft interrupt. The preemption counter would tell, but kernels built without
- * CONFIG_KALLSYMS_ALL do not say where it is. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u32);
-} in_softirq SEC(".maps");
-
-static __always_inline void set_softirq(u32 value)
-{
-	u32 zero = 0, *flag = bpf_map_lookup_elem(&in_softirq, &zero);
-
-	if (flag)
-		*flag = value;
-}
-
-SEC("tp_btf/softirq_entry")
-int BPF_PROG(ledger_softirq_entry)
-{
-	set_softirq(1);
-	return 0;
-}
-
-SEC("tp_btf/softirq_exit")
-int BPF_PROG(ledger_softirq_exit)
-{
-	set_softirq(0);
-	return 0;
-}
-
 static __always_inline u32 task_state(struct task_struct *task)
 {
 	if (bpf_core_field_exists(task->__state))
@@ -140,12 +111,6 @@ static __always_inline bool is_throttled(struct task_struct *task)
 			return queue->throttle_count > 0;
 	}
 	return false;
-}
-
-/* CPUs' clocks are read just before the events they date, so two events can seem to swap. */
-static __always_inline u64 since_until(u64 since, u64 now)
-{
-	return now > since ? now - since : 0;
 }
 
 static __always_inline u64 queue_of(struct task_struct *task)
@@ -181,32 +146,85 @@ static __always_inline struct thread *start_clock(struct task_struct *task, u8 s
 	return t;
 }
 
+/* The file behind a descriptor. */
+static __always_inline struct file *file_of(struct task_struct *task, u64 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **slots = BPF_CORE_READ(table, fd), *file = NULL;
+
+	if (slots && fd < BPF_CORE_READ(table, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
+	return file;
+}
+
+/* S_IFMT, shifted down to one digit. */
+#define TYPE_PIPE 1
+#define TYPE_CHARACTER 2
+#define TYPE_REGULAR 8
+#define TYPE_SOCKET 12
+
+static __always_inline u32 file_type(struct file *file)
+{
+	return file ? BPF_CORE_READ(file, f_inode, i_mode) >> 12 : 0;
+}
+
+#define IPPROTO_TCP 6
+#define TCP_CHRONO_RWND_LIMITED 2
+
+/* Small data that Nagle's algorithm holds back while the current thread begins to wait for the answer to it. */
+static __noinline int note_held(struct task_struct *task, struct thread *t)
+{
+	struct file *file = file_of(task, t->object_a);
+	struct tcp_sock *tcp;
+	struct socket *socket;
+	u32 unsent;
+
+	if (file_type(file) != TYPE_SOCKET)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	tcp = (struct tcp_sock *)BPF_CORE_READ(socket, sk);
+	if (BPF_CORE_READ((struct sock *)tcp, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	unsent = BPF_CORE_READ(tcp, write_seq) - BPF_CORE_READ(tcp, snd_nxt);
+	if (unsent && unsent < BPF_CORE_READ(tcp, mss_cache) && BPF_CORE_READ(tcp, packets_out) &&
+	    !BPF_CORE_READ_BITFIELD_PROBED(tcp, nonagle))
+		t->reason = SOCKET_HELD;
+	return 0;
+}
+
+/* What held up a wait on a TCP socket that is over now. */
+static __always_inline void note_reason(struct thread *t, struct sock *sk)
+{
+	struct tcp_sock *tcp = (struct tcp_sock *)sk;
+	u64 key = (u64)sk, *sent_again = bpf_map_lookup_elem(&retransmitting, &key);
+
+	if (sent_again && *sent_again >= t->blocked_since)
+		t->reason = SOCKET_LOSS;
+	else if (t->reason != SOCKET_HELD &&
+		 BPF_CORE_READ_BITFIELD_PROBED(tcp, chrono_type) == TCP_CHRONO_RWND_LIMITED)
+		t->reason = SOCKET_WINDOW;
+}
+
 /* The object behind the first argument of a call on a descriptor. */
 static __noinline int describe_file(struct task_struct *task, struct thread *t, u64 fd)
 {
-	struct files_struct *files = BPF_CORE_READ(task, files);
-	struct fdtable *table = BPF_CORE_READ(files, fdt);
-	struct file **slots = BPF_CORE_READ(table, fd);
-	struct file *file = NULL;
+	struct file *file = file_of(task, fd);
 	struct inode *inode;
 	u16 mode;
 
-	if (!slots || fd >= BPF_CORE_READ(table, max_fds))
-		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
 	if (!file)
 		return 0;
 	inode = BPF_CORE_READ(file, f_inode);
 	mode = BPF_CORE_READ(inode, i_mode);
 	switch (mode >> 12) {
-	case 1: /* pipe */
+	case TYPE_PIPE:
 		t->object = OBJECT_PIPE;
 		t->object_a = BPF_CORE_READ(inode, i_ino);
 		break;
-	case 2: /* character device */
+	case TYPE_CHARACTER:
 		t->object = OBJECT_TTY;
 		break;
-	case 8: { /* regular file */
+	case TYPE_REGULAR: {
 		struct file_key key = {};
 
 		t->object = OBJECT_FILE;
@@ -221,7 +239,7 @@ static __noinline int describe_file(struct task_struct *task, struct thread *t, 
 		}
 		break;
 	}
-	case 12: { /* socket */
+	case TYPE_SOCKET: {
 		struct socket *socket = BPF_CORE_READ(file, private_data);
 		struct sock *sk = BPF_CORE_READ(socket, sk);
 		u64 family = BPF_CORE_READ(sk, __sk_common.skc_family);
@@ -242,6 +260,8 @@ static __noinline int describe_file(struct task_struct *task, struct thread *t, 
 			local = remote = 0;
 		}
 		t->object_a = local | remote << 16 | family << 32 | state << 48;
+		if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
+			note_reason(t, sk);
 		break;
 	}
 	default:
@@ -276,6 +296,31 @@ static __always_inline void note_poll(struct thread *t, u8 how, struct pt_regs *
 	}
 }
 
+/* Futex operations (without flags). */
+#define FUTEX_WAIT 0
+#define FUTEX_LOCK_PI 6
+#define FUTEX_WAIT_BITSET 9
+#define FUTEX_LOCK_PI2 13
+#define FUTEX_COMMAND 0x7f
+#define FUTEX_TID_MASK 0x3fffffff
+
+/* Who holds the futex that the current thread waits for, as the memory tells: priority-inheriting ones hold the
+ * thread's id, and glibc's mutexes have it two words further on. User space checks that it is a thread of the process. */
+static __noinline int note_futex_holder(struct thread *t)
+{
+	u32 operation = (t->object_b >> 32) & FUTEX_COMMAND, word = 0;
+	u64 address = t->object_a;
+
+	if (operation == FUTEX_LOCK_PI || operation == FUTEX_LOCK_PI2) {
+		bpf_probe_read_user(&word, sizeof(word), (void *)address);
+		word &= FUTEX_TID_MASK;
+	} else if (operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET) {
+		bpf_probe_read_user(&word, sizeof(word), (void *)(address + 8));
+	}
+	t->holder = word;
+	return 0;
+}
+
 /* Notes what the task blocks on. Cheap: no stack, no descriptor lookup. */
 static __always_inline void note_block(struct task_struct *task, struct thread *t, u32 state)
 {
@@ -283,6 +328,8 @@ static __always_inline void note_block(struct task_struct *task, struct thread *
 
 	t->flags = 0;
 	t->poll_one = 0;
+	t->reason = 0;
+	t->holder = 0;
 	t->object = OBJECT_NONE;
 	t->object_a = t->object_b = 0;
 	t->syscall = -1;
@@ -293,7 +340,7 @@ static __always_inline void note_block(struct task_struct *task, struct thread *
 		t->flags |= WAIT_STOPPED;
 	if (BPF_CORE_READ_BITFIELD(task, in_iowait))
 		t->flags |= WAIT_IOWAIT;
-	if (t->last_failed)
+	if (t->failed_at && calls_since && t->failed_at >= calls_since)
 		t->flags |= WAIT_AFTER_FAILURE;
 	if (task->flags & PF_KTHREAD)
 		return;
@@ -319,6 +366,14 @@ static __always_inline void note_block(struct task_struct *task, struct thread *
 static __always_inline void describe_object(struct task_struct *task, struct thread *t)
 {
 	u64 argument = t->object_a;
+
+	if (t->lock && !(t->lock_flags & LCB_F_SPIN)) {
+		t->object = OBJECT_LOCK;
+		t->object_a = t->lock;
+		t->object_b = t->lock_flags;
+		t->holder = t->lock_holder;
+		return;
+	}
 
 	switch (t->kind) {
 	case CALL_FUTEX:
@@ -370,8 +425,10 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	if (!stacks)
 		return 0;
 	describe_object(task, t);
-	bytes = bpf_get_task_stack(task, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0);
-	key.kernel_stack = keep_kernel_stack(&stacks->kernel, bytes);
+	if (take_stacks) {
+		bytes = bpf_get_task_stack(task, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0);
+		key.kernel_stack = keep_kernel_stack(&stacks->kernel, bytes);
+	}
 	key.user_stack = t->user_stack;
 	key.waker_stack = t->waker_stack;
 	key.object = t->object;
@@ -384,6 +441,8 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	key.syscall = t->syscall;
 	key.waker_syscall = t->waker_syscall;
 	key.flags = t->flags;
+	key.reason = t->reason;
+	key.holder = t->holder;
 	value = bpf_map_lookup_elem(&waits, &key);
 	if (!value) {
 		bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST);
@@ -400,10 +459,11 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	return 0;
 }
 
-static __always_inline void blame(struct thread *t, u32 tgid, u32 tid, u64 ns)
+static __always_inline void blame(struct thread *t, u32 tgid, u32 tid, u32 outranked, u64 ns)
 {
 	struct blame_key key = {
-		.victim_tid = t->times.tid, .victim_tgid = t->times.tgid, .runner_tgid = tgid, .runner_tid = tid
+		.victim_tid = t->times.tid, .victim_tgid = t->times.tgid, .runner_tgid = tgid, .runner_tid = tid,
+		.outranked = outranked,
 	};
 	struct wait_value *value = bpf_map_lookup_elem(&blames, &key), first = {};
 
@@ -421,9 +481,31 @@ static __always_inline void blame(struct thread *t, u32 tgid, u32 tid, u64 ns)
 		value->max = ns;
 }
 
-/* Hands out a wait for this CPU to those who ran on it meanwhile; returns the one who ran most of it last. */
-static __noinline u32 blame_runners(struct thread *t, u64 since, u64 now)
+/* Real-time classes come first, then niceness, then the idle policy. */
+#define SCHED_IDLE 5
+#define RANK_NORMAL 100
+#define RANK_IDLE 140
+
+static __always_inline u32 rank_of(struct task_struct *task)
 {
+	return task->policy == SCHED_IDLE ? RANK_IDLE : task->prio;
+}
+
+/* ours: five steps of niceness are three times the weight (1.25 a step), so the victim gets a quarter of the CPU. */
+#define FAR_IN_NICENESS 5
+
+/* Whether the scheduler prefers the runner by so much that the victim's wait is its doing. */
+static __always_inline bool outranks(u32 runner, u32 victim)
+{
+	if (runner < RANK_NORMAL || victim == RANK_IDLE)
+		return runner < victim;
+	return runner + FAR_IN_NICENESS <= victim;
+}
+
+/* Hands out a wait for this CPU to those who ran on it meanwhile; returns the one who ran most of it last. */
+static __noinline u32 blame_runners(struct task_struct *task, struct thread *t, u64 since, u64 now)
+{
+	u32 rank = rank_of(task);
 	u32 zero = 0, last = 0;
 	struct cpu_history *h = bpf_map_lookup_elem(&history, &zero);
 	u64 rest = now - since;
@@ -439,14 +521,18 @@ static __noinline u32 blame_runners(struct thread *t, u64 since, u64 now)
 		if (s->end > begin) {
 			u64 ns = s->end - begin;
 
+			bool outranked = s->tid && outranks(s->rank, rank);
+
 			if (!last)
 				last = s->tgid;
-			blame(t, s->tgid, s->tid, ns);
+			if (outranked)
+				t->times.outranked += ns;
+			blame(t, s->tgid, s->tid, outranked, ns);
 			rest = rest > ns ? rest - ns : 0;
 		}
 	}
 	if (rest >= stack_threshold_ns)
-		blame(t, 0, 0, rest);
+		blame(t, 0, 0, 0, rest);
 	return last;
 }
 
@@ -533,7 +619,7 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 	}
 	if (throttled || t->times.tgid == self_tgid)
 		return 0;
-	last = blame_runners(t, since, now);
+	last = blame_runners(task, t, since, now);
 	if (ns >= slow_run_queue_ns) {
 		struct event *event = reserve_event(EVENT_SLOW_RUN_QUEUE, now);
 
@@ -558,6 +644,10 @@ static __always_inline void finish_times(struct task_struct *task, struct thread
 	__builtin_memcpy(t->times.comm, task->comm, COMM_LEN);
 }
 
+/* ours: a thread's stacks are taken until that many waits in a row were short, then one time in so many. */
+#define CALM 4
+#define SAMPLED 64
+
 static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool preempt, u64 now)
 {
 	struct thread *t = start_clock(prev, RUNNING, now);
@@ -568,6 +658,10 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 		return;
 	/* In another state its switch-in was missed; all that is known is that it ran in the end. */
 	t->times.running += since_until(t->since, now);
+	if (t->executed_at)
+		t->times.executed += prev->se.sum_exec_runtime - t->executed_at;
+	else /* it ran when the window began */
+		t->times.executed += since_until(t->since, now);
 	t->since = now;
 	if (state & TASK_DEAD) {
 		finish_times(prev, t, now);
@@ -597,10 +691,15 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 	note_block(prev, t, state);
 	if (prev->flags & PF_KTHREAD || t->times.tgid == self_tgid)
 		return;
-	/* The user stack can only be had now. It is taken where the waits are long enough to matter. */
-	if (t->last_wait < stack_threshold_ns && (++t->skipped & 15))
+	/* What only the thread itself can tell can only be had now. It is asked where waits are long enough to matter. */
+	if (t->calm >= CALM && (t->calm & (SAMPLED - 1)))
 		return;
-	t->user_stack = take_user_stack(ctx, SCRATCH_SWITCH, t->times.tgid);
+	if (t->kind == CALL_FUTEX)
+		note_futex_holder(t);
+	else if (t->kind == CALL_FD || t->poll_one)
+		note_held(prev, t);
+	if (take_stacks)
+		t->user_stack = take_user_stack(ctx, SCRATCH_SWITCH, t->times.tgid);
 }
 
 static __always_inline void switch_in(struct task_struct *next, u64 now)
@@ -623,7 +722,7 @@ static __always_inline void switch_in(struct task_struct *next, u64 now)
 			t->times.short_ns[t->kind & (CALL_KINDS - 1)] += t->blocked_ns;
 		else
 			record_wait(next, t, t->blocked_ns, SCRATCH_SWITCH);
-		t->last_wait = t->blocked_ns;
+		t->calm = t->blocked_ns < stack_threshold_ns ? t->calm + 1 : 0;
 		t->blocked_ns = 0;
 	}
 	queue = throttling ? queue_of(next) : 0;
@@ -635,6 +734,7 @@ static __always_inline void switch_in(struct task_struct *next, u64 now)
 	}
 	t->state = RUNNING;
 	t->since = now;
+	t->executed_at = next->se.sum_exec_runtime;
 	t->early_wake = 0;
 	t->times.switches++;
 }
@@ -658,16 +758,15 @@ int BPF_PROG(ledger_switch, bool preempt, struct task_struct *prev, struct task_
 		s->end = now;
 		s->tgid = prev->pid ? prev->tgid : 0;
 		s->tid = prev->pid;
+		s->rank = rank_of(prev);
 		h->head++;
 	}
-	period = bpf_map_lookup_elem(&idle, &cpu);
-	if (period) {
+	if ((!prev->pid || !next->pid) && (period = bpf_map_lookup_elem(&idle, &cpu))) {
 		if (!prev->pid) {
 			if (!period->begin)
 				period->begin = window_begin;
 			period->end = now;
-		}
-		if (!next->pid) {
+		} else {
 			period->begin = now;
 			period->end = 0;
 		}
@@ -683,9 +782,10 @@ SEC("tp_btf/sched_waking")
 int BPF_PROG(ledger_waking, struct task_struct *task)
 {
 	u64 now = bpf_ktime_get_ns();
+	struct interrupts *interrupts;
 	struct task_struct *current;
-	u32 zero = 0, *softirq;
 	struct thread *t;
+	u32 zero = 0;
 
 	if (!window_open() || now < window_begin)
 		return 0;
@@ -708,9 +808,9 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	t->throttled = is_throttled(task);
 	if (t->blocked_ns < stack_threshold_ns)
 		return 0; /* counted without a waker */
-	softirq = bpf_map_lookup_elem(&in_softirq, &zero);
+	interrupts = bpf_map_lookup_elem(&interrupts_of, &zero);
 	t->flags &= ~WAIT_WOKEN_IN_SOFTIRQ;
-	if (softirq && *softirq)
+	if (interrupts && interrupts->in_softirq)
 		t->flags |= WAIT_WOKEN_IN_SOFTIRQ;
 	current = bpf_get_current_task_btf();
 	t->waker_syscall = -1;
@@ -723,7 +823,7 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	t->waker_tid = current->pid;
 	t->waker_tgid = current->tgid;
 	if (task->flags & PF_KTHREAD || current->flags & PF_KTHREAD ||
-	    !current->pid || t->times.tgid == self_tgid || t->waker_tgid == self_tgid)
+	    !current->pid || t->times.tgid == self_tgid || t->waker_tgid == self_tgid || !take_stacks)
 		return 0;
 	t->waker_stack = take_user_stack(ctx, SCRATCH_WAKE, t->waker_tgid);
 	return 0;
@@ -801,7 +901,7 @@ int ledger_close(struct bpf_iter__task *ctx)
 			note_block(task, t, state);
 	}
 	since = t->since < end ? t->since : end;
-	if (t->call_begin && t->call_begin < end) {
+	if (t->call_begin && calls_since && t->call_begin >= calls_since && t->call_begin < end) {
 		u64 off = t->off_cpu - t->call_off_cpu, wall = end - t->call_begin;
 
 		if (t->state != RUNNING)
@@ -811,12 +911,14 @@ int ledger_close(struct bpf_iter__task *ctx)
 	}
 	if (t->state == RUNNING) {
 		t->times.running += end - since;
+		/* Whatever it has executed since then is not accounted for yet. */
+		t->times.executed += end - since;
 	} else if (t->state == RUNNABLE) {
 		t->times.runnable += end - since;
 		if (t->throttled)
 			t->times.throttled += end - since;
 		else
-			blame(t, 0, 0, end - since);
+			blame(t, 0, 0, 0, end - since);
 	} else {
 		t->times.blocked += end - since;
 		t->blocked_ns = end - since;

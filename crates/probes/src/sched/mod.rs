@@ -4,6 +4,14 @@ mod classify;
 mod ledger;
 mod peers;
 mod resource;
+mod run_queue;
+mod waits;
 
 pub(crate) use ledger::{Books, collect};
 pub(crate) use resource::Namer;
+
+use observe::{AnyMetric, catalog};
+
+/// What these probes measure.
+pub(crate) const METRICS: &[&dyn AnyMetric] =
+    &[&catalog::THREAD_TIME, &catalog::WAITS, &catalog::RUN_QUEUE_WAIT, &catalog::SLOW_RUN_QUEUE, &catalog::SPIN_TIME];

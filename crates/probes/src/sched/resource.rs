@@ -47,14 +47,27 @@ impl Socket {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Object {
     None,
-    Futex { address: u64, value: u32, operation: u32 },
-    File { inode: u64, device: u32 },
+    Futex {
+        address: u64,
+        value: u32,
+        operation: u32,
+    },
+    File {
+        inode: u64,
+        device: u32,
+    },
     Pipe(u64),
     Socket(Socket),
     Disk(u32),
     Child,
     Tty,
-    Poll { descriptors: Option<u64> },
+    Poll {
+        descriptors: Option<u64>,
+    },
+    /// A lock of the kernel's.
+    Lock {
+        flags: u32,
+    },
     Other,
 }
 
@@ -96,6 +109,7 @@ impl<'a> Namer<'a> {
             7 => Object::Other,
             8 => Object::Tty,
             9 => Object::Poll { descriptors: (key.object_b != POLL_MANY).then_some(key.object_b) },
+            10 => Object::Lock { flags: key.object_b as u32 },
             _ => Object::None,
         }
     }

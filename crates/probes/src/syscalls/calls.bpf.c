@@ -16,6 +16,14 @@ struct {
 	__type(value, struct error_value);
 } call_errors SEC(".maps");
 
+/* Calls seen since the window began, by which user space bounds the cost of tracing them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} calls_seen SEC(".maps");
+
 /* Results that say "not now" rather than "no". */
 #define EAGAIN 11
 #define EINTR 4
@@ -39,24 +47,15 @@ static __always_inline int keep_argument(struct error_value *value, u8 kind, str
 	return 0;
 }
 
-/* S_IFMT of a descriptor, shifted down to one digit; 0 when there is none. */
-static __noinline u32 file_type(struct task_struct *task, u64 fd)
-{
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **slots = BPF_CORE_READ(table, fd), *file = NULL;
-
-	if (!slots || fd >= BPF_CORE_READ(table, max_fds))
-		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
-	return BPF_CORE_READ(file, f_inode, i_mode) >> 12;
-}
-
 SEC("tp_btf/sys_enter")
 int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 {
-	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	u32 tgid = bpf_get_current_pid_tgid() >> 32, zero = 0;
+	u64 *seen = bpf_map_lookup_elem(&calls_seen, &zero);
 	struct thread *t;
 
+	if (seen)
+		(*seen)++;
 	if (!window_open() || !is_target(tgid))
 		return 0;
 	t = start_clock(bpf_get_current_task_btf(), RUNNING, window_begin);
@@ -82,7 +81,8 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long result)
 	if (!window_open() || !is_target(key.tgid))
 		return 0;
 	t = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
-	if (!t || !t->call_begin)
+	/* A call that began when calls were traced the last time did not end then. */
+	if (!t || !t->call_begin || t->call_begin < calls_since)
 		return 0;
 	now = bpf_ktime_get_ns();
 	wall = now - t->call_begin;
@@ -107,7 +107,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long result)
 	}
 	if (!(__sync_fetch_and_add(&value->count, 1) & 63) && call->bytes) {
 		value->looked_at++;
-		if (file_type(bpf_get_current_task_btf(), REGS_ARG0(regs)) == 12)
+		if (file_type(file_of(bpf_get_current_task_btf(), REGS_ARG0(regs))) == TYPE_SOCKET)
 			value->on_sockets++;
 	}
 	if (off < wall)
@@ -120,7 +120,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long result)
 	/* A pause keeps what it follows: "fail, sleep, try again" is one story. */
 	failed = result < 0 && result >= -4095 && !(result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK);
 	if (kind != CALL_SLEEP && kind != CALL_POLL && kind != CALL_FUTEX)
-		t->last_failed = failed && result != -EAGAIN && result != -EINTR;
+		t->failed_at = failed && result != -EAGAIN && result != -EINTR ? now : 0;
 	if (failed) {
 		struct error_key which = { .tgid = key.tgid, .nr = nr, .error = -result };
 		struct error_value *error, first = {};

@@ -1,8 +1,10 @@
 //! System calls: what each one waits for and returns, and the target's counts, times and failures.
 
+mod budget;
 mod calls;
 
-pub(crate) use calls::collect;
+pub(crate) use budget::Budget;
+pub(crate) use calls::{METRICS, collect};
 
 use crate::bpf::types;
 use syscalls::{Errno, Sysno};
@@ -26,6 +28,11 @@ pub(crate) fn name(nr: u32) -> String {
 /// Whether a call waits for descriptors to become ready.
 pub(crate) fn polls(name: &str) -> bool {
     info_of(name).kind == POLL
+}
+
+/// What a call waits for, as the kernel side counts it (`call_kind`).
+pub(crate) fn kind(name: &str) -> u8 {
+    info_of(name).kind
 }
 
 /// The name of an error number, such as `ENOENT`.

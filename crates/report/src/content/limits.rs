@@ -43,6 +43,12 @@ pub fn overhead(document: &Document, programs: bool) -> Section<'_> {
     let text = format!("friday used {cpu} of the machine's CPU time and {} of memory; {lost}.", Bytes(cost.rss_bytes));
     let mut blocks = vec![Block::Text(text)];
     if programs && !cost.programs.is_empty() {
+        blocks.push(Block::Text(format!(
+            "Its kernel-side programs were measured for {} of the window, as measuring makes them slower; arming the \
+             probes took {} of CPU time before it.",
+            format::seconds(cost.programs_seconds),
+            format::seconds(cost.arming_seconds),
+        )));
         let columns = vec![
             ("Kernel-side program", Align::Left),
             ("Runs", Align::Right),

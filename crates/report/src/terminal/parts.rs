@@ -128,7 +128,7 @@ const CELLS: [(char, &str, Ink); 5] = [
 fn cell_of(class: Option<TimeClass>) -> usize {
     match class {
         Some(TimeClass::RunningUser) => 0,
-        Some(TimeClass::RunningKernel) => 1,
+        Some(class) if class.is_running() => 1,
         Some(class) if class.is_runnable() => 2,
         Some(TimeClass::BlockedSleep | TimeClass::BlockedIdle) => 4,
         _ => 3,

@@ -117,6 +117,8 @@ fn recording() -> Recording {
             ProgramCost { name: "sched_waking".into(), ns_per_run: 118, runs: 96_402 },
             ProgramCost { name: "sys_enter".into(), ns_per_run: 74, runs: 402_118 },
         ],
+        programs_measured: Duration::from_secs(2),
+        arming: ms(310),
     };
     rec
 }

@@ -153,8 +153,15 @@ fn built(dir: &Path, name: &str, source: &str, compiler: &[&str], suffix: &str) 
 
 fn start(pid: u32, tables: bool, sample_hz: u64) -> (Kernel, Option<Unwinder>) {
     let roots = Roots::default();
-    let settings =
-        Settings { roots: &roots, everyone: false, targets: vec![pid], sample_hz, tables, pass_samples: true };
+    let settings = Settings {
+        roots: &roots,
+        tier: crate::session::Tier::Stacks,
+        everyone: false,
+        targets: vec![pid],
+        sample_hz,
+        tables,
+        pass_samples: true,
+    };
     let kernel = Kernel::start(&settings).unwrap();
     assert_eq!(kernel.no_tables.is_none(), tables, "{:?}", kernel.no_tables);
     let unwinder = tables.then(|| Unwinder::start(&kernel, roots.proc, vec![Pid(pid)]).unwrap());
@@ -452,6 +459,7 @@ fn live_cost_on_sched_pipe() {
             let roots = Roots::default();
             let settings = Settings {
                 roots: &roots,
+                tier: crate::session::Tier::Stacks,
                 everyone: false,
                 targets: vec![],
                 sample_hz: 99,

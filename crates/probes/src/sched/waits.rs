@@ -1,0 +1,280 @@
+//! What a blocked wait was: its class, the resource, and whom it was for.
+
+use super::{
+    classify::{self, AFTER_FAILURE, OPEN, Seen, WOKEN_IN_SOFTIRQ, classify},
+    resource::{Namer, Object},
+};
+use crate::{bpf::types, stacks::Stacks, syscalls};
+use observe::{Pid, Tid, TimeClass, Wait};
+use std::{collections::HashMap, time::Duration};
+
+/// How many kinds of short waits the kernel side tells apart.
+pub(super) const KINDS: usize = 8;
+
+/// A classified wait of one thread, and the kind under which the kernel side would have counted it had it been short.
+pub(super) struct Classified {
+    pub wait: Wait,
+    pub kind: usize,
+}
+
+/// Classifies and names one. `owners` are the processes of the threads there were.
+pub(super) fn name_wait(
+    key: &types::wait_key,
+    value: &types::wait_value,
+    stacks: &Stacks,
+    namer: &mut Namer,
+    owners: &HashMap<u32, u32>,
+) -> Classified {
+    let syscall = u32::try_from(key.syscall).map_or_else(|_| String::new(), syscalls::name);
+    let object = namer.object(key);
+    let kernel = stacks.names(stacks.kernel(key.kernel_stack));
+    let user = stacks.names(stacks.user(key.user_stack));
+    let mut class =
+        classify(&Seen { kernel: &kernel, user: &user, syscall: &syscall, flags: key.flags, object: &object });
+    let by = holder(key, class, owners).or_else(|| waker(key, class, &object));
+    let polled = syscalls::polls(&syscall);
+    if class == TimeClass::BlockedIdle || polled {
+        class = by_its_end(key, &object, by, class, polled);
+    }
+    // An event loop that its server woke had waited for the answer; one that a client woke had waited for work.
+    if let (TimeClass::BlockedIdle, Object::Poll { .. }, Some((server, _))) = (class, &object, by)
+        && server.0 != key.tgid
+        && namer.is_client_of(key.tgid, server.0)
+    {
+        class = TimeClass::BlockedProcess;
+    }
+    let mut resource = namer.resource(class, &object, key.tgid);
+    match class {
+        TimeClass::BlockedMemory => resource = classify::memory_resource(&kernel).to_owned(),
+        TimeClass::BlockedUnknown | TimeClass::BlockedKernelLock if resource.is_empty() => {
+            resource = waiting_function(&kernel).to_owned();
+        }
+        _ => {}
+    }
+    if let Some(reason) = socket_reason(key.reason) {
+        resource = format!("{resource} ({reason})");
+    }
+    Classified {
+        kind: kind_of(key.flags, &syscall),
+        wait: Wait {
+            pid: Pid(key.tgid),
+            tid: Tid(key.tid),
+            class,
+            resource,
+            by,
+            syscall,
+            after_failure: key.flags & AFTER_FAILURE != 0,
+            time: Duration::from_nanos(value.ns),
+            count: value.count,
+            longest: Duration::from_nanos(value.max),
+            stack: stacks.both(key.user_stack, key.kernel_stack),
+            waker_stack: stacks.user(key.waker_stack).to_vec(),
+        },
+    }
+}
+
+/// What an apparently idle wait, or a poll, was by what ended it.
+fn by_its_end(
+    key: &types::wait_key,
+    object: &Object,
+    by: Option<(Pid, Tid)>,
+    class: TimeClass,
+    polled: bool,
+) -> TimeClass {
+    let other_process = by.is_some_and(|(pid, _)| pid.0 != key.tgid);
+    let over = key.flags & OPEN == 0;
+    match object {
+        // Nobody woke it: its time ran out. Runtimes sleep like that (a condition variable with a timeout).
+        Object::Futex { .. } if by.is_none() && over => TimeClass::BlockedSleep,
+        // A semaphore or latch in shared memory.
+        Object::Futex { .. } if other_process => TimeClass::BlockedProcess,
+        // A signal from another process: a latch, not a client.
+        Object::Poll { .. } | Object::None if other_process && signals(key.waker_syscall) => TimeClass::BlockedProcess,
+        // A look whether there is something, which there was not.
+        _ if polled && by.is_none() && over && class == TimeClass::BlockedProcess => TimeClass::BlockedIdle,
+        _ => class,
+    }
+}
+
+fn signals(syscall: i16) -> bool {
+    let call = u32::try_from(syscall).map_or_else(|_| String::new(), syscalls::name);
+    matches!(call.as_str(), "kill" | "tkill" | "tgkill" | "rt_sigqueueinfo" | "rt_tgsigqueueinfo" | "pidfd_send_signal")
+}
+
+/// The waker, where it says whom the thread waited for. A timer or a device wakes in the name of whatever runs just
+/// then, so the waker must be in a system call that can have done it.
+fn waker(key: &types::wait_key, class: TimeClass, object: &Object) -> Option<(Pid, Tid)> {
+    if key.waker_tid == 0 {
+        return None;
+    }
+    let call = u32::try_from(key.waker_syscall).map_or_else(|_| String::new(), syscalls::name);
+    let ends = matches!(call.as_str(), "exit" | "exit_group") || signals(key.waker_syscall);
+    let soft = key.flags & WOKEN_IN_SOFTIRQ != 0;
+    let did_it = match object {
+        Object::Futex { .. } => !soft && (call.starts_with("futex") || ends || call == "madvise"),
+        // Delivery on the loopback runs in a soft interrupt of the sender; any other soft interrupt hits a bystander.
+        Object::Socket(socket) => !call.is_empty() && (socket.unix || socket.loopback),
+        Object::Poll { .. } => !call.is_empty() && !call.starts_with("futex"),
+        Object::Pipe(_) | Object::Tty | Object::Other => !soft && !call.is_empty(),
+        Object::Child => !soft,
+        Object::None | Object::File { .. } => {
+            let by_somebody =
+                matches!(class, TimeClass::BlockedProcess | TimeClass::BlockedLock | TimeClass::BlockedKernelLock);
+            !soft && (by_somebody || signals(key.waker_syscall))
+        }
+        Object::Lock { .. } => !soft,
+        Object::Disk(_) => false,
+    };
+    did_it.then_some((Pid(key.waker_tgid), Tid(key.waker_tid)))
+}
+
+/// The innermost kernel function that is not the scheduler's own.
+pub(super) fn waiting_function<'a>(outermost_first: &[&'a str]) -> &'a str {
+    const SCHEDULER: &[&str] = &[
+        "schedule",
+        "__schedule",
+        "preempt_schedule",
+        "schedule_timeout",
+        "schedule_preempt_disabled",
+        "schedule_hrtimeout_range",
+        "schedule_hrtimeout_range_clock",
+        "__cond_resched",
+        "wait_for_completion",
+        "__wait_for_common",
+        "__bpf_trace_contention_end",
+        "__traceiter_contention_end",
+        "native_queued_spin_lock_slowpath",
+        "queued_spin_lock_slowpath",
+        "__pv_queued_spin_lock_slowpath",
+        "_raw_spin_lock",
+        "_raw_spin_lock_irq",
+        "_raw_spin_lock_irqsave",
+        "_raw_spin_lock_bh",
+    ];
+    outermost_first.iter().rev().find(|name| !name.is_empty() && !SCHEDULER.contains(name)).copied().unwrap_or("")
+}
+
+/// The kind under which the kernel side counts short waits.
+fn kind_of(flags: u8, syscall: &str) -> usize {
+    match syscall {
+        _ if flags & classify::IOWAIT != 0 => 7,
+        "" => 6,
+        call => usize::from(syscalls::kind(call)),
+    }
+}
+
+/// The holder of a lock, as the lock's own memory tells, where it is a thread that there was: of the same process for a
+/// lock in user space.
+fn holder(key: &types::wait_key, class: TimeClass, owners: &HashMap<u32, u32>) -> Option<(Pid, Tid)> {
+    let tgid = *owners.get(&key.holder)?;
+    let told = match class {
+        TimeClass::BlockedLock => tgid == key.tgid,
+        TimeClass::BlockedKernelLock => true,
+        _ => false,
+    };
+    (told && key.holder != key.tid).then_some((Pid(tgid), Tid(key.holder)))
+}
+
+/// What held up a wait on a socket, in words.
+fn socket_reason(reason: u8) -> Option<&'static str> {
+    match types::socket_reason(u32::from(reason)) {
+        types::socket_reason::SOCKET_LOSS => Some("sent again"),
+        types::socket_reason::SOCKET_WINDOW => Some("small window"),
+        types::socket_reason::SOCKET_HELD => Some("held by Nagle's algorithm"),
+        types::socket_reason::SOCKET_BUFFER => Some("send buffer full"),
+        _ => None,
+    }
+}
+
+/// A futex on which the same threads wait and wake one another is a lock that is handed around, whatever value it
+/// waits on: a queue has one side that waits and another that wakes.
+pub(super) fn find_symmetric_locks(waits: &mut [Classified]) {
+    /// ours: both roles must be seen often enough to be a habit.
+    const OFTEN: u64 = 20;
+    let mut roles: HashMap<(Pid, String), HashMap<Tid, (u64, u64)>> = HashMap::new();
+    for Classified { wait, .. } in waits.iter() {
+        if let (true, Some((pid, waker))) = (wait.resource.starts_with("futex:") && wait.syscall == "futex", wait.by)
+            && pid == wait.pid
+        {
+            let threads = roles.entry((wait.pid, wait.resource.clone())).or_default();
+            threads.entry(wait.tid).or_default().0 += wait.count;
+            threads.entry(waker).or_default().1 += wait.count;
+        }
+    }
+    roles
+        .retain(|_, threads| threads.values().filter(|(waited, woke)| *waited >= OFTEN && *woke >= OFTEN).count() >= 2);
+    for Classified { wait, .. } in waits {
+        if wait.class == TimeClass::BlockedIdle && roles.contains_key(&(wait.pid, wait.resource.clone())) {
+            wait.class = TimeClass::BlockedLock;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(tid: u32, by: u32, class: TimeClass, ns: u64, count: u64) -> Classified {
+        Classified {
+            kind: 2,
+            wait: Wait {
+                pid: Pid(7),
+                tid: Tid(tid),
+                class,
+                resource: "futex:0x10".into(),
+                by: Some((Pid(7), Tid(by))),
+                syscall: "futex".into(),
+                after_failure: false,
+                time: Duration::from_nanos(ns),
+                count,
+                longest: Duration::ZERO,
+                stack: Vec::new(),
+                waker_stack: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn how_a_wait_ends_tells_what_it_was() {
+        let futex = Object::Futex { address: 1, value: 0, operation: 0x189 };
+        let poll = Object::Poll { descriptors: None };
+        let key = types::wait_key { tgid: 7, tid: 7, waker_syscall: -1, ..Default::default() };
+        let idle = |key: &types::wait_key, object: &Object, by: Option<u32>| {
+            by_its_end(key, object, by.map(|pid| (Pid(pid), Tid(pid))), TimeClass::BlockedIdle, false)
+        };
+        assert_eq!(idle(&key, &futex, None), TimeClass::BlockedSleep);
+        assert_eq!(idle(&types::wait_key { flags: OPEN, ..key }, &futex, None), TimeClass::BlockedIdle);
+        assert_eq!(idle(&key, &futex, Some(7)), TimeClass::BlockedIdle);
+        assert_eq!(idle(&key, &futex, Some(9)), TimeClass::BlockedProcess);
+        let latch = types::wait_key { waker_syscall: libc::SYS_kill as i16, ..key };
+        assert_eq!(idle(&latch, &poll, Some(9)), TimeClass::BlockedProcess);
+        let client = types::wait_key { waker_syscall: libc::SYS_sendto as i16, ..key };
+        assert_eq!(idle(&client, &poll, Some(9)), TimeClass::BlockedIdle);
+        let pipe = Object::Pipe(1);
+        let process = TimeClass::BlockedProcess;
+        assert_eq!(by_its_end(&key, &pipe, None, process, true), TimeClass::BlockedIdle, "a poll that timed out");
+        assert_eq!(by_its_end(&key, &pipe, Some((Pid(9), Tid(9))), process, true), process);
+    }
+
+    #[test]
+    fn a_lock_names_its_holder_only_where_that_makes_sense() {
+        let owners = HashMap::from([(7, 7), (8, 7), (9, 9)]);
+        let key = |holder| types::wait_key { tgid: 7, tid: 7, holder, ..Default::default() };
+        let lock = |held_by| holder(&key(held_by), TimeClass::BlockedLock, &owners).map(|(_, tid)| tid.0);
+        assert_eq!([8, 9, 7, 0, 1234].map(lock), [Some(8), None, None, None, None]);
+        let kernel = holder(&key(9), TimeClass::BlockedKernelLock, &owners);
+        assert_eq!(kernel, Some((Pid(9), Tid(9))), "the kernel's locks are everybody's");
+        assert_eq!(holder(&key(8), TimeClass::BlockedIdle, &owners), None);
+    }
+
+    #[test]
+    fn threads_that_wait_for_and_wake_one_another_share_a_lock() {
+        let idle = TimeClass::BlockedIdle;
+        let mut ring = [wait(1, 2, idle, 9, 30), wait(2, 1, idle, 9, 30)];
+        find_symmetric_locks(&mut ring);
+        assert!(ring.iter().all(|c| c.wait.class == TimeClass::BlockedLock));
+        let mut pool = [wait(1, 9, idle, 9, 30), wait(2, 9, idle, 9, 30)];
+        find_symmetric_locks(&mut pool);
+        assert!(pool.iter().all(|c| c.wait.class == idle));
+    }
+}
