@@ -39,6 +39,7 @@ u64 target_filter[TARGET_WORDS] = {};
 
 /* No map holds these types, so they are named here for the generated bindings. */
 const volatile struct event exported_event = {};
+const volatile struct place exported_place = {};
 const volatile struct unwind_row exported_row = {};
 const volatile enum unwind_limit exported_limit = 0;
 const volatile enum unwind_kind exported_kind = 0;
@@ -149,6 +150,7 @@ struct stack_scratch {
 	struct kernel_stack kernel;
 	struct user_stack user;
 	struct walk walk;
+	u64 allowed[4]; /* CPUs, as bits */
 };
 
 struct {
@@ -203,14 +205,22 @@ static __always_inline u64 mix(u64 hash, u64 value)
 	return hash ^ (hash >> 29);
 }
 
+/*
+ * What has loops is a global function wherever its arguments are plain numbers: the verifier checks those once and by
+ * themselves, not once for every way that leads to them.
+ */
+
 /* Stores the kernel stack that lies in scratch; returns its id, 0 when there is none. */
-static __noinline u64 keep_kernel_stack(struct kernel_stack *stack, long bytes)
+__noinline u64 keep_kernel_stack(u32 scratch, s64 bytes)
 {
+	struct stack_scratch *stacks = bpf_map_lookup_elem(&scratches, &scratch);
 	u64 hash = 0x6b65726e656cULL;
 	u64 depth = (u64)bytes / 8;
+	struct kernel_stack *stack;
 
-	if (bytes <= 0)
+	if (bytes <= 0 || !stacks)
 		return 0;
+	stack = &stacks->kernel;
 	if (depth > KERNEL_DEPTH)
 		depth = KERNEL_DEPTH;
 	stack->depth = depth;
@@ -228,13 +238,16 @@ static __noinline u64 keep_kernel_stack(struct kernel_stack *stack, long bytes)
 }
 
 /* The same for a user stack; the process is part of the id, as addresses mean nothing without it. */
-static __noinline u64 keep_user_stack(struct user_stack *stack, long bytes, u32 tgid)
+__noinline u64 keep_user_stack(u32 scratch, s64 bytes, u32 tgid)
 {
+	struct stack_scratch *stacks = bpf_map_lookup_elem(&scratches, &scratch);
 	u64 hash = mix(0x75736572ULL, tgid);
 	u64 depth = (u64)bytes / 8;
+	struct user_stack *stack;
 
-	if (bytes <= 0)
+	if (bytes <= 0 || !stacks)
 		return 0;
+	stack = &stacks->user;
 	if (depth > USER_DEPTH)
 		depth = USER_DEPTH;
 	stack->depth = depth;

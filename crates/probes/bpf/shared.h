@@ -91,6 +91,7 @@ enum wait_flags {
 	WAIT_STOPPED = 8,
 	WAIT_OPEN = 16,		/* not over when the window ended */
 	WAIT_WOKEN_IN_SOFTIRQ = 32, /* the waker may be whoever was interrupted */
+	WAIT_BEFORE = 64,	/* began before the window did */
 };
 
 /* One class of blocked waits of one thread. */
@@ -243,7 +244,6 @@ struct thread_times {
 	u64 runnable;
 	u64 throttled; /* part of runnable */
 	u64 pinned;    /* part of runnable */
-	u64 outranked; /* part of runnable */
 	u64 blocked;
 	u64 in_syscall;	 /* part of running; only while system calls are traced */
 	u64 interrupted; /* part of running: hard and soft interrupts on others' behalf */
@@ -259,6 +259,16 @@ struct thread_times {
 	u32 kernel;
 	u32 traced;
 	u32 pad;
+};
+
+/* Where a blocked thread is in user space. */
+struct place {
+	u32 tid;
+	u32 tgid;
+	u64 ip;
+	u64 sp;
+	u64 bp;
+	u64 context_switches; /* in its life */
 };
 
 struct sample_key {

@@ -182,6 +182,8 @@ struct task_struct {
 	bool throttled;
 	unsigned in_iowait : 1;
 	int exit_code;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
 	pid_t pid;
 	pid_t tgid;
 	u64 start_time;

@@ -6,6 +6,7 @@ mod cpu;
 pub mod host;
 mod process;
 pub mod processes;
+mod quality;
 pub mod roots;
 mod sched;
 mod session;

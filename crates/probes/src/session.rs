@@ -9,14 +9,14 @@ use crate::{
         facts::{self, HostError},
     },
     process::{self, Lifecycle},
-    processes,
+    processes, quality,
     roots::Roots,
     sched,
     stacks::Stacks,
     syscalls, threads,
     unwind::{self, Unwinder},
 };
-use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, Window};
+use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, Window, catalog};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant, SystemTime},
@@ -32,6 +32,9 @@ const COUNTER_INTERVAL: Duration = Duration::from_millis(500);
 /// Kernel-side programs are measured for this long in every [`STATISTICS_INTERVAL`], as measuring slows them down.
 const STATISTICS_SLICE: Duration = Duration::from_millis(100);
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// ours: new processes, not the target's, whose maps are kept at each poll: 50 µs each.
+const MOST_REMEMBERED: usize = 8;
 
 /// How deep to look: each tier includes those before it and costs more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,12 +139,18 @@ impl Session {
             let seen = kernel.calls_seen();
             kernel.trace_calls(self.budget.decide(now, seen));
             kernel.keep_statistics(now.as_millis() % STATISTICS_INTERVAL.as_millis() < STATISTICS_SLICE.as_millis());
-            for pid in self.lifecycle.take(kernel.events()) {
-                self.symbolizer.remember(pid);
+            let began = self.lifecycle.take(kernel.events());
+            let targets: BTreeSet<u32> =
+                if began.is_empty() { BTreeSet::new() } else { kernel.targets().into_iter().collect() };
+            let (ours, others): (Vec<Pid>, Vec<Pid>) = began.into_iter().partition(|pid| targets.contains(&pid.0));
+            for pid in &ours {
+                self.symbolizer.remember(*pid);
                 if let Ok(unwinder) = &self.unwinder {
-                    unwinder.add_process(pid);
+                    unwinder.add_process(*pid);
                 }
             }
+            // Of a storm of others, some stand for all; tables are made for those that are met.
+            others.iter().take(MOST_REMEMBERED).for_each(|pid| self.symbolizer.remember(*pid));
         }
         if Instant::now() >= self.next_counters {
             // What runs now may be gone at the end: its maps are kept while they can be read.
@@ -177,8 +186,8 @@ impl Session {
         recording.processes = processes;
         match self.kernel {
             Ok(kernel) => {
-                unwind::collect(&kernel, &self.unwinder, recording);
-                read_out(&kernel, &self.roots, &mut self.symbolizer, &self.lifecycle, begin, recording);
+                unwind::collect(&self.unwinder, recording);
+                read_out(&kernel, &self.unwinder, &self.roots, &mut self.symbolizer, &self.lifecycle, begin, recording);
                 recording.target.members = members(&self.target, &kernel);
             }
             Err(why) => {
@@ -207,6 +216,7 @@ fn members(target: &Target, kernel: &Kernel) -> Vec<Pid> {
 
 fn read_out(
     kernel: &Kernel,
+    unwinder: &Result<Unwinder, Absent>,
     roots: &Roots,
     symbolizer: &mut Symbolizer,
     lifecycle: &Lifecycle,
@@ -215,12 +225,16 @@ fn read_out(
 ) {
     let length = into.window.length;
     let samples = Samples::read(kernel);
-    let books = sched::Books::read(kernel);
+    let mut books = sched::Books::read(kernel);
+    let sleepers = match (&mut books, unwinder) {
+        (Ok(books), Ok(unwinder)) => books.add_sleepers(unwinder.take_sleepers()),
+        _ => Vec::new(),
+    };
     let mut owners: HashMap<u64, u32> = samples.owners().collect();
     if let Ok(books) = &books {
         owners.extend(books.owners());
     }
-    let stacks = Stacks::read(kernel, symbolizer, &owners);
+    let stacks = Stacks::read(kernel, sleepers, symbolizer, &owners);
     let mut disks = Disks::default();
     if present(kernel, Group::Profile, cpu::METRICS, into) {
         samples.collect(&stacks, into);
@@ -236,6 +250,12 @@ fn read_out(
         [(Group::Block, block::METRICS), (Group::Calls, syscalls::METRICS), (Group::Lifecycle, process::METRICS)]
     {
         present(kernel, group, metrics, into);
+    }
+    if kernel.absent.contains_key(&Group::Profile) {
+        let why = Absent::NotCollected("no stacks were taken".to_owned());
+        refuse(&[&catalog::STACK_SETS, &catalog::STACK_ENDS, &catalog::STACK_NAMES], &why, into);
+    } else {
+        quality::collect(&samples, books.as_ref().ok(), &stacks, into);
     }
     match books {
         Ok(books) => {

@@ -304,6 +304,12 @@ impl Kernel {
         end
     }
 
+    /// Where blocked threads are in user space now.
+    pub fn places(&self) -> Vec<types::place> {
+        let bytes = run_iterator(&self.skel.progs.ledger_places).unwrap_or_default();
+        bytes.chunks_exact(size_of::<types::place>()).filter_map(plain).collect()
+    }
+
     /// Closes every living thread's books and returns them; call once, after [`Kernel::close`].
     pub fn close_books(&self) -> Result<Vec<types::thread_times>, Absent> {
         let bytes = run_iterator(&self.skel.progs.ledger_close)?;
@@ -322,14 +328,6 @@ impl Kernel {
             unsafe { std::ptr::read_volatile(&bss.lost) }
         });
         dropped + self.program_infos().iter().map(|p| p.recursion_misses).sum::<u64>()
-    }
-
-    /// How many user stacks were taken, by `unwind_end`.
-    pub fn stack_ends(&self) -> [u64; types::unwind_end::UNWIND_ENDS.0 as usize] {
-        self.skel.maps.bss_data.as_deref().map_or_else(Default::default, |bss| {
-            // SAFETY: as in `start`.
-            unsafe { std::ptr::read_volatile(&bss.unwind_ends) }
-        })
     }
 
     /// For how long the kernel measured its programs; zero when it would not.

@@ -39,6 +39,7 @@ plain!(
     types::file_key,
     types::file_name,
     types::event,
+    types::place,
     types::unwind_row,
     types::unwind_range,
     types::unwind_process,

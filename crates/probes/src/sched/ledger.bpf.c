@@ -427,7 +427,7 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	describe_object(task, t);
 	if (take_stacks) {
 		bytes = bpf_get_task_stack(task, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0);
-		key.kernel_stack = keep_kernel_stack(&stacks->kernel, bytes);
+		key.kernel_stack = keep_kernel_stack(scratch, bytes);
 	}
 	key.user_stack = t->user_stack;
 	key.waker_stack = t->waker_stack;
@@ -459,11 +459,12 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	return 0;
 }
 
-static __always_inline void blame(struct thread *t, u32 tgid, u32 tid, u32 outranked, u64 ns)
+static __noinline int blame(u32 victim_tid, u32 victim_tgid, u32 tid, u32 tgid, u64 outranked_ns)
 {
+	u64 ns = outranked_ns >> 1;
 	struct blame_key key = {
-		.victim_tid = t->times.tid, .victim_tgid = t->times.tgid, .runner_tgid = tgid, .runner_tid = tid,
-		.outranked = outranked,
+		.victim_tid = victim_tid, .victim_tgid = victim_tgid, .runner_tgid = tgid, .runner_tid = tid,
+		.outranked = outranked_ns & 1,
 	};
 	struct wait_value *value = bpf_map_lookup_elem(&blames, &key), first = {};
 
@@ -472,13 +473,14 @@ static __always_inline void blame(struct thread *t, u32 tgid, u32 tid, u32 outra
 		value = bpf_map_lookup_elem(&blames, &key);
 		if (!value) {
 			count_lost();
-			return;
+			return 0;
 		}
 	}
 	value->ns += ns;
 	value->count++;
 	if (ns > value->max)
 		value->max = ns;
+	return 0;
 }
 
 /* Real-time classes come first, then niceness, then the idle policy. */
@@ -503,9 +505,8 @@ static __always_inline bool outranks(u32 runner, u32 victim)
 }
 
 /* Hands out a wait for this CPU to those who ran on it meanwhile; returns the one who ran most of it last. */
-static __noinline u32 blame_runners(struct task_struct *task, struct thread *t, u64 since, u64 now)
+__noinline u32 blame_runners(u32 victim_tid, u32 victim_tgid, u32 rank, u64 since, u64 now)
 {
-	u32 rank = rank_of(task);
 	u32 zero = 0, last = 0;
 	struct cpu_history *h = bpf_map_lookup_elem(&history, &zero);
 	u64 rest = now - since;
@@ -520,36 +521,35 @@ static __noinline u32 blame_runners(struct task_struct *task, struct thread *t, 
 			break;
 		if (s->end > begin) {
 			u64 ns = s->end - begin;
-
 			bool outranked = s->tid && outranks(s->rank, rank);
 
 			if (!last)
 				last = s->tgid;
-			if (outranked)
-				t->times.outranked += ns;
-			blame(t, s->tgid, s->tid, outranked, ns);
+			blame(victim_tid, victim_tgid, s->tid, s->tgid, ns << 1 | outranked);
 			rest = rest > ns ? rest - ns : 0;
 		}
 	}
 	if (rest >= stack_threshold_ns)
-		blame(t, 0, 0, 0, rest);
+		blame(victim_tid, victim_tgid, 0, 0, rest << 1);
 	return last;
 }
 
-/* How much of since..now another CPU, which the task may not use, was idle. */
-static __noinline u64 idle_elsewhere(struct task_struct *task, u64 since, u64 now)
+/* How much of since..now a CPU that is not among those allowed in scratch was idle. */
+__noinline u64 idle_elsewhere(u32 scratch, u64 since, u64 now)
 {
+	struct stack_scratch *s = bpf_map_lookup_elem(&scratches, &scratch);
 	u64 most = 0;
 
+	if (!s)
+		return 0;
 	for (u64 cpu = 0; cpu < 256; cpu++) {
 		struct idle_period *period;
 		u32 key = cpu;
-		u64 word = 0, begin, end;
+		u64 begin, end;
 
 		if (cpu >= cpus)
 			break;
-		bpf_probe_read_kernel(&word, sizeof(word), (void *)&task->cpus_mask.bits[0] + (cpu / 64) * 8);
-		if (word & (1ULL << (cpu & 63)))
+		if (s->allowed[(cpu / 64) & 3] & (1ULL << (cpu & 63)))
 			continue;
 		period = bpf_map_lookup_elem(&idle, &key);
 		if (!period || !period->begin)
@@ -585,7 +585,7 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 	u64 since = t->since, ns = since_until(since, now), throttled = 0, pinned = 0;
 	u64 queue = throttling ? queue_of(task) : 0;
 	struct throttle *throttle;
-	u32 last;
+	u32 scratch = SCRATCH_SWITCH, last;
 
 	t->times.runnable += ns;
 	t->off_cpu += ns;
@@ -614,12 +614,16 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 	if (throttled) {
 		t->times.throttled += throttled;
 	} else if (task->nr_cpus_allowed < cpus) {
-		pinned = idle_elsewhere(task, since, now);
+		struct stack_scratch *s = bpf_map_lookup_elem(&scratches, &scratch);
+
+		if (s)
+			bpf_probe_read_kernel(s->allowed, sizeof(s->allowed), &task->cpus_mask);
+		pinned = idle_elsewhere(scratch, since, now);
 		t->times.pinned += pinned;
 	}
 	if (throttled || t->times.tgid == self_tgid)
 		return 0;
-	last = blame_runners(task, t, since, now);
+	last = blame_runners(t->times.tid, t->times.tgid, rank_of(task), since, now);
 	if (ns >= slow_run_queue_ns) {
 		struct event *event = reserve_event(EVENT_SLOW_RUN_QUEUE, now);
 
@@ -792,8 +796,10 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	t = start_clock(task, state_now(task), now);
 	if (!t)
 		return 0;
-	if (t->state == BLOCKED && t->blocked_since == window_begin) /* it blocked before anybody looked */
+	if (t->state == BLOCKED && t->blocked_since == window_begin) { /* it blocked before anybody looked */
 		note_block(task, t, task_state(task));
+		t->flags |= WAIT_BEFORE;
+	}
 	if (t->state == RUNNING) {
 		t->early_wake = 1;
 		return 0;
@@ -852,6 +858,28 @@ int ledger_open(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* Run once as the window opens: where blocked threads are in user space. */
+SEC("iter/task")
+int ledger_places(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct place place = {};
+	struct pt_regs *regs;
+
+	if (!task || task->flags & PF_KTHREAD || task->on_cpu || !task_state(task) || task->tgid == self_tgid ||
+	    !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	place.tid = task->pid;
+	place.tgid = task->tgid;
+	place.ip = REGS_IP(regs);
+	place.sp = REGS_SP(regs);
+	place.bp = REGS_BP(regs);
+	place.context_switches = task->nvcsw + task->nivcsw;
+	bpf_seq_write(ctx->meta->seq, &place, sizeof(place));
+	return 0;
+}
+
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(ledger_new, struct task_struct *task)
 {
@@ -897,8 +925,10 @@ int ledger_close(struct bpf_iter__task *ctx)
 	}
 	if (t->state == UNSEEN) { /* no event in the whole window */
 		start_clock(task, state_now(task), end);
-		if (t->state == BLOCKED)
+		if (t->state == BLOCKED) {
 			note_block(task, t, state);
+			t->flags |= WAIT_BEFORE;
+		}
 	}
 	since = t->since < end ? t->since : end;
 	if (t->call_begin && calls_since && t->call_begin >= calls_since && t->call_begin < end) {
@@ -918,7 +948,7 @@ int ledger_close(struct bpf_iter__task *ctx)
 		if (t->throttled)
 			t->times.throttled += end - since;
 		else
-			blame(t, 0, 0, 0, end - since);
+			blame(t->times.tid, t->times.tgid, 0, 0, (end - since) << 1);
 	} else {
 		t->times.blocked += end - since;
 		t->blocked_ns = end - since;
