@@ -114,6 +114,10 @@ catalog! {
     BLOCK_TIME: Series = "process.disk.io_time", "s", ["device", "direction", "pid"],
         "Time requests of a process spent in the device, summed over requests, total.", "block_rq_issue, block_rq_complete";
 
+    BLOCK_BEHIND: Series = "process.disk.queued_behind", "s", ["device", "pid", "behind"],
+        "Time in which a process had requests in a device's queue while the device served another process' request, total.",
+        "block_io_start, block_rq_issue, block_rq_complete";
+
     CPU_STACKS: Stack = "process.cpu.stacks", "{sample}", [],
         "On-CPU stacks at a fixed rate, user and kernel.", "perf_event cpu-clock";
     STACK_SETS: Series = "friday.stacks.weight", "1", ["set"],
@@ -139,8 +143,8 @@ catalog! {
         "contention_begin, contention_end";
 
     COARSE_LEDGER: Series = "thread.time.coarse", "1", [],
-        "Present when the ledger comes from schedstat alone: user and kernel time are not told apart, nor are blocked waits.",
-        "/proc/PID/task/TID/schedstat";
+        "Present when the ledger comes from looking at the threads a few times a second: running and runnable time are exact, the split of blocked time is sampled, and nothing is known of wakers and neighbours.",
+        "/proc/PID/task/TID/schedstat, BPF task iterator";
 
     PROCESS_EXIT: Event = "process.exit", "s", ["name", "parent", "parent_name", "exec", "code"],
         "A process ended; the value is its life span in seconds.", "sched_process_exec, sched_process_exit";

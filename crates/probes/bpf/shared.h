@@ -5,6 +5,7 @@
 
 #define MAX_CPUS 1024
 #define KERNEL_DEPTH 48
+#define SNAPSHOT_DEPTH 24
 #define USER_DEPTH 127
 #define HIST_SLOTS 160
 #define MAX_SYSCALLS 512
@@ -141,6 +142,14 @@ struct blame_key {
 struct kernel_stack {
 	u64 depth;
 	u64 ips[KERNEL_DEPTH];
+};
+
+/* What a task does at one moment. */
+struct snapshot {
+	struct wait_key key; /* without stacks */
+	u32 blocked;	     /* it runs or could run otherwise */
+	u32 depth;
+	u64 ips[SNAPSHOT_DEPTH];
 };
 
 struct user_stack {
@@ -311,6 +320,12 @@ struct block_key {
 	u32 operation;
 	u32 tgid; /* 0 in the latency map */
 	u32 pad;
+};
+
+struct behind_key {
+	u32 device;
+	u32 tgid;
+	u32 ahead;
 };
 
 struct block_value {

@@ -41,6 +41,7 @@ enum bpf_map_type_local {
 };
 #define BPF_ANY 0
 #define BPF_NOEXIST 1
+#define BPF_EXIST 2
 #define BPF_F_NO_PREALLOC 1
 #define BPF_F_USER_STACK (1ULL << 8)
 #define BPF_F_CURRENT_CPU 0xffffffffULL

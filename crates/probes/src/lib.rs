@@ -10,6 +10,7 @@ mod quality;
 pub mod roots;
 mod sched;
 mod session;
+mod snapshots;
 mod stacks;
 mod syscalls;
 pub mod target;

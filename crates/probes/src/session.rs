@@ -12,8 +12,9 @@ use crate::{
     processes, quality,
     roots::Roots,
     sched,
+    snapshots::Snapshots,
     stacks::Stacks,
-    syscalls, threads,
+    syscalls,
     unwind::{self, Unwinder},
 };
 use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, Window, catalog};
@@ -58,7 +59,8 @@ pub struct Session {
     counters: Counters,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
-    threads: threads::Totals,
+    /// In place of the kernel side.
+    snapshots: Option<Snapshots>,
     recording: Recording,
     started: Instant,
     next_counters: Instant,
@@ -109,7 +111,7 @@ impl Session {
         let started = Instant::now();
         recording.window.start = SystemTime::now();
         Ok(Session {
-            threads: threads::Totals::read(roots, &target),
+            snapshots: kernel.is_err().then(|| Snapshots::start(roots, &target)),
             roots: roots.clone(),
             target,
             kernel,
@@ -152,6 +154,9 @@ impl Session {
             // Of a storm of others, some stand for all; tables are made for those that are met.
             others.iter().take(MOST_REMEMBERED).for_each(|pid| self.symbolizer.remember(*pid));
         }
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.look();
+        }
         if Instant::now() >= self.next_counters {
             // What runs now may be gone at the end: its maps are kept while they can be read.
             if let Ok(kernel) = &self.kernel {
@@ -192,7 +197,11 @@ impl Session {
             }
             Err(why) => {
                 blind(&why, recording);
-                self.threads.finish(&self.roots, &self.target, length, recording);
+                if let Some(snapshots) = self.snapshots {
+                    let mut disks = Disks::default();
+                    let mut namer = sched::Namer::new(&self.roots, &mut disks, []);
+                    snapshots.finish(&self.roots, &self.target, &mut self.symbolizer, &mut namer, recording);
+                }
             }
         }
         recording.cost.rss_bytes = peak_rss();

@@ -58,6 +58,15 @@ impl Stacks {
         Stacks { kernel, user, ends, frames: intern.frames }
     }
 
+    /// Names some kernel stacks, innermost frame first, given by ids.
+    pub fn of_kernel(raw: HashMap<u64, Vec<u64>>, symbolizer: &mut Symbolizer) -> Self {
+        let mut intern = Intern::default();
+        let wanted = addresses(raw.values().map(Vec::as_slice));
+        let names = look_up(&wanted, |list| symbolizer.kernel(list), &mut intern);
+        let kernel = raw.into_iter().map(|(id, ips)| (id, assemble(&ips, &names))).collect();
+        Stacks { kernel, user: HashMap::new(), ends: HashMap::new(), frames: intern.frames }
+    }
+
     /// Kernel frames of a stack; empty for id 0 or a lost stack.
     pub fn kernel(&self, id: u64) -> &[FrameId] {
         self.kernel.get(&id).map_or(&[], Vec::as_slice)

@@ -128,6 +128,12 @@ fn waits(rec: &Recording) -> Vec<WaitRow> {
             *sums.entry((wait.pid, wait.by.map(|(pid, _)| pid), &wait.resource)).or_default() += wait.time;
         }
     }
+    let queues: Vec<(Pid, Pid, String, Duration)> = disk_queues(rec);
+    for (waiter, ahead, resource, time) in &queues {
+        if !skip(*waiter) {
+            *sums.entry((*waiter, Some(*ahead), resource)).or_default() += *time;
+        }
+    }
     let mut rows: Vec<_> = sums.into_iter().collect();
     rows.sort_by_key(|(key, time)| (!rec.target.contains(key.0), Reverse(*time), *key));
     let label = |pid: Pid| format!("{} ({pid})", rec.process_name(pid));
@@ -140,6 +146,17 @@ fn waits(rec: &Recording) -> Vec<WaitRow> {
             seconds: time.as_secs_f64(),
         })
         .collect()
+}
+
+/// Who had requests in a device's queue while it served another process.
+fn disk_queues(rec: &Recording) -> Vec<(Pid, Pid, String, Duration)> {
+    let rows = rec.get(&catalog::BLOCK_BEHIND).into_iter().flatten();
+    rows.filter_map(|row| {
+        let ahead = row.labels.get("behind").parse().ok().map(Pid)?;
+        let time = Duration::try_from_secs_f64(row.last()).ok()?;
+        Some((row.labels.pid()?, ahead, format!("queue of disk:{}", row.labels.get("device")), time))
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod load;
 mod message;
 mod plain;
 mod sampler;
+pub(crate) mod snapshot;
 
 pub(crate) use message::refused;
 pub(crate) use plain::{bytes_of, plain, rows, text};

@@ -32,6 +32,11 @@ impl Books {
         Ok(Books { threads, waits: rows(&kernel.maps().waits), blames: rows(&kernel.maps().blames) })
     }
 
+    /// From threads and waits that were counted otherwise.
+    pub fn of(threads: Vec<types::thread_times>, waits: Vec<(types::wait_key, types::wait_value)>) -> Self {
+        Books { threads, waits, blames: Vec::new() }
+    }
+
     /// Gives waits that began before the window the user stacks that their threads had then. Returns the stacks by the
     /// ids that the waits now have.
     pub fn add_sleepers(&mut self, mut walked: HashMap<u32, Walked>) -> Vec<UserStack> {
@@ -63,13 +68,29 @@ impl Books {
     }
 }
 
-/// Adds the ledger, the waits and the run-queue latencies to the recording.
+/// Adds what the kernel side knows to the recording: the ledger, the waits, run-queue latencies and spin locks.
 pub(crate) fn collect(
     books: &Books,
     kernel: &Kernel,
     stacks: &Stacks,
     namer: &mut Namer,
     samples: &HashMap<u32, Split>,
+    into: &mut Recording,
+) {
+    let machine =
+        Machine { traced: kernel.traced_part(into.window.length), steals: steals(into), ..Machine::of(books) };
+    collect_ledger(books, stacks, namer, samples, machine, into);
+    into.set(&catalog::RUN_QUEUE_WAIT, Ok(run_queue::latency(books, rows(&kernel.maps().run_queue_waits))));
+    spins(books, kernel, stacks, into);
+}
+
+/// Adds the ledger and the waits.
+pub(crate) fn collect_ledger(
+    books: &Books,
+    stacks: &Stacks,
+    namer: &mut Namer,
+    samples: &HashMap<u32, Split>,
+    machine: Machine,
     into: &mut Recording,
 ) {
     let owners: HashMap<u32, u32> = books.threads.iter().map(|times| (times.tid, times.tgid)).collect();
@@ -84,8 +105,6 @@ pub(crate) fn collect(
         by_process.entry(one.wait.pid.0).or_default()[one.kind].add(one.wait.class, one.wait.time);
     }
     let empty = [ClassTimes::default(); KINDS];
-    let machine =
-        Machine { traced: kernel.traced_part(into.window.length), steals: steals(into), ..Machine::of(books) };
     let mut outranked: HashMap<u32, u64> = HashMap::new();
     for (key, value) in books.blames.iter().filter(|(key, _)| key.outranked != 0) {
         *outranked.entry(key.victim_tid).or_default() += value.ns;
@@ -102,8 +121,6 @@ pub(crate) fn collect(
     waits.extend(run_queue::waits(books, &run_queue::Quotas::of(into)));
     into.set(&catalog::THREAD_TIME, Ok(ledger));
     into.set(&catalog::WAITS, Ok(waits));
-    into.set(&catalog::RUN_QUEUE_WAIT, Ok(run_queue::latency(books, rows(&kernel.maps().run_queue_waits))));
-    spins(books, kernel, stacks, into);
 }
 
 /// Time spent waiting for spin locks of the kernel: by process in all, and where, for waits that were long.
@@ -132,13 +149,13 @@ fn spins(books: &Books, kernel: &Kernel, stacks: &Stacks, into: &mut Recording) 
 
 /// What of the machine the ledger of a thread depends on.
 #[derive(Clone, Copy, Default)]
-struct Machine {
+pub(crate) struct Machine {
     /// Part of the window in which system calls were traced.
-    traced: f64,
+    pub traced: f64,
     /// The hypervisor took CPU time in this window.
-    steals: bool,
+    pub steals: bool,
     /// The scheduler's account of running leaves interrupts out.
-    account_without_interrupts: bool,
+    pub account_without_interrupts: bool,
 }
 
 impl Machine {
