@@ -257,6 +257,9 @@ pub struct Overhead {
     pub rss_bytes: u64,
     /// What did not fit and was dropped.
     pub lost_events: u64,
+    /// The same by what it was.
+    #[serde(default)]
+    pub lost: BTreeMap<String, u64>,
     /// Kernel-side programs.
     pub programs: Vec<ProgramCost>,
 }
@@ -278,6 +281,7 @@ impl Overhead {
             programs_seconds: measured,
             rss_bytes: cost.rss_bytes,
             lost_events: cost.lost_events,
+            lost: cost.lost.clone(),
             programs: cost.programs.clone(),
         }
     }

@@ -57,6 +57,7 @@ fn recording() -> Recording {
         cpu: Duration::from_nanos(77),
         rss_bytes: 1 << 40,
         lost_events: 5,
+        lost: [(HOSTILE.to_owned(), 5)].into(),
         programs: vec![ProgramCost { name: HOSTILE.into(), ns_per_run: 12, runs: u64::MAX }],
         programs_measured: Duration::from_secs(2),
         arming: Duration::from_nanos(3),

@@ -31,7 +31,7 @@ const volatile struct call_info calls[MAX_SYSCALLS] = {};
 /* Set while running. */
 u64 window_begin = 0; /* 0: not yet */
 u64 window_end = 0;   /* 0: still open */
-u64 lost = 0;	      /* rows, stacks and events that did not fit */
+u64 lost[LOST_KINDS] = {}; /* what did not fit */
 u64 throttling = 0;   /* somebody has been throttled: look more closely from then on */
 u64 calls_since = 0;  /* system calls are traced since then; 0: they are not */
 /* Which process ids can be targets, so that the others' system calls cost no lookup. */
@@ -88,9 +88,14 @@ struct thread {
 	u8 reason;
 };
 
+static __always_inline void count_lost_of(u64 kind)
+{
+	__sync_fetch_and_add(&lost[kind], 1);
+}
+
 static __always_inline void count_lost(void)
 {
-	__sync_fetch_and_add(&lost, 1);
+	count_lost_of(LOST_ROWS);
 }
 
 static __always_inline bool window_open(void)

@@ -77,8 +77,30 @@ static __always_inline struct thread *thread_of(struct task_struct *task)
 	struct thread *t = bpf_task_storage_get(&threads, task, 0, 0);
 
 	if (!t)
-		count_lost();
+		count_lost_of(LOST_CLOCKS);
 	return t;
+}
+
+/* ours: processes that live for less have no row of their own in tables by process: a storm of them would fill those. */
+#define YOUNG_NS 1000000000ULL
+#define GENERATIONS 4
+
+/* The process in whose name a thread's calls and waits are counted: its own, or the nearest ancestor that is no child. */
+static __noinline u32 account_of(struct task_struct *task, struct thread *t, u64 now)
+{
+	u32 tgid = t->times.tgid;
+
+	if (t->times.begin == window_begin)
+		return tgid;
+	for (int i = 0; i < GENERATIONS; i++) {
+		struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+		tgid = BPF_CORE_READ(leader, tgid);
+		if (BPF_CORE_READ(leader, start_time) + YOUNG_NS < now)
+			break;
+		task = BPF_CORE_READ(leader, real_parent);
+	}
+	return tgid;
 }
 
 static __always_inline bool is_target(u32 tgid)
@@ -124,7 +146,7 @@ __noinline u64 keep_kernel_stack(u32 scratch, s64 bytes)
 		hash = 1;
 	if (!bpf_map_lookup_elem(&kernel_stacks, &hash) &&
 	    bpf_map_update_elem(&kernel_stacks, &hash, stack, BPF_ANY))
-		count_lost();
+		count_lost_of(LOST_STACKS);
 	return hash;
 }
 
@@ -151,7 +173,7 @@ __noinline u64 keep_user_stack(u32 scratch, s64 bytes, u32 tgid)
 		hash = 1;
 	if (!bpf_map_lookup_elem(&user_stacks, &hash) &&
 	    bpf_map_update_elem(&user_stacks, &hash, stack, BPF_ANY))
-		count_lost();
+		count_lost_of(LOST_STACKS);
 	return hash;
 }
 
@@ -160,7 +182,7 @@ static __always_inline struct event *reserve_event(u32 kind, u64 at)
 	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event) {
-		count_lost();
+		count_lost_of(LOST_EVENTS);
 		return NULL;
 	}
 	__builtin_memset(event, 0, sizeof(*event));

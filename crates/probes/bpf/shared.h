@@ -158,6 +158,15 @@ struct user_stack {
 	u64 end; /* enum unwind_end, | UNWIND_GUESSED */
 };
 
+/* What is lost when something does not fit. */
+enum lost_kind {
+	LOST_ROWS = 0,	 /* of tables: sums are too low */
+	LOST_STACKS = 1, /* the time is there, its stack is not */
+	LOST_CLOCKS = 2, /* events of threads without a record */
+	LOST_EVENTS = 3, /* single ones */
+	LOST_KINDS = 4,
+};
+
 /* Why a user stack ends where it does. */
 enum unwind_end {
 	UNWIND_BY_KERNEL = 0,	 /* the kernel followed the frame pointers; nobody knows whether it got to the root */

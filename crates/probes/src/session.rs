@@ -274,7 +274,11 @@ fn read_out(
         Err(why) => refuse(sched::METRICS, &why, into),
     }
     into.frames = stacks.into_frames();
-    into.cost.lost_events = kernel.lost() + lifecycle.dropped();
+    into.cost.lost = kernel.lost();
+    if lifecycle.dropped() > 0 {
+        into.cost.lost.insert("events kept by friday".to_owned(), lifecycle.dropped());
+    }
+    into.cost.lost_events = into.cost.lost.values().sum();
     into.cost.programs = kernel.costs();
     into.cost.programs_measured = kernel.measured();
 }

@@ -40,6 +40,7 @@ struct {
 #define QUEUE_SLOTS 8
 
 struct queue_slot {
+	u64 since; /* it has requests pending without a break */
 	u32 tgid;
 	u32 pending;
 };
@@ -66,7 +67,7 @@ struct {
 static const struct device_queue no_queue = {};
 
 /* A process has one request more in a device's queue. */
-static __noinline int queue_enter(u32 device, u32 tgid)
+static __noinline int queue_enter(u32 device, u32 tgid, u64 now)
 {
 	struct device_queue *queue = bpf_map_lookup_elem(&device_queues, &device);
 
@@ -82,7 +83,8 @@ static __noinline int queue_enter(u32 device, u32 tgid)
 		if (slot->tgid == tgid || !slot->pending) {
 			/* Two CPUs may take an empty slot at once: then one of the two processes is not counted. */
 			slot->tgid = tgid;
-			__sync_fetch_and_add(&slot->pending, 1);
+			if (!__sync_fetch_and_add(&slot->pending, 1))
+				slot->since = now;
 			return 0;
 		}
 	}
@@ -105,16 +107,17 @@ static __noinline int queue_leave(u32 device, u32 tgid, u64 issued, u64 now)
 		if (slot->tgid == tgid) {
 			if (slot->pending)
 				__sync_fetch_and_add(&slot->pending, -1);
-		} else if (slot->pending && now > since) {
+		} else if (slot->pending && now > since && now > slot->since) {
 			struct behind_key key = { .device = device, .tgid = slot->tgid, .ahead = tgid };
 			u64 *sum = bpf_map_lookup_elem(&queued_behind, &key), first = 0;
+			u64 ns = now - (since > slot->since ? since : slot->since);
 
 			if (!sum) {
 				bpf_map_update_elem(&queued_behind, &key, &first, BPF_NOEXIST);
 				sum = bpf_map_lookup_elem(&queued_behind, &key);
 			}
 			if (sum)
-				__sync_fetch_and_add(sum, now - since);
+				__sync_fetch_and_add(sum, ns);
 			else
 				count_lost();
 		}
@@ -148,7 +151,7 @@ static __always_inline int note_submitter(struct request *rq)
 	if (t)
 		t->device = state.device;
 	if (!bpf_map_update_elem(&requests, &key, &state, BPF_NOEXIST))
-		queue_enter(state.device, state.tgid);
+		queue_enter(state.device, state.tgid, bpf_ktime_get_ns());
 	else if (bpf_map_update_elem(&requests, &key, &state, BPF_EXIST)) /* is it there from before? */
 		count_lost();
 	return 0;
@@ -185,7 +188,7 @@ int BPF_PROG(block_issue, struct request *rq)
 		if (!state)
 			return 0;
 		state->device = device_of(rq);
-		queue_enter(state->device, state->tgid);
+		queue_enter(state->device, state->tgid, bpf_ktime_get_ns());
 	}
 	state->issued = bpf_ktime_get_ns();
 	state->operation = BPF_CORE_READ(rq, cmd_flags) & 0xff;

@@ -322,13 +322,15 @@ impl Kernel {
         &self.skel.maps
     }
 
-    /// Rows, stacks and events that did not fit.
-    pub fn lost(&self) -> u64 {
-        let dropped = self.skel.maps.bss_data.as_deref().map_or(0, |bss| {
+    /// What did not fit, by what it was; kinds without a loss are left out. A program that interrupts itself does not run.
+    pub fn lost(&self) -> BTreeMap<String, u64> {
+        const KINDS: [&str; 4] = ["table rows", "stacks", "events of threads without a record", "events"];
+        let dropped = self.skel.maps.bss_data.as_deref().map_or([0; KINDS.len()], |bss| {
             // SAFETY: as in `start`.
             unsafe { std::ptr::read_volatile(&bss.lost) }
         });
-        dropped + self.program_infos().iter().map(|p| p.recursion_misses).sum::<u64>()
+        let missed = self.program_infos().into_iter().map(|p| (format!("runs of {}", p.name), p.recursion_misses));
+        KINDS.into_iter().map(str::to_owned).zip(dropped).chain(missed).filter(|(_, count)| *count > 0).collect()
     }
 
     /// For how long the kernel measured its programs; zero when it would not.

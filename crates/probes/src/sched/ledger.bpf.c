@@ -13,7 +13,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 32768);
 	__type(key, struct blame_key);
 	__type(value, struct wait_value);
 } blames SEC(".maps");
@@ -318,7 +318,7 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 		t->throttled = 0;
 		return 0;
 	}
-	add_run_queue_wait(t->times.tgid, ns);
+	add_run_queue_wait(account_of(task, t, now), ns);
 	if (t->throttled) {
 		throttled = ns;
 	} else if (queue && (throttle = bpf_map_lookup_elem(&throttles, &queue))) {
@@ -558,7 +558,7 @@ SEC("tp_btf/task_newtask")
 int BPF_PROG(ledger_fork, struct task_struct *task)
 {
 	if (!bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE))
-		count_lost();
+		count_lost_of(LOST_CLOCKS);
 	return 0;
 }
 
@@ -638,7 +638,7 @@ int ledger_close(struct bpf_iter__task *ctx)
 		return 0;
 	t = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!t) {
-		count_lost();
+		count_lost_of(LOST_CLOCKS);
 		return 0;
 	}
 	if (t->state == UNSEEN) { /* no event in the whole window */

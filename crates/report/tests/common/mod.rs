@@ -112,6 +112,7 @@ fn recording() -> Recording {
         cpu: ms(92),
         rss_bytes: 31_457_280,
         lost_events: 0,
+        lost: Default::default(),
         programs: vec![
             ProgramCost { name: "sched_switch".into(), ns_per_run: 412, runs: 181_220 },
             ProgramCost { name: "sched_waking".into(), ns_per_run: 118, runs: 96_402 },
