@@ -1,9 +1,12 @@
-//! Developer tasks: `cargo xtask test | lint | zoo | bench`; `./x` sets the machine up and calls these.
+//! Developer tasks: `cargo xtask test | lint | zoo | bench | survey`; `./x` sets the machine up and calls these.
 
 mod bench;
+mod machine;
 mod processes;
+mod programs;
 mod results;
 mod root;
+mod survey;
 mod test;
 mod zoo;
 
@@ -17,9 +20,10 @@ fn main() -> ExitCode {
             "lint" => lint(),
             "zoo" => zoo::run(rest),
             "bench" => bench::run(rest),
-            other => Err(format!("no such task: {other}; there are test, lint, zoo and bench")),
+            "survey" => survey::run(rest),
+            other => Err(format!("no such task: {other}; there are test, lint, zoo, bench and survey")),
         },
-        None => Err("name a task: test, lint, zoo or bench".into()),
+        None => Err("name a task: test, lint, zoo, bench or survey".into()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -124,7 +124,7 @@ pub fn end_descendants() {
 }
 
 /// The processes below one.
-fn descendants(top: u32) -> Vec<u32> {
+pub fn descendants(top: u32) -> Vec<u32> {
     let numbers = fs::read_dir("/proc").into_iter().flatten();
     let pids = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let parents: Vec<(u32, u32)> = pids.filter_map(|pid: u32| Some((pid, parent(pid)?))).collect();

@@ -1,4 +1,4 @@
-//! What the zoo and the benchmark share about their results.
+//! What the zoo, the benchmark and the survey share about their results.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -26,6 +26,19 @@ pub fn median(numbers: &[f64]) -> Option<f64> {
         even if even % 2 == 0 => Some((sorted[half - 1] + sorted[half]) / 2.0),
         _ => Some(sorted[half]),
     }
+}
+
+/// Columns as wide as their widest cell.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let wide = |text: &str| text.chars().count();
+    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|text| wide(text)).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}")).collect();
+        cells.join("  ").trim_end().to_string() + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use super::{own, parse};
 use crate::processes::{self, Stop};
+use crate::programs::{create, last_words, present};
 use serde::Serialize;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -171,30 +172,6 @@ fn command(dir: &Path, words: &[&str], read: fn(&str) -> Option<f64>) -> Result<
     }))
 }
 
-/// A new file.
-pub fn create(path: &PathBuf) -> Result<File, String> {
-    File::create(path).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// The last thing that a program said.
-pub fn last_line(path: &Path) -> String {
-    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    text.trim().lines().last().unwrap_or_default().trim().to_string()
-}
-
-/// The same as the end of a sentence; nothing where it said nothing.
-pub fn last_words(path: &Path) -> String {
-    let line = last_line(path);
-    if line.is_empty() { line } else { format!(": {line}") }
-}
-
-/// Skips where a program is not installed.
-pub fn present(program: &str) -> Result<(), Stop> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    if found { Ok(()) } else { Err(Stop::Skip(format!("{program} is not installed"))) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,7 +185,6 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_a_reason_to_skip() {
-        assert!(present("sh").is_ok());
         let missing = command(Path::new("/"), &["no-such-program-here", "{n}"], parse::hackbench);
         assert!(matches!(missing, Err(Stop::Skip(reason)) if reason == "no-such-program-here is not installed"));
     }

@@ -2,6 +2,7 @@
 
 use super::figures::{LoadResult, Outcome};
 use super::tools::{REFERENCE, Tool};
+use crate::results::aligned;
 
 /// Rows are loads, columns are tools: the load alone in its unit, then how many times slower it is beside each tool.
 pub fn ratios(loads: &[LoadResult], tools: &[&'static Tool]) -> String {
@@ -57,19 +58,6 @@ pub fn short(number: f64) -> String {
         0
     };
     format!("{number:.digits$}")
-}
-
-/// Columns as wide as their widest cell.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let wide = |text: &str| text.chars().count();
-    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|text| wide(text)).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}")).collect();
-        cells.join("  ").trim_end().to_string() + "\n"
-    };
-    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! What looks on meanwhile: friday at each tier and its peers, attached before a load and ended after it.
 
-use super::loads::{self, create, last_line, present};
-use super::machine::{self, CpuTime};
 use super::parse::{self, Overhead};
+use crate::machine::{self, CpuTime};
 use crate::processes::{self, STEP, Stop, pause};
+use crate::programs::{create, last_line, last_words, present};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -228,7 +228,7 @@ impl Attached {
         let Some(child) = &mut self.child else { return Ok(()) };
         let said = self.dir.join("err");
         if let Some(status) = child.try_wait().map_err(|e| format!("wait: {e}"))? {
-            return Err(Stop::Broken(format!("it has ended ({status}){}", loads::last_words(&said))));
+            return Err(Stop::Broken(format!("it has ended ({status}){}", last_words(&said))));
         }
         let blind = self.is_friday && fs::read_to_string(&said).unwrap_or_default().contains("cannot be traced");
         if blind { Err(Stop::Broken(last_line(&said))) } else { Ok(()) }
@@ -256,7 +256,7 @@ impl Attached {
             return Ok(Ended { seconds, overhead: None });
         }
         if !status.success() {
-            return Err(Stop::Broken(format!("it ended with {status}{}", loads::last_words(&self.dir.join("err")))));
+            return Err(Stop::Broken(format!("it ended with {status}{}", last_words(&self.dir.join("err")))));
         }
         let text = fs::read_to_string(self.dir.join("out")).map_err(|e| format!("friday's output: {e}"))?;
         Ok(Ended { seconds, overhead: Some(parse::overhead(&text)?) })

@@ -3,6 +3,7 @@
 //! Both see the same moments: perf copies the stack at the events that the kernel side's program runs on, and framehop
 //! walks the copies.
 
+mod given;
 mod oracle;
 
 use super::*;
@@ -191,6 +192,8 @@ struct Agreement {
     complete: u64,
     /// Of ours, those with a frame found by frame pointer.
     guessed: u64,
+    /// Samples that framehop walked.
+    oracle_samples: u64,
     /// Of framehop's, those that reached the root or the greatest depth.
     oracle_complete: u64,
     /// Ours that framehop has, frame by frame, as often.
@@ -198,11 +201,21 @@ struct Agreement {
     frames: u64,
 }
 
+/// A part in percent.
+fn share(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
+}
+
 /// Samples a program on CPU by both and compares.
 fn on_cpu(name: &str, command: &mut Command) -> Agreement {
     let child = Running::start(command);
-    let (mut kernel, unwinder) = start(child.pid(), true, 0);
-    let mut oracle = Oracle::new(child.pid(), Beat::Clock(499));
+    compare(name, child.pid(), child.pid())
+}
+
+/// Samples one thread of a process on CPU by both and compares.
+fn compare(name: &str, pid: u32, tid: u32) -> Agreement {
+    let (mut kernel, unwinder) = start(pid, true, 0);
+    let mut oracle = Oracle::new(tid, Beat::Clock(499));
     kernel.attach_to(oracle.event());
     oracle.take();
     let mut samples = Vec::new();
@@ -212,9 +225,9 @@ fn on_cpu(name: &str, command: &mut Command) -> Agreement {
     }
     kernel.close();
     samples.extend(oracle.take());
-    let mut framehop = Framehop::new(child.pid());
+    let mut framehop = Framehop::new(pid);
     let mut theirs: HashMap<Vec<u64>, u64> = HashMap::new();
-    let mut found = Agreement::default();
+    let mut found = Agreement { oracle_samples: samples.len() as u64, ..Agreement::default() };
     for sample in &samples {
         let (mut ips, complete) = framehop.walk(sample);
         found.oracle_complete += u64::from(complete || ips.len() > DEEPEST);
@@ -224,7 +237,7 @@ fn on_cpu(name: &str, command: &mut Command) -> Agreement {
     let stacks = user_stacks(&kernel);
     let mut different = Vec::new();
     for (key, count) in rows::<types::sample_key, u64>(&kernel.maps().samples) {
-        if key.tid != child.pid() {
+        if key.tid != tid {
             continue;
         }
         let Some((ips, end)) = stacks.get(&key.user_stack).filter(|(_, end)| *end != 0) else { continue };
@@ -242,15 +255,14 @@ fn on_cpu(name: &str, command: &mut Command) -> Agreement {
             different.push((ips.clone(), *end));
         }
     }
-    let share = |part: u64, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
     eprintln!(
         "{name:24} {:5} samples, {:5.1} frames; to the root {:5.1} % (framehop {:5.1} %); by frame pointer {:5.1} %; equal {:5.1} %; lost {}",
         found.samples,
         found.frames as f64 / found.samples.max(1) as f64,
-        share(found.complete, found.samples as usize),
-        share(found.oracle_complete, samples.len()),
-        share(found.guessed, found.samples as usize),
-        share(found.equal, found.samples as usize),
+        share(found.complete, found.samples),
+        share(found.oracle_complete, found.oracle_samples),
+        share(found.guessed, found.samples),
+        share(found.equal, found.samples),
         oracle.lost,
     );
     if std::env::var_os("FRIDAY_TEST_DETAILS").is_some() {
@@ -261,7 +273,7 @@ fn on_cpu(name: &str, command: &mut Command) -> Agreement {
             }
         }
         eprintln!("{:?}", unwinder.map(|unwinder| unwinder.report()));
-        eprintln!("{}", fs::read_to_string(format!("/proc/{}/maps", child.pid())).unwrap());
+        eprintln!("{}", fs::read_to_string(format!("/proc/{pid}/maps")).unwrap());
     }
     found
 }

@@ -159,6 +159,10 @@ impl Framehop {
                 }
                 path => path.into(),
             };
+            // Memory that is shared and has no file goes by the name of a device that never ends.
+            if !fs::metadata(&file).is_ok_and(|about| about.is_file()) {
+                continue;
+            }
             let Ok(bytes) = fs::read(&file) else { continue };
             let listed = Command::new("readelf").arg("-SWl").arg(&file).output().unwrap().stdout;
             let listed = String::from_utf8_lossy(&listed).into_owned();

@@ -13,23 +13,22 @@ pub struct Machine {
     model: Option<String>,
     /// Averages over 1, 5 and 15 minutes before the first load: what else ran.
     load_average: Option<String>,
-    /// The first line of what each tool says about itself.
+    /// The first line of what each program says about itself.
     versions: Vec<String>,
 }
 
 impl Machine {
-    /// Looks at this one.
-    pub fn look() -> Machine {
+    /// Looks at this one, and at the versions of some programs.
+    pub fn look(programs: &[&str]) -> Machine {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let average = read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ");
-        let tools = ["perf", "bpftrace", "redis-server"];
         Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_string(),
             architecture: std::env::consts::ARCH,
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get()),
             model: model(&read("/proc/cpuinfo")),
             load_average: Some(average).filter(|text| !text.is_empty()),
-            versions: tools.iter().filter_map(|tool| version(tool)).collect(),
+            versions: programs.iter().filter_map(|program| version(program)).collect(),
         }
     }
 }

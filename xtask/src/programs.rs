@@ -1,0 +1,41 @@
+//! Programs that others wrote: whether they are there, and what they said last.
+
+use crate::processes::Stop;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// A new file.
+pub fn create(path: &PathBuf) -> Result<File, String> {
+    File::create(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The last thing that a program said.
+pub fn last_line(path: &Path) -> String {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    text.trim().lines().last().unwrap_or_default().trim().to_string()
+}
+
+/// The same as the end of a sentence; nothing where it said nothing.
+pub fn last_words(path: &Path) -> String {
+    let line = last_line(path);
+    if line.is_empty() { line } else { format!(": {line}") }
+}
+
+/// Skips where a program is not installed.
+pub fn present(program: &str) -> Result<(), Stop> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if found { Ok(()) } else { Err(Stop::Skip(format!("{program} is not installed"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_looked_for_in_the_path_or_where_it_is_said_to_be() {
+        assert!(present("sh").is_ok());
+        assert!(present("/bin/sh").is_ok());
+        assert!(matches!(present("/bin/no-such-program-here"), Err(Stop::Skip(_))));
+    }
+}
