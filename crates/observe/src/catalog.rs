@@ -120,6 +120,9 @@ catalog! {
 
     CPU_STACKS: Stack = "process.cpu.stacks", "{sample}", [],
         "On-CPU stacks at a fixed rate, user and kernel.", "perf_event cpu-clock";
+    KERNEL_SAMPLES: Series = "process.cpu.kernel_samples", "{sample}", ["pid", "for"],
+        "On-CPU samples in the kernel by what it worked for: `fault`, `interrupt`, the name of a system call, or `other`; total.",
+        "perf_event cpu-clock";
     STACK_SETS: Series = "friday.stacks.weight", "1", ["set"],
         "What the user stacks of a set (`on-CPU`, in samples; `off-CPU` and `waker`, in seconds) stand for, total; of the target's processes, or of all when none is named.",
         "perf_event cpu-clock, sched_switch, sched_waking";
@@ -139,8 +142,8 @@ catalog! {
         "Who waited for whom, for what, how long, with which code path.", "sched_switch, sched_waking";
 
     SPIN_TIME: Series = "process.lock.spin_time", "s", ["pid", "function"],
-        "CPU time spent waiting for spin locks of the kernel, by the function that wanted the lock (empty for waits under 20 µs), total.",
-        "contention_begin, contention_end";
+        "CPU time spent waiting for spin locks of the kernel, by the function that wanted the lock as far as the CPU profile tells (empty where it does not), total.",
+        "contention_begin, contention_end, perf_event cpu-clock";
 
     COARSE_LEDGER: Series = "thread.time.coarse", "1", [],
         "Present when the ledger comes from looking at the threads a few times a second: running and runnable time are exact, the split of blocked time is sampled, and nothing is known of wakers and neighbours.",

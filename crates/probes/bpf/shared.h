@@ -112,7 +112,9 @@ struct wait_key {
 	u8 object;
 	u8 reason; /* enum socket_reason */
 	u8 pad;
-	u32 holder; /* thread that held the lock, as the lock itself tells; 0: not known */
+	/* Thread that held the lock, as the lock itself tells; of a unix socket, the process that opened the other end. 0: not
+	 * known. */
+	u32 holder;
 	u32 pad2;
 };
 
@@ -120,13 +122,6 @@ struct wait_value {
 	u64 ns;
 	u64 count;
 	u64 max;
-};
-
-/* Where a process spins for locks of the kernel. */
-struct spin_key {
-	u64 kernel_stack;
-	u32 tgid;
-	u32 pad;
 };
 
 /* Who ran while somebody was runnable. */

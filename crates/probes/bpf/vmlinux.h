@@ -133,9 +133,18 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 };
 
+struct upid {
+	int nr;
+};
+
+struct pid {
+	struct upid numbers[1];
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	u16 sk_protocol;
+	struct pid *sk_peer_pid;
 };
 
 struct tcp_sock {

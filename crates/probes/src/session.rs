@@ -269,7 +269,7 @@ fn read_out(
     match books {
         Ok(books) => {
             let mut namer = sched::Namer::new(roots, &mut disks, rows(&kernel.maps().file_names));
-            sched::collect(&books, kernel, &stacks, &mut namer, &samples.split(), into);
+            sched::collect(&books, kernel, &stacks, &mut namer, &samples, into);
         }
         Err(why) => refuse(sched::METRICS, &why, into),
     }

@@ -97,6 +97,7 @@ pub(crate) struct Kernel {
     traced: Duration,
     ring: RingBuffer<'static>,
     events: Rc<RefCell<Vec<types::event>>>,
+    ended: Rc<RefCell<Vec<types::thread_times>>>,
     skel: FridaySkel<'static>,
     /// Why a group is missing.
     pub absent: BTreeMap<Group, Absent>,
@@ -122,6 +123,14 @@ impl Kernel {
                 0
             })
             .map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
+        let ended = Rc::new(RefCell::new(Vec::new()));
+        let ended_sink = Rc::clone(&ended);
+        builder
+            .add(&skel.maps.ended, move |bytes| {
+                ended_sink.borrow_mut().extend(plain::<types::thread_times>(bytes));
+                0
+            })
+            .map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
         let ring = builder.build().map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
         let mut kernel = Kernel {
             links: Vec::new(),
@@ -130,6 +139,7 @@ impl Kernel {
             traced: Duration::ZERO,
             ring,
             events,
+            ended,
             skel,
             absent,
             no_tables,
@@ -311,10 +321,13 @@ impl Kernel {
         bytes.chunks_exact(size_of::<types::place>()).filter_map(plain).collect()
     }
 
-    /// Closes every living thread's books and returns them; call once, after [`Kernel::close`].
+    /// Closes every living thread's books and returns them, with those of threads that ended; call once, after
+    /// [`Kernel::close`].
     pub fn close_books(&self) -> Result<Vec<types::thread_times>, Absent> {
         let bytes = run_iterator(&self.skel.progs.ledger_close)?;
-        Ok(bytes.chunks_exact(size_of::<types::thread_times>()).filter_map(plain).collect())
+        let _ = self.ring.consume();
+        let living = bytes.chunks_exact(size_of::<types::thread_times>()).filter_map(plain);
+        Ok(living.chain(self.ended.take()).collect())
     }
 
     /// The maps, to be read after [`Kernel::close_books`].

@@ -23,7 +23,6 @@ plain!(
     u64,
     types::wait_key,
     types::wait_value,
-    types::spin_key,
     types::blame_key,
     types::kernel_stack,
     types::user_stack,

@@ -25,13 +25,11 @@ struct {
 	__type(value, struct hist);
 } run_queue_waits SEC(".maps");
 
-/* Threads that ended inside the window. */
+/* Threads that ended inside the window: user space takes them as they come. A table would have to allocate under run-queue
+ * locks, or be as large as the worst storm. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, u64); /* tid | begin << 32, as ids are used again */
-	__type(value, struct thread_times);
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
 } ended SEC(".maps");
 
 /* What ran lately on each CPU. */
@@ -387,8 +385,7 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 	t->since = now;
 	if (state & TASK_DEAD) {
 		finish_times(prev, t, now);
-		key = t->times.tid | t->times.begin << 32;
-		if (bpf_map_update_elem(&ended, &key, &t->times, BPF_ANY))
+		if (bpf_ringbuf_output(&ended, &t->times, sizeof(t->times), BPF_RB_NO_WAKEUP))
 			count_lost();
 		return;
 	}
