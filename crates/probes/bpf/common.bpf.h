@@ -67,6 +67,9 @@ struct thread {
 	u64 failed_at;	  /* end of its last call, pauses apart, if that failed; else 0 */
 	u64 lock;	  /* the kernel's lock it contends for */
 	u64 lock_since;
+	u64 minor_before; /* faults before the window */
+	u64 major_before;
+	u64 reclaim_since[RECLAIM_KINDS];
 	u32 lock_flags;
 	u32 lock_holder;
 	u32 holder;	  /* of the lock it waits for */
@@ -83,6 +86,7 @@ struct thread {
 	u8 poll_one;
 	u8 throttled;
 	u8 early_wake;
+	u8 faults_known; /* it was there when the window opened, or was made later */
 	u8 reason;
 };
 
@@ -128,7 +132,7 @@ struct {
 } retransmitting SEC(".maps");
 
 /* Programs of different kinds can interrupt one another: each has its own scratch space. */
-enum scratch { SCRATCH_SWITCH = 0, SCRATCH_WAKE = 1, SCRATCH_SAMPLE = 2, SCRATCH_ITER = 3, SCRATCH_LOCK = 4, SCRATCHES = 5 };
+enum scratch { SCRATCH_SWITCH = 0, SCRATCH_WAKE = 1, SCRATCH_SAMPLE = 2, SCRATCH_ITER = 3, SCRATCH_LOCK = 4, SCRATCH_FAULT = 5, SCRATCHES = 6 };
 
 /* Where a walk of a user stack has got to. */
 struct walk {

@@ -7,7 +7,9 @@ use crate::{
     host::{
         counters::Counters,
         facts::{self, HostError},
+        limits::Limits,
     },
+    memory,
     process::{self, Lifecycle},
     processes,
     roots::Roots,
@@ -16,7 +18,7 @@ use crate::{
     syscalls, threads,
     unwind::{self, Unwinder},
 };
-use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, Window};
+use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, Window, catalog};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant, SystemTime},
@@ -53,6 +55,8 @@ pub struct Session {
     symbolizer: Symbolizer,
     kept: BTreeSet<u32>,
     counters: Counters,
+    usage: memory::Usage,
+    limits: Limits,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
     threads: threads::Totals,
@@ -99,6 +103,8 @@ impl Session {
             Ok(kernel) => Unwinder::start(kernel, roots.proc.clone(), target.members.clone()),
             Err(why) => Err(why.clone()),
         };
+        let usage = memory::Usage::new(roots, &target, kernel.is_err());
+        let limits = Limits::new(roots, &target);
         let mut counters = Counters::new(roots);
         counters.sample(Duration::ZERO);
         let cpu_before = own_cpu();
@@ -114,6 +120,8 @@ impl Session {
             symbolizer,
             kept: BTreeSet::new(),
             counters,
+            usage,
+            limits,
             processes,
             lifecycle: Lifecycle::default(),
             recording,
@@ -153,6 +161,8 @@ impl Session {
                 }
             }
             self.counters.sample(self.started.elapsed());
+            self.usage.sample(self.started.elapsed());
+            self.limits.sample(self.started.elapsed());
             self.next_counters += COUNTER_INTERVAL;
         }
     }
@@ -161,16 +171,16 @@ impl Session {
     pub fn finish(mut self) -> Recording {
         let mut length = self.started.elapsed();
         self.counters.sample(length);
-        let mut begin = 0;
         if let Ok(kernel) = &mut self.kernel {
-            begin = kernel.begin();
-            length = Duration::from_nanos(kernel.close() - begin);
+            length = Duration::from_nanos(kernel.close() - kernel.begin());
             self.lifecycle.take(kernel.events());
         }
         self.recording.window.length = length;
         // What reading it all out costs comes after the window and is not part of what the window cost.
         self.recording.cost.cpu = own_cpu().saturating_sub(self.cpu_before);
         self.counters.finish(&mut self.recording);
+        self.usage.finish(length, &mut self.recording);
+        let groups = self.limits.finish(length, &mut self.recording);
         processes::snapshot(&self.roots, &mut self.processes);
         self.lifecycle.identify(&mut self.processes);
         let (recording, processes) = (&mut self.recording, self.processes);
@@ -178,7 +188,7 @@ impl Session {
         match self.kernel {
             Ok(kernel) => {
                 unwind::collect(&kernel, &self.unwinder, recording);
-                read_out(&kernel, &self.roots, &mut self.symbolizer, &self.lifecycle, begin, recording);
+                read_out(&kernel, &self.roots, &mut self.symbolizer, &self.lifecycle, &groups, recording);
                 recording.target.members = members(&self.target, &kernel);
             }
             Err(why) => {
@@ -210,14 +220,16 @@ fn read_out(
     roots: &Roots,
     symbolizer: &mut Symbolizer,
     lifecycle: &Lifecycle,
-    begin: u64,
+    groups: &HashMap<u64, String>,
     into: &mut Recording,
 ) {
     let length = into.window.length;
     let samples = Samples::read(kernel);
     let books = sched::Books::read(kernel);
-    let mut owners: HashMap<u64, u32> = samples.owners().collect();
+    let mut faults = memory::Faults::read(kernel);
+    let mut owners: HashMap<u64, u32> = samples.owners().chain(faults.owners()).collect();
     if let Ok(books) = &books {
+        faults.cut(books);
         owners.extend(books.owners());
     }
     let stacks = Stacks::read(kernel, symbolizer, &owners);
@@ -231,7 +243,10 @@ fn read_out(
     if present(kernel, Group::Calls, syscalls::METRICS, into) {
         syscalls::collect(kernel, length, into);
     }
-    lifecycle.collect(roots, &mut disks, begin, into);
+    if present(kernel, Group::Memory, memory::METRICS, into) {
+        memory::collect(kernel, &faults, &stacks, lifecycle, groups, into);
+    }
+    lifecycle.collect(roots, &mut disks, kernel.begin(), into);
     for (group, metrics) in
         [(Group::Block, block::METRICS), (Group::Calls, syscalls::METRICS), (Group::Lifecycle, process::METRICS)]
     {
@@ -240,9 +255,13 @@ fn read_out(
     match books {
         Ok(books) => {
             let mut namer = sched::Namer::new(roots, &mut disks, rows(&kernel.maps().file_names));
+            memory::collect_faults(&books, into);
             sched::collect(&books, kernel, &stacks, &mut namer, &samples.split(), into);
         }
-        Err(why) => refuse(sched::METRICS, &why, into),
+        Err(why) => {
+            refuse(sched::METRICS, &why, into);
+            refuse(&[&catalog::PROCESS_FAULTS], &why, into);
+        }
     }
     into.frames = stacks.into_frames();
     into.cost.lost_events = kernel.lost() + lifecycle.dropped();
@@ -265,7 +284,8 @@ fn refuse(metrics: &[&dyn AnyMetric], why: &Absent, into: &mut Recording) {
 
 /// Says of every metric that comes from the kernel side why it is missing.
 fn blind(why: &Absent, into: &mut Recording) {
-    for metrics in [sched::METRICS, cpu::METRICS, block::METRICS, syscalls::METRICS, process::METRICS] {
+    for metrics in [sched::METRICS, cpu::METRICS, block::METRICS, syscalls::METRICS, process::METRICS, memory::METRICS]
+    {
         refuse(metrics, why, into);
     }
 }

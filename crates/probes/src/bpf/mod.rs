@@ -144,6 +144,7 @@ impl Kernel {
             // SAFETY: a valid, aligned place in the map shared with the kernel, which reads it at any time.
             unsafe { std::ptr::write_volatile(&mut bss.window_begin, kernel.begin) };
         }
+        run_iterator(&kernel.skel.progs.ledger_faults)?;
         kernel.trace_calls(true);
         kernel.keep_statistics(true);
         Ok(kernel)
@@ -278,6 +279,11 @@ impl Kernel {
     /// The processes sampled so far.
     pub fn sampled(&self) -> BTreeSet<u32> {
         rows::<types::sample_key, u64>(&self.skel.maps.samples).into_iter().map(|(key, _)| key.tgid).collect()
+    }
+
+    /// Whether a program was loaded: this kernel has what it is attached to.
+    pub fn serves(&self, program: &str) -> bool {
+        self.skel.object().progs_mut().any(|prog| prog.autoload() && prog.name() == program)
     }
 
     /// Events since the last call.

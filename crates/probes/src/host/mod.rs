@@ -3,6 +3,7 @@
 pub(crate) mod cgroups;
 pub mod counters;
 pub mod facts;
+pub(crate) mod limits;
 
 use std::{fs, path::Path};
 

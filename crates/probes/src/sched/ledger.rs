@@ -30,6 +30,17 @@ impl Books {
         Ok(Books { threads, waits: rows(&kernel.maps().waits), blames: rows(&kernel.maps().blames) })
     }
 
+    /// Books without waits.
+    #[cfg(test)]
+    pub fn of(threads: Vec<types::thread_times>) -> Self {
+        Books { threads, waits: Vec::new(), blames: Vec::new() }
+    }
+
+    /// The threads that lived in the window.
+    pub fn threads(&self) -> &[types::thread_times] {
+        &self.threads
+    }
+
     /// Which process each user stack belongs to.
     pub fn owners(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
         self.waits.iter().flat_map(|(key, _)| [(key.user_stack, key.tgid), (key.waker_stack, key.waker_tgid)])
