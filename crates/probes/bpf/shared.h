@@ -343,6 +343,7 @@ struct fault_clock {
 	u64 period;	       /* from one that is looked at to the next */
 	u64 since;	       /* ns */
 	u64 since_tick;
+	u64 seen;	       /* all of them */
 };
 
 enum reclaim_kind {

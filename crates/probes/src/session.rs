@@ -63,7 +63,8 @@ pub struct Session {
     recording: Recording,
     started: Instant,
     next_counters: Instant,
-    budget: syscalls::Budget,
+    call_budget: syscalls::Budget,
+    fault_budget: syscalls::Budget,
     cpu_before: Duration,
 }
 
@@ -85,7 +86,9 @@ impl Session {
         for pid in &target.members {
             symbolizer.remember(*pid);
         }
-        let budget = syscalls::Budget::new(host.cpus);
+        let call_budget = syscalls::Budget::new(host.cpus, syscalls::CALL_COST);
+        // Each CPU has one of its own, lest who storms on one pays for all.
+        let fault_budget = syscalls::Budget::new(1, memory::FAULT_COST);
         let kernel = if tier == Tier::Counters {
             Err(Absent::NotCollected("nothing was attached to the kernel (--tier 1)".to_owned()))
         } else {
@@ -127,7 +130,8 @@ impl Session {
             recording,
             started,
             next_counters: started + COUNTER_INTERVAL,
-            budget,
+            call_budget,
+            fault_budget,
             cpu_before,
         })
     }
@@ -142,7 +146,9 @@ impl Session {
         if let Ok(kernel) = &mut self.kernel {
             let now = self.started.elapsed();
             let seen = kernel.calls_seen();
-            kernel.trace_calls(self.budget.decide(now, seen));
+            kernel.trace_calls(self.call_budget.decide(now, seen));
+            let seen = kernel.faults_seen();
+            kernel.trace_faults(self.fault_budget.decide(now, seen));
             kernel.keep_statistics(now.as_millis() % STATISTICS_INTERVAL.as_millis() < STATISTICS_SLICE.as_millis());
             for pid in self.lifecycle.take(kernel.events()) {
                 self.symbolizer.remember(pid);
@@ -226,7 +232,7 @@ fn read_out(
     let length = into.window.length;
     let samples = Samples::read(kernel);
     let books = sched::Books::read(kernel);
-    let mut faults = memory::Faults::read(kernel);
+    let mut faults = memory::Faults::read(kernel, length);
     let mut owners: HashMap<u64, u32> = samples.owners().chain(faults.owners()).collect();
     if let Ok(books) = &books {
         faults.cut(books);

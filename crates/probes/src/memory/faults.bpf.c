@@ -3,6 +3,10 @@
  * Page faults: which code takes them, and of which kind. How many there are the kernel counts itself, for every task;
  * the ledger reads that. Here one fault in some is looked at, fewer the more there are; it stands for itself and for
  * those that follow on its CPU up to the next.
+ *
+ * Measured on a virtual machine, touching warm memory: 110 ns a fault, next to 2 µs for the fault itself; all but 10 ns
+ * of that is what it costs to run any program there. So user space attaches these for part of the time when there are
+ * many.
  */
 
 struct {
@@ -87,6 +91,7 @@ static __always_inline int count_fault(void *ctx, u64 error)
 	clock = bpf_map_lookup_elem(&fault_clocks, &zero);
 	if (!clock)
 		return 0;
+	clock->seen++;
 	tick = bpf_jiffies64();
 	late = tick - clock->since_tick >= FAULT_LONG_TICKS;
 	if (clock->passed < clock->period && !late) {

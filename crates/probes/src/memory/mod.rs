@@ -7,12 +7,11 @@ mod usage;
 pub(crate) use usage::Usage;
 
 use crate::{
-    bpf::{Kernel, plain, rows, text, types},
+    bpf::{Kernel, rows, text, types},
     process::Lifecycle,
     sched::Books,
     stacks::Stacks,
 };
-use libbpf_rs::{MapCore, MapFlags};
 use observe::{Absent, AnyMetric, Event, FrameId, Histogram, Labels, Pid, Recording, Series, Stack, Tid, catalog};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,8 +19,16 @@ use std::{
 };
 
 /// What these probes measure.
-pub(crate) const METRICS: &[&dyn AnyMetric] =
-    &[&catalog::FAULT_ACCESSES, &catalog::FAULT_STACKS, &catalog::RECLAIM_TIME, &catalog::OOM_KILL];
+pub(crate) const METRICS: &[&dyn AnyMetric] = &[
+    &catalog::FAULT_ACCESSES,
+    &catalog::FAULT_STACKS,
+    &catalog::FAULTS_TRACED,
+    &catalog::RECLAIM_TIME,
+    &catalog::OOM_KILL,
+];
+
+/// What a page fault costs more while it is traced; see `faults.bpf.c`.
+pub(crate) const FAULT_COST: Duration = Duration::from_nanos(110);
 
 const OOM_KILL: u32 = 6;
 
@@ -29,21 +36,19 @@ const OOM_KILL: u32 = 6;
 pub(crate) struct Faults(HashMap<(u64, u32, u32, u32), u64>);
 
 impl Faults {
-    /// Reads them; after the window has ended.
-    pub fn read(kernel: &Kernel) -> Self {
+    /// Reads them, scaled up to the whole window; after it has ended.
+    pub fn read(kernel: &Kernel, window: Duration) -> Self {
         let mut faults: HashMap<_, u64> = HashMap::new();
         let mut add = |key: types::fault_key, count: u64| {
             *faults.entry((key.user_stack, key.tid, key.tgid, key.kind)).or_default() += count;
         };
         rows(&kernel.maps().faults).into_iter().for_each(|(key, count)| add(key, count));
         // Those since each CPU's last one.
-        let clocks = kernel.maps().fault_clocks.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY);
-        let clocks = clocks.ok().flatten().unwrap_or_default();
-        for clock in clocks.iter().filter_map(|bytes| plain::<types::fault_clock>(bytes)) {
-            if clock.last.tgid != 0 {
-                add(clock.last, clock.passed);
-            }
+        for clock in kernel.fault_clocks().into_iter().filter(|clock| clock.last.tgid != 0) {
+            add(clock.last, clock.passed);
         }
+        let part = kernel.faults_traced_part(window);
+        faults.values_mut().for_each(|count| *count = (*count as f64 / part).round() as u64);
         Faults(faults)
     }
 
@@ -126,10 +131,13 @@ pub(crate) fn collect(
 ) {
     if kernel.serves("memory_fault_user") {
         faults.collect(stacks, into);
+        let part = kernel.faults_traced_part(into.window.length);
+        into.set(&catalog::FAULTS_TRACED, Ok(vec![Series::total(Labels::default(), into.window.length, part)]));
     } else {
         let why = || Absent::Unsupported("this kernel has no tracepoint for page faults (x86 has)".to_owned());
         into.set(&catalog::FAULT_STACKS, Err(why()));
         into.set(&catalog::FAULT_ACCESSES, Err(why()));
+        into.set(&catalog::FAULTS_TRACED, Err(why()));
     }
     let group = |number: u64| groups.get(&number).cloned().unwrap_or_default();
     let reclaims = rows::<types::reclaim_key, types::hist>(&kernel.maps().reclaims).into_iter().map(|(key, hist)| {
