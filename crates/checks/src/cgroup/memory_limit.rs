@@ -60,15 +60,16 @@ fn judge(rec: &Recording) -> Observed<Verdict> {
         return unread.map_or(Ok(Verdict { light: Light::Good, why, evidence: Vec::new() }), Err);
     };
     let limit = limit(rec, worst.group).map_or_else(String::new, |limit| format!(" ({limit})"));
-    let mut why = format!(
-        "{}{limit} came up against its memory limit {:.0} times ({:.1} a second); most of {} groups",
-        worst.group,
-        worst.hits,
-        worst.rate,
-        groups.len()
-    );
+    let (group, hits, rate) = (worst.group, worst.hits, worst.rate);
+    let mut why = match hits {
+        0.0 => format!("none of {} groups came up against a memory limit", groups.len()),
+        _ => format!(
+            "{group}{limit} came up against its memory limit {hits:.0} times ({rate:.1} a second); most of {} groups",
+            groups.len()
+        ),
+    };
     if worst.kills > 0.0 {
-        why += &format!("; {:.0} processes in it were killed for memory", worst.kills);
+        why += &format!("; {:.0} processes in {group} were killed for memory", worst.kills);
     }
     if let Some(pressure) = worst.pressure.filter(|part| *part > STALLED) {
         why += &format!("; somebody in it was stalled on memory {pressure} of the time");
