@@ -146,7 +146,7 @@ catalog! {
         "User stacks that took page faults, weighted by the faults each sample stands for.",
         "page_fault_user, page_fault_kernel";
     FAULTS_TRACED: Series = "friday.faults.traced", "1", [],
-        "Part of the window in which page faults were traced. Below 1, their stacks and accesses are scaled up to the whole window.",
+        "Part of the window in which page faults were traced. Below 1, their stacks and accesses are scaled up to what the kernel counted for each thread.",
         "friday";
     RECLAIM_TIME: Histogram = "process.memory.reclaim.duration", "ns", ["pid", "kind", "cgroup"],
         "For how long a process had to make memory free before it got any, by kind: direct (the machine is short), cgroup (its memory group, which is named, is at its limit), compaction (no free block is large enough).",

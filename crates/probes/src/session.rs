@@ -86,9 +86,9 @@ impl Session {
         for pid in &target.members {
             symbolizer.remember(*pid);
         }
-        let call_budget = syscalls::Budget::new(host.cpus, syscalls::CALL_COST);
+        let call_budget = syscalls::Budget::new(host.cpus, syscalls::CALL_COST, syscalls::CALL_AHEAD);
         // Each CPU has one of its own, lest who storms on one pays for all.
-        let fault_budget = syscalls::Budget::new(1, memory::FAULT_COST);
+        let fault_budget = syscalls::Budget::new(1, memory::FAULT_COST, memory::FAULT_AHEAD);
         let kernel = if tier == Tier::Counters {
             Err(Absent::NotCollected("nothing was attached to the kernel (--tier 1)".to_owned()))
         } else {
@@ -235,7 +235,7 @@ fn read_out(
     let mut faults = memory::Faults::read(kernel, length);
     let mut owners: HashMap<u64, u32> = samples.owners().chain(faults.owners()).collect();
     if let Ok(books) = &books {
-        faults.cut(books);
+        faults.fit(books);
         owners.extend(books.owners());
     }
     let stacks = Stacks::read(kernel, symbolizer, &owners);

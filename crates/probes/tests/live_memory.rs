@@ -214,6 +214,34 @@ fn live_faults_agree_with_proc_stat() {
 
 #[test]
 #[ignore = "live: needs root and BPF"]
+fn live_a_storm_of_faults_is_traced_in_part_and_stands_for_all() {
+    let script = r"
+m = mmap.mmap(-1, 4096 * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+if hasattr(mmap, 'MADV_NOHUGEPAGE'): m.madvise(mmap.MADV_NOHUGEPAGE)
+go()
+while True:
+    for n in range(0, 4096 * 4096, 4096): m[n] = 1
+    m.madvise(mmap.MADV_DONTNEED)
+";
+    let mut load = Load::python(script, &[]);
+    sleep(Duration::from_millis(500));
+    let (rec, (before, after)) = watch(&Request::System, |pause| {
+        load.go();
+        let before = faults(load.pid());
+        pause(Duration::from_secs(4));
+        (before, faults(load.pid()))
+    });
+    let part = rec.get(&catalog::FAULTS_TRACED).expect("faults are traced")[0].last();
+    let all = after[0] - before[0];
+    let stacks = rec.get(&catalog::FAULT_STACKS).expect("faults are sampled");
+    let weight: u64 = stacks.iter().filter(|stack| stack.pid == load.pid()).map(|stack| stack.samples).sum();
+    eprintln!("{all} faults, stacks stand for {weight}, traced in {part:.2} of the window");
+    assert!(all > 150_000.0 && part < 0.95, "{all} faults, traced in {part}");
+    assert!(near(weight as f64, all, 0.1), "stacks stand for {weight}, there were {all}");
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
 fn live_growth_is_seen() {
     let script =
         "go()\nm = mmap.mmap(-1, 64 << 20)\nm.write(b'x' * (64 << 20))\nprint('done', flush=True)\ntime.sleep(60)";

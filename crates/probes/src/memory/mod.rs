@@ -30,13 +30,21 @@ pub(crate) const METRICS: &[&dyn AnyMetric] = &[
 /// What a page fault costs more while it is traced; see `faults.bpf.c`.
 pub(crate) const FAULT_COST: Duration = Duration::from_nanos(110);
 
+/// ours: CPU time that may be spent ahead on each CPU: a burst of 90,000 faults is seen whole.
+pub(crate) const FAULT_AHEAD: Duration = Duration::from_millis(10);
+
 const OOM_KILL: u32 = 6;
 
 /// Page faults that were looked at, with how many each stands for, before their stacks are named.
-pub(crate) struct Faults(HashMap<(u64, u32, u32, u32), u64>);
+pub(crate) struct Faults {
+    /// By stack, thread, process and kind.
+    seen: HashMap<(u64, u32, u32, u32), u64>,
+    /// They were traced for part of the window only.
+    in_part: bool,
+}
 
 impl Faults {
-    /// Reads them, scaled up to the whole window; after it has ended.
+    /// Reads them; after the window has ended.
     pub fn read(kernel: &Kernel, window: Duration) -> Self {
         let mut faults: HashMap<_, u64> = HashMap::new();
         let mut add = |key: types::fault_key, count: u64| {
@@ -47,41 +55,39 @@ impl Faults {
         for clock in kernel.fault_clocks().into_iter().filter(|clock| clock.last.tgid != 0) {
             add(clock.last, clock.passed);
         }
-        let part = kernel.faults_traced_part(window);
-        faults.values_mut().for_each(|count| *count = (*count as f64 / part).round() as u64);
-        Faults(faults)
+        Faults { seen: faults, in_part: kernel.faults_traced_part(window) < 1.0 }
     }
 
     /// Which process each user stack belongs to.
     pub fn owners(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
-        self.0.keys().map(|(stack, _, pid, _)| (*stack, *pid))
+        self.seen.keys().map(|(stack, _, pid, _)| (*stack, *pid))
     }
 
-    /// What each stands for, where that is more than the kernel counted for its thread, is cut to that: a sample may
-    /// have been followed by others' faults.
-    pub fn cut(&mut self, books: &Books) {
+    /// Brings what the samples of a thread stand for in line with what the kernel counted for it: it may have been
+    /// followed by others' faults, and where tracing paused, it stands for those that nobody saw.
+    pub fn fit(&mut self, books: &Books) {
         let mut counted: HashMap<(u32, u32), u64> = HashMap::new();
         for times in books.threads() {
             *counted.entry((times.tid, times.tgid)).or_default() += times.minor_faults + times.major_faults;
         }
         let mut estimated: HashMap<(u32, u32), u64> = HashMap::new();
-        for ((_, tid, pid, _), count) in &self.0 {
+        for ((_, tid, pid, _), count) in &self.seen {
             *estimated.entry((*tid, *pid)).or_default() += count;
         }
-        for ((_, tid, pid, _), count) in &mut self.0 {
+        for ((_, tid, pid, _), count) in &mut self.seen {
             let (estimated, counted) = (estimated[&(*tid, *pid)], counted.get(&(*tid, *pid)));
-            if let Some(counted) = counted.filter(|counted| **counted < estimated) {
+            if let Some(counted) = counted.filter(|counted| **counted < estimated || self.in_part) {
                 *count = (*count as f64 * *counted as f64 / estimated as f64).round() as u64;
             }
         }
-        self.0.retain(|_, count| *count > 0);
+        self.seen.retain(|_, count| *count > 0);
     }
 
     /// Adds code paths and kinds to the recording.
     fn collect(&self, stacks: &Stacks, into: &mut Recording) {
         let mut by_stack: BTreeMap<(u32, u32, &[FrameId]), u64> = BTreeMap::new();
         let mut by_access: BTreeMap<(u32, u32), u64> = BTreeMap::new();
-        for ((stack, tid, pid, kind), count) in &self.0 {
+        for ((stack, tid, pid, kind), count) in &self.seen {
             *by_stack.entry((*pid, *tid, stacks.user(*stack))).or_default() += count;
             *by_access.entry((*pid, *kind)).or_default() += count;
         }
@@ -196,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_stand_for_no_more_faults_than_there_were() {
+    fn samples_stand_for_as_many_faults_as_there_were() {
         let thread = |tid, minor_faults, major_faults| types::thread_times {
             tid,
             tgid: 7,
@@ -206,11 +212,16 @@ mod tests {
         };
         let books = Books::of(vec![thread(7, 90, 10), thread(8, 50, 0), thread(8, 50, 0)]);
         let key = |stack, tid, kind| (stack, tid, 7, kind);
-        let counts = [(key(1, 7, 0), 150), (key(2, 7, 1), 50), (key(3, 8, 0), 99), (key(4, 9, 0), 5)];
-        let mut faults = Faults(HashMap::from(counts));
-        faults.cut(&books);
-        let mut cut: Vec<_> = faults.0.into_iter().map(|((stack, ..), count)| (stack, count)).collect();
-        cut.sort_unstable();
-        assert_eq!(cut, [(1, 75), (2, 25), (3, 99), (4, 5)], "one whose thread is not in the books stays as it is");
+        let counts = [(key(1, 7, 0), 150), (key(2, 7, 1), 50), (key(3, 8, 0), 50), (key(4, 9, 0), 5)];
+        let fitted = |in_part| {
+            let mut faults = Faults { seen: HashMap::from(counts), in_part };
+            faults.fit(&books);
+            let mut fitted: Vec<_> = faults.seen.into_iter().map(|((stack, ..), count)| (stack, count)).collect();
+            fitted.sort_unstable();
+            fitted
+        };
+        // One whose thread is not in the books stays as it is.
+        assert_eq!(fitted(false), [(1, 75), (2, 25), (3, 50), (4, 5)]);
+        assert_eq!(fitted(true), [(1, 75), (2, 25), (3, 100), (4, 5)]);
     }
 }
