@@ -1,9 +1,9 @@
 //! How close are control groups to their limits of memory and processes, how often did a limit act, who is under
 //! pressure inside?
 //!
-//! Cost: the trees are walked at the start and at the end, at some 20 µs a group. In between, every two seconds, some
-//! eight files of 5 µs each are read for each of the target's groups and of those with a memory limit. No file stays
-//! open, since there may be more groups than descriptors.
+//! Cost: the trees are walked at the start and at the end, at some 50 µs a group. In between, every two seconds, some
+//! eight files of about 10 µs each are read for each of the target's groups and of those with a memory limit. No file
+//! stays open, since there may be more groups than descriptors.
 
 use crate::{
     host::{
@@ -42,16 +42,19 @@ const FACTS: [&str; 8] = [
     "cpu.shares",
 ];
 
-/// What happened to a group, by file and line; version 1 counts in a file of one number.
-const EVENTS: [(&str, &str, &str); 7] = [
-    // The group's own: without `.local`, those of the groups below it count too.
-    ("memory.events.local", "high", "memory.high"),
-    ("memory.events.local", "max", "memory.max"),
-    ("memory.events.local", "oom", "memory.oom"),
-    ("memory.events", "oom_kill", "memory.oom_kill"),
-    ("memory.failcnt", "", "memory.max"),
-    ("memory.oom_control", "oom_kill", "memory.oom_kill"),
-    ("pids.events", "max", "pids.max"),
+/// Files that are read again and again.
+const READ: [&str; 11] = [
+    "memory.current",
+    "memory.usage_in_bytes",
+    "memory.events.local",
+    "memory.events",
+    "memory.failcnt",
+    "memory.oom_control",
+    "pids.current",
+    "pids.events",
+    "cpu.pressure",
+    "io.pressure",
+    "memory.pressure",
 ];
 
 type Points = BTreeMap<(String, &'static str, &'static str), Vec<Point>>;
@@ -72,6 +75,8 @@ pub(crate) struct Limits {
 struct Watched {
     /// Its directory in each hierarchy that has it.
     dirs: Vec<PathBuf>,
+    /// Those of the files to read that are there.
+    files: Vec<(PathBuf, &'static str)>,
     /// It is read in between too.
     often: bool,
 }
@@ -163,9 +168,15 @@ impl Limits {
                     known.often |= often;
                     continue;
                 }
-                let dirs = self.hierarchies.iter().map(|h| h.root.join(group.trim_start_matches('/')));
+                let limiting = self
+                    .hierarchies
+                    .iter()
+                    .filter(|h| h.kind == Kind::V2 || ["memory", "pids", "cpu"].iter().any(|one| h.has_v1(one)));
+                let dirs = limiting.map(|h| h.root.join(group.trim_start_matches('/')));
                 let dirs: Vec<PathBuf> = dirs.filter(|dir| dir.is_dir()).collect();
-                self.watched.insert(group.clone(), Watched { dirs, often });
+                let files = dirs.iter().flat_map(|dir| READ.map(|name| (dir.join(name), name)));
+                let files = files.filter(|(path, _)| path.exists()).collect();
+                self.watched.insert(group.clone(), Watched { dirs, files, often });
             }
         }
     }
@@ -182,22 +193,17 @@ impl Limits {
             let add = |points: &mut Points, first, second, value: f64| {
                 points.entry((group.clone(), first, second)).or_default().push(Point { at, value });
             };
-            for dir in &watched.dirs {
-                let number = |file: &str| text(&dir.join(file))?.parse::<u64>().ok().map(|n| n as f64);
-                if let Some(bytes) = number("memory.current").or_else(|| number("memory.usage_in_bytes")) {
-                    add(&mut self.usage, "", "", bytes);
-                }
-                if let Some(threads) = number("pids.current") {
-                    add(&mut self.pids, "", "", threads);
-                }
-                for (event, count) in events(dir) {
-                    add(&mut self.events, event, "", count);
-                }
-                for resource in ["cpu", "io", "memory"] {
-                    let Some(text) = text(&dir.join(format!("{resource}.pressure"))) else { continue };
-                    for (kind, seconds) in stalls(&text) {
-                        add(&mut self.pressure, resource, kind, seconds);
-                    }
+            let own = watched.files.iter().any(|(_, name)| *name == "memory.events.local");
+            for (path, name) in &watched.files {
+                let Some(text) = text(path) else { continue };
+                let number = text.parse::<u64>().ok().map(|number| number as f64);
+                match (*name, number) {
+                    ("memory.current" | "memory.usage_in_bytes", Some(bytes)) => add(&mut self.usage, "", "", bytes),
+                    ("pids.current", Some(threads)) => add(&mut self.pids, "", "", threads),
+                    ("cpu.pressure", _) => add_stalls(&mut self.pressure, &add, "cpu", &text),
+                    ("io.pressure", _) => add_stalls(&mut self.pressure, &add, "io", &text),
+                    ("memory.pressure", _) => add_stalls(&mut self.pressure, &add, "memory", &text),
+                    _ => events(name, &text, own).for_each(|(event, count)| add(&mut self.events, event, "", count)),
                 }
             }
         }
@@ -231,7 +237,10 @@ impl Tree {
                 if memory && let Ok(about) = fs::metadata(dir) {
                     tree.memory.insert(about.ino(), name.clone());
                 }
-                let limits = ["memory.max", "memory.high", "memory.limit_in_bytes"];
+                let limits: &[&str] = match hierarchy.kind {
+                    Kind::V1(_) => &["memory.limit_in_bytes"],
+                    Kind::V2 => &["memory.max", "memory.high"],
+                };
                 if memory && limits.iter().any(|file| limit(dir, file).is_some()) {
                     tree.short.insert(name.clone());
                 }
@@ -260,25 +269,38 @@ fn limit(dir: &Path, file: &str) -> Option<u64> {
     text(&dir.join(file))?.parse().ok().filter(|limit| *limit < NO_LIMIT)
 }
 
-fn events(dir: &Path) -> Vec<(&'static str, f64)> {
-    let mut found: Vec<(&str, f64)> = Vec::new();
-    let mut last: Option<(&str, Option<String>)> = None;
-    for (file, key, event) in EVENTS {
-        if last.as_ref().is_none_or(|(name, _)| *name != file) {
-            // Before Linux 5.2 a group's own events are not to be had.
-            let whole = || file.strip_suffix(".local").and_then(|file| text(&dir.join(file)));
-            last = Some((file, text(&dir.join(file)).or_else(whole)));
+/// What happened to a group, by one of its files. A group's `own` events are in a file of their own since Linux 5.2;
+/// in the other one those of the groups below it count too.
+fn events<'a>(file: &str, text: &'a str, own: bool) -> impl Iterator<Item = (&'static str, f64)> + 'a {
+    let lines: &'static [(&str, &str)] = match file {
+        "memory.events.local" => &[("high", "memory.high"), ("max", "memory.max"), ("oom", "memory.oom")],
+        "memory.events" if own => &[("oom_kill", "memory.oom_kill")],
+        "memory.events" => {
+            &[("high", "memory.high"), ("max", "memory.max"), ("oom", "memory.oom"), ("oom_kill", "memory.oom_kill")]
         }
-        let Some((_, Some(text))) = &last else { continue };
+        "memory.failcnt" => &[("", "memory.max")],
+        "memory.oom_control" => &[("oom_kill", "memory.oom_kill")],
+        "pids.events" => &[("max", "pids.max")],
+        _ => &[],
+    };
+    lines.iter().filter_map(move |(key, event)| {
         let value = if key.is_empty() { text.parse().ok() } else { line(text, key) };
-        found.extend(value.map(|value| (event, value)));
-    }
-    found
+        Some((*event, value?))
+    })
 }
 
 fn line(text: &str, key: &str) -> Option<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
     rest.trim().parse().ok()
+}
+
+fn add_stalls(
+    points: &mut Points,
+    add: &impl Fn(&mut Points, &'static str, &'static str, f64),
+    resource: &'static str,
+    text: &str,
+) {
+    stalls(text).into_iter().for_each(|(kind, seconds)| add(points, resource, kind, seconds));
 }
 
 /// Stalled seconds by kind.

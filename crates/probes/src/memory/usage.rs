@@ -1,7 +1,7 @@
 //! Which process grows? Resident and swapped memory by kind, over time.
 //!
 //! Cost: about 20 µs a process for its status, read of the target's and the largest processes only; finding those takes
-//! about 5 µs a process, at begin, at end, and in between on machines with few processes.
+//! about 8 µs a process, at begin, at end, and in between on machines with few processes.
 
 use super::fault_rows;
 use crate::{processes, roots::Roots};
