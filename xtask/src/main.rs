@@ -1,5 +1,8 @@
-//! Developer tasks: `cargo xtask test | lint | zoo`; `./x` sets the machine up and calls these.
+//! Developer tasks: `cargo xtask test | lint | zoo | bench`; `./x` sets the machine up and calls these.
 
+mod bench;
+mod processes;
+mod results;
 mod root;
 mod test;
 mod zoo;
@@ -13,9 +16,10 @@ fn main() -> ExitCode {
             "test" => test::run(rest),
             "lint" => lint(),
             "zoo" => zoo::run(rest),
-            other => Err(format!("no such task: {other}; there are test, lint and zoo")),
+            "bench" => bench::run(rest),
+            other => Err(format!("no such task: {other}; there are test, lint, zoo and bench")),
         },
-        None => Err("name a task: test, lint or zoo".into()),
+        None => Err("name a task: test, lint, zoo or bench".into()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -5,15 +5,16 @@ mod scenario;
 mod score;
 mod stage;
 
+use crate::processes::{self, Stop};
+use crate::results::{give_to_caller, now};
 use crate::root;
 use scenario::Scenario;
 use score::{Mark, Said, Totals};
 use serde::Serialize;
-use stage::{Stage, Stop};
+use stage::Stage;
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// ours: friday is done this long after its window at the latest.
@@ -59,12 +60,10 @@ pub fn run(args: &[String]) -> Result<bool, String> {
         return Ok(true);
     }
     if !root::is_root() {
-        let words = root::prefix().ok_or("the zoo needs root: neither root nor sudo here")?;
-        let this = std::env::current_exe().map_err(|e| e.to_string())?;
-        return Err(Command::new(&words[0]).args(&words[1..]).arg(this).arg("zoo").args(args).exec().to_string());
+        return Err(root::again("zoo", args));
     }
     provide(tree, &scenarios)?;
-    stage::take_charge();
+    processes::take_charge();
     let programs = tree.join("zoo/programs");
     if options.hold {
         return scenarios.iter().try_for_each(|scenario| hold(scenario, &programs)).map(|()| true);
@@ -159,7 +158,7 @@ fn hold(scenario: &Scenario, programs: &Path) -> Result<(), String> {
     };
     println!("{} in {}; Ctrl-C ends it", scenario.name, stage.dir().display());
     stage.roles().for_each(|(role, pid)| println!("{pid} {role}"));
-    while stage::pause(Duration::from_secs(3600)).is_ok() {}
+    while processes::pause(Duration::from_secs(3600)).is_ok() {}
     Ok(())
 }
 
@@ -187,7 +186,7 @@ fn play(scenario: &Scenario, programs: &Path, options: &Options, results: &Path)
         command.env_remove(name);
     }
     let child = command.spawn().map_err(|e| format!("{}: {e}", words[0]))?;
-    let (status, wall) = stage::wait(child, limit)?;
+    let (status, wall) = processes::wait(child, limit)?;
     stage.check_alive()?;
     drop(stage);
 
@@ -198,19 +197,6 @@ fn play(scenario: &Scenario, programs: &Path, options: &Options, results: &Path)
     let text = fs::read_to_string(results.join("case.json")).map_err(|e| e.to_string())?;
     let said = serde_json::from_str(&text).map_err(|e| format!("friday's JSON: {e}"))?;
     Ok((said, wall.as_secs_f64()))
-}
-
-/// Now, as a file name.
-fn now() -> Result<String, String> {
-    let date = Command::new("date").args(["-u", "+%Y%m%dT%H%M%SZ"]).stderr(Stdio::inherit()).output();
-    Ok(String::from_utf8_lossy(&date.map_err(|e| format!("date: {e}"))?.stdout).trim().to_string())
-}
-
-/// Makes the results the property of the user who called sudo.
-fn give_to_caller(folder: &Path) {
-    if let (Ok(user), Ok(group)) = (std::env::var("SUDO_UID"), std::env::var("SUDO_GID")) {
-        let _ = Command::new("chown").arg("-R").arg(format!("{user}:{group}")).arg(folder).status();
-    }
 }
 
 impl Row {

@@ -42,6 +42,9 @@ pub struct Document {
     pub waits: Vec<WaitRow>,
     /// Requests per service.
     pub requests: Vec<RequestRow>,
+    /// What the stacks are worth, by set.
+    #[serde(default)]
+    pub stacks: Vec<StackSet>,
     /// What could not be seen.
     pub untested: Vec<Untested>,
     /// What the looking cost.
@@ -67,6 +70,10 @@ impl Document {
         document.eliminated.iter_mut().for_each(|eliminated| keep(&mut eliminated.evidence));
         document.waits.iter_mut().for_each(|wait| zero(&mut wait.seconds));
         document.requests.iter_mut().for_each(|r| [&mut r.p50_s, &mut r.p99_s].into_iter().for_each(zero));
+        for set in &mut document.stacks {
+            [&mut set.weight, &mut set.unwound, &mut set.symbolized].into_iter().for_each(zero);
+            set.not_unwound.iter_mut().chain(&mut set.not_symbolized).for_each(|reason| zero(&mut reason.part));
+        }
         for row in &mut document.ledger {
             zero(&mut row.seconds);
             row.shares.values_mut().for_each(zero);
@@ -206,6 +213,32 @@ pub struct RequestRow {
     pub p99_s: f64,
 }
 
+/// How complete a set of stacks is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StackSet {
+    /// `on-CPU`, `off-CPU` or `waker`.
+    pub set: String,
+    /// What it stands for: samples (on-CPU), or seconds of waiting.
+    pub weight: f64,
+    /// Part of that whose user stacks reach their root (or the greatest depth that is kept).
+    pub unwound: f64,
+    /// Part of the frames, user and kernel, that have names.
+    pub symbolized: f64,
+    /// Why the rest is not unwound, with its part of the weight, the largest first.
+    pub not_unwound: Vec<Reason>,
+    /// Why the rest has no names, with its part of the frames, the largest first.
+    pub not_symbolized: Vec<Reason>,
+}
+
+/// A reason, and how much of something it explains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// In words.
+    pub why: String,
+    /// 0 to 1.
+    pub part: f64,
+}
+
 /// What the looking cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Overhead {
@@ -224,6 +257,9 @@ pub struct Overhead {
     pub rss_bytes: u64,
     /// What did not fit and was dropped.
     pub lost_events: u64,
+    /// The same by what it was.
+    #[serde(default)]
+    pub lost: BTreeMap<String, u64>,
     /// Kernel-side programs.
     pub programs: Vec<ProgramCost>,
 }
@@ -245,6 +281,7 @@ impl Overhead {
             programs_seconds: measured,
             rss_bytes: cost.rss_bytes,
             lost_events: cost.lost_events,
+            lost: cost.lost.clone(),
             programs: cost.programs.clone(),
         }
     }

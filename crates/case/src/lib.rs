@@ -9,7 +9,9 @@ mod shapes;
 mod store;
 mod table;
 
-pub use document::{Day, Document, HostPart, LedgerRow, Overhead, RequestRow, SCHEMA, TargetPart, WaitRow, WindowPart};
+pub use document::{
+    Day, Document, HostPart, LedgerRow, Overhead, Reason, RequestRow, SCHEMA, StackSet, TargetPart, WaitRow, WindowPart,
+};
 pub use error::Error;
 pub use list::{Listing, Summary, list};
 pub use store::{Files, load, load_document, save};

@@ -57,6 +57,7 @@ fn recording() -> Recording {
         cpu: Duration::from_nanos(77),
         rss_bytes: 1 << 40,
         lost_events: 5,
+        lost: [(HOSTILE.to_owned(), 5)].into(),
         programs: vec![ProgramCost { name: HOSTILE.into(), ns_per_run: 12, runs: u64::MAX }],
         programs_measured: Duration::from_secs(2),
         arming: Duration::from_nanos(3),
@@ -146,6 +147,7 @@ fn document(recording: &Recording) -> Document {
         ledger: vec![(&thread(7, 8, HOSTILE)).into()],
         waits: vec![WaitRow { waiter: HOSTILE.into(), by: String::new(), resource: "cpu".into(), seconds: 1.0 / 3.0 }],
         requests: vec![],
+        stacks: vec![],
         untested: vec![Untested { id: "pmc".into(), why: HOSTILE.into() }],
         overhead: Overhead::of(recording),
     }

@@ -145,7 +145,9 @@ pub(crate) fn full_ledger(rec: &Recording) -> Observed<()> {
     rec.get(&catalog::THREAD_TIME)?;
     if rec.get(&catalog::COARSE_LEDGER).is_ok_and(|rows| !rows.is_empty()) {
         rec.get(&catalog::WAITS)?;
-        return Err(Absent::NotCollected("what threads were blocked on: the ledger is from schedstat alone".into()));
+        return Err(Absent::NotCollected(
+            "what threads were blocked on: the ledger is from samples of what threads do".into(),
+        ));
     }
     Ok(())
 }

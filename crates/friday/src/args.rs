@@ -37,7 +37,8 @@ pub struct Run {
     #[arg(long, value_name = "NAME", group = "target")]
     pub unit: Option<String>,
 
-    /// How long to look: 20, 20s, 2m (a bare number is seconds)
+    /// How long to look: 20, 20s, 2m (a bare number is seconds). Ctrl-C ends it early, with a result; `kill -USR1`
+    /// makes it longer by as much again
     #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
     pub window: Duration,
 

@@ -24,6 +24,12 @@ impl Progress {
         let _ = writeln!(std::io::stderr(), "friday: {}", report::clean(text));
     }
 
+    /// The window is longer now.
+    pub fn extend(&mut self, window: Duration) {
+        self.window = window;
+        self.say(&format!("the window is {:.0} s now", window.as_secs_f64()));
+    }
+
     /// How far the window is.
     pub fn at(&mut self, elapsed: Duration) {
         if self.terminal {

@@ -49,6 +49,8 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
+    let more = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&more))?;
     let what = match chosen.kind {
         TargetKind::System => "the whole machine".to_owned(),
         _ => format!("{} ({} processes)", chosen.name, chosen.members.len()),
@@ -60,9 +62,14 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     }
     let running = held.map(Held::release).transpose()?;
     let started = Instant::now();
-    while started.elapsed() < args.window && !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(POLL.min(args.window.saturating_sub(started.elapsed())));
+    let mut window = args.window;
+    while started.elapsed() < window && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(POLL.min(window.saturating_sub(started.elapsed())));
         session.poll();
+        if more.swap(false, Ordering::Relaxed) {
+            window += args.window;
+            progress.extend(window);
+        }
         progress.at(started.elapsed());
         if let Some(how) = running.as_ref().and_then(|r| r.ended()) {
             progress.say(&how);

@@ -181,6 +181,65 @@ fn ctrl_c_ends_the_window_early_with_a_result() {
 }
 
 #[test]
+fn a_window_can_be_made_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("case").to_string_lossy().into_owned();
+    let child = Command::new(env!("CARGO_BIN_EXE_friday"))
+        .args(["run", "--for", "2s", "--btf", "/nonexistent", "--case", &case, "--format", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1000));
+    Command::new("kill").args(["-USR1", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(stderr(&output).contains("the window is 4 s now"), "{}", stderr(&output));
+    let seconds = json(&output)["window"]["seconds"].as_f64().unwrap();
+    assert!((3.9..20.0).contains(&seconds), "{seconds}");
+}
+
+/// Waits on a lock for most of the time, as Python tells it: without a name for the lock in the memory.
+const LOCKED: &str = "
+import threading, time
+lock = threading.Lock()
+def work():
+    while True:
+        with lock: time.sleep(0.02)
+for n in range(4): threading.Thread(target=work, daemon=True).start()
+time.sleep(30)
+";
+
+#[test]
+#[ignore = "live: needs root and BPF"]
+fn live_each_tier_sees_what_it_should() {
+    let mut load = Command::new("/usr/bin/python3").args(["-c", LOCKED]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = load.id().to_string();
+    let run = |tier: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let case = dir.path().join("case").to_string_lossy().into_owned();
+        let words = ["run", "--tier", tier, "--for", "2s", "-p", &pid, "--case", &case, "--format", "json"];
+        json(&friday(&words))
+    };
+    let [one, two, three] = ["1", "2", "3"].map(run);
+    let _ = load.kill();
+    let _ = load.wait();
+    let blocked = |case: &serde_json::Value| {
+        let rows = case["ledger"].as_array().unwrap();
+        let mine = rows.iter().filter(|row| row["process"].to_string() == pid);
+        let shares = mine.flat_map(|row| row["shares"].as_object().unwrap());
+        shares.filter(|(class, _)| class.starts_with("blocked.")).map(|(_, share)| share.as_f64().unwrap()).sum::<f64>()
+    };
+    for case in [&one, &two, &three] {
+        assert!((4.5..=5.0).contains(&blocked(case)), "five threads, all but always blocked: {}", blocked(case));
+    }
+    assert!(one["overhead"]["programs"].as_array().unwrap().is_empty(), "nothing is attached in the first tier");
+    assert!(two["stacks"].as_array().unwrap().is_empty(), "no stacks in the second");
+    assert!(!three["stacks"].as_array().unwrap().is_empty());
+}
+
+#[test]
 #[ignore = "live: needs root and BPF"]
 fn live_run_finds_the_hot_function_and_replay_agrees() {
     let dir = tempfile::tempdir().unwrap();

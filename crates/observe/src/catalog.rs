@@ -114,11 +114,21 @@ catalog! {
     BLOCK_TIME: Series = "process.disk.io_time", "s", ["device", "direction", "pid"],
         "Time requests of a process spent in the device, summed over requests, total.", "block_rq_issue, block_rq_complete";
 
+    BLOCK_BEHIND: Series = "process.disk.queued_behind", "s", ["device", "pid", "behind"],
+        "Time in which a process had requests in a device's queue while the device served another process' request, total.",
+        "block_io_start, block_rq_issue, block_rq_complete";
+
     CPU_STACKS: Stack = "process.cpu.stacks", "{sample}", [],
         "On-CPU stacks at a fixed rate, user and kernel.", "perf_event cpu-clock";
-    USER_STACKS: Series = "friday.user_stacks", "{stack}", ["end"],
-        "User stacks taken, by why they end: `root`, `deep` (cut at the most frames that are kept), `no table`, `fault`, `bad frame`, `unsupported`, `no registers`, or `kernel` (followed by frame pointer, with no word on whether the root was reached); total.",
+    STACK_SETS: Series = "friday.stacks.weight", "1", ["set"],
+        "What the user stacks of a set (`on-CPU`, in samples; `off-CPU` and `waker`, in seconds) stand for, total; of the target's processes, or of all when none is named.",
         "perf_event cpu-clock, sched_switch, sched_waking";
+    STACK_ENDS: Series = "friday.stacks.unwound", "1", ["set", "end"],
+        "Part of a set by how its user stacks end: `root`, `deep` (cut at the most frames that are kept), or why they are incomplete: `no table`, `fault`, `bad frame`, `unsupported`, `no registers`, `frame pointers only` (nobody knows whether the root was reached), `not taken`, `short wait`.",
+        "perf_event cpu-clock, sched_switch, sched_waking";
+    STACK_NAMES: Series = "friday.stacks.symbolized", "1", ["set", "why"],
+        "Part of a set's frames, user and kernel, by why they have no name; an empty reason is the part that has one.",
+        "ELF symbols, kallsyms, perf maps";
     UNWIND_TABLES: Series = "friday.unwind.tables", "By", [],
         "Kernel memory of the tables by which user stacks are walked.", ".eh_frame of what runs";
     UNWIND_WITHOUT: Fact = "friday.unwind.without", "1", ["binary"],
@@ -133,8 +143,8 @@ catalog! {
         "contention_begin, contention_end";
 
     COARSE_LEDGER: Series = "thread.time.coarse", "1", [],
-        "Present when the ledger comes from schedstat alone: user and kernel time are not told apart, nor are blocked waits.",
-        "/proc/PID/task/TID/schedstat";
+        "Present when the ledger comes from looking at the threads a few times a second: running and runnable time are exact, the split of blocked time is sampled, and nothing is known of wakers and neighbours.",
+        "/proc/PID/task/TID/schedstat, BPF task iterator";
 
     PROCESS_FAULTS: Series = "process.paging.faults", "{fault}", ["pid", "type"],
         "Page faults by type (minor, major), of all threads that lived in the window, total.",

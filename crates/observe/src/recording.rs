@@ -85,6 +85,9 @@ pub struct Cost {
     pub rss_bytes: u64,
     /// Events, samples or table rows that did not fit and were dropped.
     pub lost_events: u64,
+    /// The same by what it was.
+    #[serde(default)]
+    pub lost: BTreeMap<String, u64>,
     /// Kernel-side programs, as far as they were measured; empty when their statistics were not to be had.
     pub programs: Vec<ProgramCost>,
     /// For how long of the window the kernel-side programs were measured: measuring makes each of them slower.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause) */
-/* Maps, settings and helpers that the programs share. */
+/* Types, settings and helpers that all programs share. */
 #ifndef FRIDAY_COMMON_H
 #define FRIDAY_COMMON_H
 
@@ -31,7 +31,7 @@ const volatile struct call_info calls[MAX_SYSCALLS] = {};
 /* Set while running. */
 u64 window_begin = 0; /* 0: not yet */
 u64 window_end = 0;   /* 0: still open */
-u64 lost = 0;	      /* rows, stacks and events that did not fit */
+u64 lost[LOST_KINDS] = {}; /* what did not fit */
 u64 throttling = 0;   /* somebody has been throttled: look more closely from then on */
 u64 calls_since = 0;  /* system calls are traced since then; 0: they are not */
 /* Which process ids can be targets, so that the others' system calls cost no lookup. */
@@ -39,6 +39,8 @@ u64 target_filter[TARGET_WORDS] = {};
 
 /* No map holds these types, so they are named here for the generated bindings. */
 const volatile struct event exported_event = {};
+const volatile struct place exported_place = {};
+const volatile struct snapshot exported_snapshot = {};
 const volatile struct unwind_row exported_row = {};
 const volatile enum unwind_limit exported_limit = 0;
 const volatile enum unwind_kind exported_kind = 0;
@@ -90,106 +92,19 @@ struct thread {
 	u8 reason;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct thread);
-} threads SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, u32);
-	__type(value, u8);
-} targets SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
-	__type(key, u64);
-	__type(value, struct kernel_stack);
-} kernel_stacks SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, u64);
-	__type(value, struct user_stack);
-} user_stacks SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
-} events SEC(".maps");
-
-/* When a socket last sent something again, by its address. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, u64);
-	__type(value, u64);
-} retransmitting SEC(".maps");
-
-/* Programs of different kinds can interrupt one another: each has its own scratch space. */
-enum scratch { SCRATCH_SWITCH = 0, SCRATCH_WAKE = 1, SCRATCH_SAMPLE = 2, SCRATCH_ITER = 3, SCRATCH_LOCK = 4, SCRATCH_FAULT = 5, SCRATCHES = 6 };
-
-/* Where a walk of a user stack has got to. */
-struct walk {
-	u64 ip;
-	u64 sp;
-	u64 bp;
-	u64 end;
-	u32 first; /* range */
-	u32 ranges;
-	u32 exact; /* ip is where it was, not where it returns to */
-	u32 missed;
-	u32 guessed;
-	u32 pad;
-	struct unwind_range range; /* that of the last frame */
-};
-
-struct stack_scratch {
-	struct kernel_stack kernel;
-	struct user_stack user;
-	struct walk walk;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCHES);
-	__type(key, u32);
-	__type(value, struct stack_scratch);
-} scratches SEC(".maps");
+static __always_inline void count_lost_of(u64 kind)
+{
+	__sync_fetch_and_add(&lost[kind], 1);
+}
 
 static __always_inline void count_lost(void)
 {
-	__sync_fetch_and_add(&lost, 1);
+	count_lost_of(LOST_ROWS);
 }
 
 static __always_inline bool window_open(void)
 {
 	return window_begin && !window_end;
-}
-
-/* Records are made where tasks are made and when the window begins, never here: making one allocates memory, and the
- * scheduler's tracepoints run with run-queue locks held (before Linux 6.4 the allocation could wake kswapd). */
-static __always_inline struct thread *thread_of(struct task_struct *task)
-{
-	struct thread *t = bpf_task_storage_get(&threads, task, 0, 0);
-
-	if (!t)
-		count_lost();
-	return t;
-}
-
-static __always_inline bool is_target(u32 tgid)
-{
-	u64 word = (tgid / 64) & (TARGET_WORDS - 1);
-
-	if (trace_everyone)
-		return tgid != self_tgid;
-	return target_filter[word] & (1ULL << (tgid & 63)) && bpf_map_lookup_elem(&targets, &tgid);
 }
 
 /* What is known of a system call; NULL for numbers out of range. */
@@ -201,59 +116,6 @@ static __always_inline const volatile struct call_info *call_of(u64 nr)
 	return &calls[nr & (MAX_SYSCALLS - 1)];
 }
 
-static __always_inline u64 mix(u64 hash, u64 value)
-{
-	hash = (hash ^ value) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ (hash >> 29);
-}
-
-/* Stores the kernel stack that lies in scratch; returns its id, 0 when there is none. */
-static __noinline u64 keep_kernel_stack(struct kernel_stack *stack, long bytes)
-{
-	u64 hash = 0x6b65726e656cULL;
-	u64 depth = (u64)bytes / 8;
-
-	if (bytes <= 0)
-		return 0;
-	if (depth > KERNEL_DEPTH)
-		depth = KERNEL_DEPTH;
-	stack->depth = depth;
-	for (u64 i = 0; i < KERNEL_DEPTH; i++) {
-		if (i >= depth)
-			break;
-		hash = mix(hash, stack->ips[i]);
-	}
-	if (!hash)
-		hash = 1;
-	if (!bpf_map_lookup_elem(&kernel_stacks, &hash) &&
-	    bpf_map_update_elem(&kernel_stacks, &hash, stack, BPF_ANY))
-		count_lost();
-	return hash;
-}
-
-/* The same for a user stack; the process is part of the id, as addresses mean nothing without it. */
-static __noinline u64 keep_user_stack(struct user_stack *stack, long bytes, u32 tgid)
-{
-	u64 hash = mix(0x75736572ULL, tgid);
-	u64 depth = (u64)bytes / 8;
-
-	if (bytes <= 0)
-		return 0;
-	if (depth > USER_DEPTH)
-		depth = USER_DEPTH;
-	stack->depth = depth;
-	for (u64 i = 0; i < USER_DEPTH; i++) {
-		if (i >= depth)
-			break;
-		hash = mix(hash, stack->ips[i]);
-	}
-	if (!hash)
-		hash = 1;
-	if (!bpf_map_lookup_elem(&user_stacks, &hash) &&
-	    bpf_map_update_elem(&user_stacks, &hash, stack, BPF_ANY))
-		count_lost();
-	return hash;
-}
 
 static __always_inline u64 log2_floor(u64 v)
 {
@@ -326,19 +188,5 @@ static const struct call_value no_call = {};
 #define REGS_ARG1(regs) ((regs)->regs[1])
 #define REGS_ARG2(regs) ((regs)->regs[2])
 #endif
-
-static __always_inline struct event *reserve_event(u32 kind, u64 at)
-{
-	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-
-	if (!event) {
-		count_lost();
-		return NULL;
-	}
-	__builtin_memset(event, 0, sizeof(*event));
-	event->kind = kind;
-	event->at = at;
-	return event;
-}
 
 #endif

@@ -4,7 +4,9 @@
  * A program that this kernel refuses is left out and its metrics say so.
  */
 #include "common.bpf.h"
+#include "maps.bpf.h"
 #include "unwind.bpf.h"
+#include "../src/sched/blocked.bpf.h"
 #include "../src/sched/interrupts.bpf.c"
 #include "../src/sched/ledger.bpf.c"
 #include "../src/sched/locks.bpf.c"

@@ -5,6 +5,7 @@
 
 #define MAX_CPUS 1024
 #define KERNEL_DEPTH 48
+#define SNAPSHOT_DEPTH 24
 #define USER_DEPTH 127
 #define HIST_SLOTS 160
 #define MAX_SYSCALLS 512
@@ -91,6 +92,7 @@ enum wait_flags {
 	WAIT_STOPPED = 8,
 	WAIT_OPEN = 16,		/* not over when the window ended */
 	WAIT_WOKEN_IN_SOFTIRQ = 32, /* the waker may be whoever was interrupted */
+	WAIT_BEFORE = 64,	/* began before the window did */
 };
 
 /* One class of blocked waits of one thread. */
@@ -142,10 +144,27 @@ struct kernel_stack {
 	u64 ips[KERNEL_DEPTH];
 };
 
+/* What a task does at one moment. */
+struct snapshot {
+	struct wait_key key; /* without stacks */
+	u32 blocked;	     /* it runs or could run otherwise */
+	u32 depth;
+	u64 ips[SNAPSHOT_DEPTH];
+};
+
 struct user_stack {
 	u64 depth;
 	u64 ips[USER_DEPTH];
 	u64 end; /* enum unwind_end, | UNWIND_GUESSED */
+};
+
+/* What is lost when something does not fit. */
+enum lost_kind {
+	LOST_ROWS = 0,	 /* of tables: sums are too low */
+	LOST_STACKS = 1, /* the time is there, its stack is not */
+	LOST_CLOCKS = 2, /* events of threads without a record */
+	LOST_EVENTS = 3, /* single ones */
+	LOST_KINDS = 4,
 };
 
 /* Why a user stack ends where it does. */
@@ -243,7 +262,6 @@ struct thread_times {
 	u64 runnable;
 	u64 throttled; /* part of runnable */
 	u64 pinned;    /* part of runnable */
-	u64 outranked; /* part of runnable */
 	u64 blocked;
 	u64 in_syscall;	 /* part of running; only while system calls are traced */
 	u64 interrupted; /* part of running: hard and soft interrupts on others' behalf */
@@ -261,6 +279,16 @@ struct thread_times {
 	u32 kernel;
 	u32 traced;
 	u32 pad;
+};
+
+/* Where a blocked thread is in user space. */
+struct place {
+	u32 tid;
+	u32 tgid;
+	u64 ip;
+	u64 sp;
+	u64 bp;
+	u64 context_switches; /* in its life */
 };
 
 struct sample_key {
@@ -303,6 +331,12 @@ struct block_key {
 	u32 operation;
 	u32 tgid; /* 0 in the latency map */
 	u32 pad;
+};
+
+struct behind_key {
+	u32 device;
+	u32 tgid;
+	u32 ahead;
 };
 
 struct block_value {

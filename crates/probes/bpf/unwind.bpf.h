@@ -13,9 +13,6 @@
 /* Set before loading. */
 const volatile u32 unwind_by_tables = 0;
 
-/* Read while running: how many stacks ended why. */
-u64 unwind_ends[UNWIND_ENDS] = {};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, UNWIND_PROCESSES);
@@ -355,9 +352,7 @@ static __noinline u64 take_user_stack(void *ctx, u32 scratch, u32 tgid)
 		bytes = bpf_get_stack(ctx, s->user.ips, sizeof(s->user.ips), BPF_F_USER_STACK);
 		s->user.end = UNWIND_BY_KERNEL;
 	}
-	if (bytes > 0)
-		__sync_fetch_and_add(&unwind_ends[s->user.end & (UNWIND_ENDS - 1)], 1);
-	return keep_user_stack(&s->user, bytes, tgid);
+	return keep_user_stack(scratch, bytes, tgid);
 }
 
 /* A child has its parent's code, until it executes another program. */

@@ -41,6 +41,7 @@ enum bpf_map_type_local {
 };
 #define BPF_ANY 0
 #define BPF_NOEXIST 1
+#define BPF_EXIST 2
 #define BPF_F_NO_PREALLOC 1
 #define BPF_F_USER_STACK (1ULL << 8)
 #define BPF_F_CURRENT_CPU 0xffffffffULL
@@ -202,6 +203,8 @@ struct task_struct {
 	bool throttled;
 	unsigned in_iowait : 1;
 	int exit_code;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
 	pid_t pid;
 	pid_t tgid;
 	u64 start_time;

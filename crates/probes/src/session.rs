@@ -11,11 +11,12 @@ use crate::{
     },
     memory,
     process::{self, Lifecycle},
-    processes,
+    processes, quality,
     roots::Roots,
     sched,
+    snapshots::Snapshots,
     stacks::Stacks,
-    syscalls, threads,
+    syscalls,
     unwind::{self, Unwinder},
 };
 use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, Window, catalog};
@@ -34,6 +35,9 @@ const COUNTER_INTERVAL: Duration = Duration::from_millis(500);
 /// Kernel-side programs are measured for this long in every [`STATISTICS_INTERVAL`], as measuring slows them down.
 const STATISTICS_SLICE: Duration = Duration::from_millis(100);
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// ours: new processes, not the target's, whose maps are kept at each poll: 50 µs each.
+const MOST_REMEMBERED: usize = 8;
 
 /// How deep to look: each tier includes those before it and costs more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +63,8 @@ pub struct Session {
     limits: Limits,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
-    threads: threads::Totals,
+    /// In place of the kernel side.
+    snapshots: Option<Snapshots>,
     recording: Recording,
     started: Instant,
     next_counters: Instant,
@@ -115,7 +120,7 @@ impl Session {
         let started = Instant::now();
         recording.window.start = SystemTime::now();
         Ok(Session {
-            threads: threads::Totals::read(roots, &target),
+            snapshots: kernel.is_err().then(|| Snapshots::start(roots, &target)),
             roots: roots.clone(),
             target,
             kernel,
@@ -150,12 +155,21 @@ impl Session {
             let seen = kernel.faults_seen();
             kernel.trace_faults(self.fault_budget.decide(now, seen));
             kernel.keep_statistics(now.as_millis() % STATISTICS_INTERVAL.as_millis() < STATISTICS_SLICE.as_millis());
-            for pid in self.lifecycle.take(kernel.events()) {
-                self.symbolizer.remember(pid);
+            let began = self.lifecycle.take(kernel.events());
+            let targets: BTreeSet<u32> =
+                if began.is_empty() { BTreeSet::new() } else { kernel.targets().into_iter().collect() };
+            let (ours, others): (Vec<Pid>, Vec<Pid>) = began.into_iter().partition(|pid| targets.contains(&pid.0));
+            for pid in &ours {
+                self.symbolizer.remember(*pid);
                 if let Ok(unwinder) = &self.unwinder {
-                    unwinder.add_process(pid);
+                    unwinder.add_process(*pid);
                 }
             }
+            // Of a storm of others, some stand for all; tables are made for those that are met.
+            others.iter().take(MOST_REMEMBERED).for_each(|pid| self.symbolizer.remember(*pid));
+        }
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.look();
         }
         if Instant::now() >= self.next_counters {
             // What runs now may be gone at the end: its maps are kept while they can be read.
@@ -193,13 +207,25 @@ impl Session {
         recording.processes = processes;
         match self.kernel {
             Ok(kernel) => {
-                unwind::collect(&kernel, &self.unwinder, recording);
-                read_out(&kernel, &self.roots, &mut self.symbolizer, &self.lifecycle, &groups, recording);
+                unwind::collect(&self.unwinder, recording);
+                read_out(
+                    &kernel,
+                    &self.unwinder,
+                    &self.roots,
+                    &mut self.symbolizer,
+                    &self.lifecycle,
+                    &groups,
+                    recording,
+                );
                 recording.target.members = members(&self.target, &kernel);
             }
             Err(why) => {
                 blind(&why, recording);
-                self.threads.finish(&self.roots, &self.target, length, recording);
+                if let Some(snapshots) = self.snapshots {
+                    let mut disks = Disks::default();
+                    let mut namer = sched::Namer::new(&self.roots, &mut disks, []);
+                    snapshots.finish(&self.roots, &self.target, &mut self.symbolizer, &mut namer, recording);
+                }
             }
         }
         recording.cost.rss_bytes = peak_rss();
@@ -223,6 +249,7 @@ fn members(target: &Target, kernel: &Kernel) -> Vec<Pid> {
 
 fn read_out(
     kernel: &Kernel,
+    unwinder: &Result<Unwinder, Absent>,
     roots: &Roots,
     symbolizer: &mut Symbolizer,
     lifecycle: &Lifecycle,
@@ -231,14 +258,18 @@ fn read_out(
 ) {
     let length = into.window.length;
     let samples = Samples::read(kernel);
-    let books = sched::Books::read(kernel);
+    let mut books = sched::Books::read(kernel);
+    let sleepers = match (&mut books, unwinder) {
+        (Ok(books), Ok(unwinder)) => books.add_sleepers(unwinder.take_sleepers()),
+        _ => Vec::new(),
+    };
     let mut faults = memory::Faults::read(kernel, length);
     let mut owners: HashMap<u64, u32> = samples.owners().chain(faults.owners()).collect();
     if let Ok(books) = &books {
         faults.fit(books);
         owners.extend(books.owners());
     }
-    let stacks = Stacks::read(kernel, symbolizer, &owners);
+    let stacks = Stacks::read(kernel, sleepers, symbolizer, &owners);
     let mut disks = Disks::default();
     if present(kernel, Group::Profile, cpu::METRICS, into) {
         samples.collect(&stacks, into);
@@ -258,6 +289,12 @@ fn read_out(
     {
         present(kernel, group, metrics, into);
     }
+    if kernel.absent.contains_key(&Group::Profile) {
+        let why = Absent::NotCollected("no stacks were taken".to_owned());
+        refuse(&[&catalog::STACK_SETS, &catalog::STACK_ENDS, &catalog::STACK_NAMES], &why, into);
+    } else {
+        quality::collect(&samples, books.as_ref().ok(), &stacks, into);
+    }
     match books {
         Ok(books) => {
             let mut namer = sched::Namer::new(roots, &mut disks, rows(&kernel.maps().file_names));
@@ -270,7 +307,11 @@ fn read_out(
         }
     }
     into.frames = stacks.into_frames();
-    into.cost.lost_events = kernel.lost() + lifecycle.dropped();
+    into.cost.lost = kernel.lost();
+    if lifecycle.dropped() > 0 {
+        into.cost.lost.insert("events kept by friday".to_owned(), lifecycle.dropped());
+    }
+    into.cost.lost_events = into.cost.lost.values().sum();
     into.cost.programs = kernel.costs();
     into.cost.programs_measured = kernel.measured();
 }

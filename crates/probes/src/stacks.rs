@@ -9,22 +9,36 @@ use symbolize::{Address, Symbolizer};
 pub(crate) struct Stacks {
     kernel: HashMap<u64, Vec<FrameId>>,
     user: HashMap<u64, Vec<FrameId>>,
+    ends: HashMap<u64, u64>,
     frames: Vec<Frame>,
 }
 
 impl Stacks {
-    /// Names every stack. `owners` says which process a user stack is of.
-    pub fn read(kernel: &Kernel, symbolizer: &mut Symbolizer, owners: &HashMap<u64, u32>) -> Self {
+    /// Names every stack, those of the kernel side and some more. `owners` says which process a user stack is of.
+    pub fn read(
+        kernel: &Kernel,
+        more: Vec<UserStack>,
+        symbolizer: &mut Symbolizer,
+        owners: &HashMap<u64, u32>,
+    ) -> Self {
         let mut intern = Intern::default();
         let kernel_raw: Vec<(u64, Vec<u64>)> = rows::<u64, types::kernel_stack>(&kernel.maps().kernel_stacks)
             .into_iter()
             .map(|(id, stack)| (id, stack.ips[..(stack.depth as usize).min(stack.ips.len())].to_vec()))
             .collect();
-        let user_raw: Vec<(u64, Vec<u64>)> = rows::<u64, types::user_stack>(&kernel.maps().user_stacks)
+        let mut ends = HashMap::new();
+        let mut user_raw: Vec<(u64, Vec<u64>)> = rows::<u64, types::user_stack>(&kernel.maps().user_stacks)
             .into_iter()
-            .map(|(id, stack)| (id, stack.ips[..(stack.depth as usize).min(stack.ips.len())].to_vec()))
+            .map(|(id, stack)| {
+                ends.insert(id, stack.end);
+                (id, stack.ips[..(stack.depth as usize).min(stack.ips.len())].to_vec())
+            })
             .collect();
 
+        for UserStack { id, ips, end } in more {
+            ends.insert(id, end);
+            user_raw.push((id, ips));
+        }
         let wanted = addresses(kernel_raw.iter().map(|(_, ips)| ips.as_slice()));
         let names = look_up(&wanted, |list| symbolizer.kernel(list), &mut intern);
         let kernel = kernel_raw.into_iter().map(|(id, ips)| (id, assemble(&ips, &names))).collect();
@@ -41,7 +55,16 @@ impl Stacks {
             let names = look_up(&wanted, |list| symbolizer.process(Pid(pid), list), &mut intern);
             user.extend(stacks.into_iter().map(|(id, ips)| (id, assemble(&ips, &names))));
         }
-        Stacks { kernel, user, frames: intern.frames }
+        Stacks { kernel, user, ends, frames: intern.frames }
+    }
+
+    /// Names some kernel stacks, innermost frame first, given by ids.
+    pub fn of_kernel(raw: HashMap<u64, Vec<u64>>, symbolizer: &mut Symbolizer) -> Self {
+        let mut intern = Intern::default();
+        let wanted = addresses(raw.values().map(Vec::as_slice));
+        let names = look_up(&wanted, |list| symbolizer.kernel(list), &mut intern);
+        let kernel = raw.into_iter().map(|(id, ips)| (id, assemble(&ips, &names))).collect();
+        Stacks { kernel, user: HashMap::new(), ends: HashMap::new(), frames: intern.frames }
     }
 
     /// Kernel frames of a stack; empty for id 0 or a lost stack.
@@ -52,6 +75,16 @@ impl Stacks {
     /// User frames of a stack; empty for id 0 or a lost stack.
     pub fn user(&self, id: u64) -> &[FrameId] {
         self.user.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Why a user stack ends where it does (`unwind_end`); `None` for id 0 or a lost stack.
+    pub fn end(&self, id: u64) -> Option<u64> {
+        self.ends.get(&id).copied()
+    }
+
+    /// One of the frames.
+    pub fn frame(&self, id: FrameId) -> &Frame {
+        &self.frames[id.0 as usize]
     }
 
     /// User frames, then kernel frames.
@@ -68,6 +101,14 @@ impl Stacks {
     pub fn into_frames(self) -> Vec<Frame> {
         self.frames
     }
+}
+
+/// A user stack before it is named, innermost frame first.
+pub(crate) struct UserStack {
+    pub id: u64,
+    pub ips: Vec<u64>,
+    /// Why it ends there (`unwind_end`).
+    pub end: u64,
 }
 
 #[derive(Default)]

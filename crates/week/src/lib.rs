@@ -7,10 +7,10 @@ mod thursday;
 mod tuesday;
 mod wednesday;
 
-use case::{Day, Document, HostPart, LedgerRow, Overhead, SCHEMA, TargetPart, WaitRow, WindowPart};
+use case::{Day, Document, HostPart, LedgerRow, Overhead, Reason, SCHEMA, StackSet, TargetPart, WaitRow, WindowPart};
 use checks::Test;
 use diagnosis::Diagnosis;
-use observe::{Pid, Recording, ThreadTime, TimeClass, catalog};
+use observe::{Pid, Recording, Series, ThreadTime, TimeClass, catalog};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 pub use probes::{
@@ -62,6 +62,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         ledger: ledger(rec),
         waits: waits(rec),
         requests: Vec::new(),
+        stacks: stack_sets(rec),
         overhead: Overhead::of(rec),
         conclusion: diagnosis.conclusion,
         headline: diagnosis.headline,
@@ -86,6 +87,33 @@ fn ledger(rec: &Recording) -> Vec<LedgerRow> {
     threads.into_iter().take(MOST_THREADS).map(LedgerRow::from).collect()
 }
 
+/// How complete the stacks are, set by set.
+fn stack_sets(rec: &Recording) -> Vec<StackSet> {
+    const COMPLETE: [&str; 2] = ["root", "deep"];
+    let (Ok(sets), Ok(ends), Ok(names)) =
+        (rec.get(&catalog::STACK_SETS), rec.get(&catalog::STACK_ENDS), rec.get(&catalog::STACK_NAMES))
+    else {
+        return Vec::new();
+    };
+    sets.iter()
+        .filter(|set| set.last() > 0.0)
+        .map(|row| {
+            let set = row.labels.get("set");
+            let split = |rows: &[Series], label: &str, good: &[&str]| {
+                let mine = rows.iter().filter(|row| row.labels.get("set") == set && row.last() > 0.0);
+                let (good, bad): (Vec<_>, Vec<_>) = mine.partition(|row| good.contains(&row.labels.get(label)));
+                let mut reasons: Vec<Reason> =
+                    bad.iter().map(|row| Reason { why: row.labels.get(label).to_owned(), part: row.last() }).collect();
+                reasons.sort_by(|a, b| b.part.total_cmp(&a.part).then_with(|| a.why.cmp(&b.why)));
+                (good.iter().map(|row| row.last()).sum(), reasons)
+            };
+            let (unwound, not_unwound) = split(ends, "end", &COMPLETE);
+            let (symbolized, not_symbolized) = split(names, "why", &[""]);
+            StackSet { set: set.to_owned(), weight: row.last(), unwound, symbolized, not_unwound, not_symbolized }
+        })
+        .collect()
+}
+
 /// "A queued behind B": summed over threads, the longest first. Idle waits and the pauses of timers are nobody's queue.
 fn waits(rec: &Recording) -> Vec<WaitRow> {
     let Ok(waits) = rec.get(&catalog::WAITS) else { return Vec::new() };
@@ -100,6 +128,12 @@ fn waits(rec: &Recording) -> Vec<WaitRow> {
             *sums.entry((wait.pid, wait.by.map(|(pid, _)| pid), &wait.resource)).or_default() += wait.time;
         }
     }
+    let queues: Vec<(Pid, Pid, String, Duration)> = disk_queues(rec);
+    for (waiter, ahead, resource, time) in &queues {
+        if !skip(*waiter) {
+            *sums.entry((*waiter, Some(*ahead), resource)).or_default() += *time;
+        }
+    }
     let mut rows: Vec<_> = sums.into_iter().collect();
     rows.sort_by_key(|(key, time)| (!rec.target.contains(key.0), Reverse(*time), *key));
     let label = |pid: Pid| format!("{} ({pid})", rec.process_name(pid));
@@ -112,6 +146,17 @@ fn waits(rec: &Recording) -> Vec<WaitRow> {
             seconds: time.as_secs_f64(),
         })
         .collect()
+}
+
+/// Who had requests in a device's queue while it served another process.
+fn disk_queues(rec: &Recording) -> Vec<(Pid, Pid, String, Duration)> {
+    let rows = rec.get(&catalog::BLOCK_BEHIND).into_iter().flatten();
+    rows.filter_map(|row| {
+        let ahead = row.labels.get("behind").parse().ok().map(Pid)?;
+        let time = Duration::try_from_secs_f64(row.last()).ok()?;
+        Some((row.labels.pid()?, ahead, format!("queue of disk:{}", row.labels.get("device")), time))
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Judges friday by its JSON alone.
 
 use super::scenario::{Culprit, Scenario};
+use crate::results::median;
 use serde::{Deserialize, Serialize};
 
 /// The part of a case that is judged. What is not there is taken for nothing said.
@@ -135,14 +136,7 @@ impl Totals {
 
     /// The last line.
     pub fn line(&self) -> String {
-        let mut seconds = self.seconds.clone();
-        seconds.sort_by(f64::total_cmp);
-        let half = seconds.len() / 2;
-        let median = match seconds.len() {
-            0 => 0.0,
-            even if even % 2 == 0 => (seconds[half - 1] + seconds[half]) / 2.0,
-            _ => seconds[half],
-        };
+        let median = median(&self.seconds).unwrap_or(0.0);
         let Totals { top1, top3, faults, false_positives, healthy, .. } = self;
         format!(
             "top1 {top1}/{faults} top3 {top3}/{faults} false-positives {false_positives}/{healthy} median-seconds {median:.1}"

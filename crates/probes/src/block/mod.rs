@@ -13,6 +13,7 @@ pub(crate) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::BLOCK_ISSUED,
     &catalog::BLOCK_OPERATIONS,
     &catalog::BLOCK_TIME,
+    &catalog::BLOCK_BEHIND,
     &catalog::SLOW_BLOCK_IO,
 ];
 
@@ -63,6 +64,15 @@ pub(crate) fn collect(kernel: &Kernel, roots: &Roots, disks: &mut Disks, length:
             ("direction", direction(key.operation).to_owned()),
         ]);
         into.push(&catalog::BLOCK_LATENCY, Histogram::from_slots(labels, &hist.slots, hist.sum, hist.max));
+    }
+    into.set(&catalog::BLOCK_BEHIND, Ok(Vec::new()));
+    for (key, ns) in rows::<types::behind_key, u64>(&kernel.maps().queued_behind) {
+        let labels = Labels::new([
+            ("device", disks.name(roots, key.device)),
+            ("pid", key.tgid.to_string()),
+            ("behind", key.ahead.to_string()),
+        ]);
+        into.push(&catalog::BLOCK_BEHIND, Series::total(labels, length, ns as f64 / 1e9));
     }
     for (key, value) in rows::<types::block_key, types::block_value>(&kernel.maps().block_issuers) {
         let labels = || {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause)
-/* Block requests: latency per device and direction, and whose they are. */
+/* Block requests: latency per device and direction, whose they are, and behind whose they queue. */
 
 struct request_state {
 	u64 issued;
@@ -32,6 +32,99 @@ struct {
 	__type(value, struct block_value);
 } block_issuers SEC(".maps");
 
+/*
+ * A device's queue: which processes have requests in it. Each completion says whom the device served since the one
+ * before; for that time every other process with a request in the queue waited behind the one served. The times behind
+ * all others never sum to more than the time itself. Processes beyond the slots are not counted.
+ */
+#define QUEUE_SLOTS 8
+
+struct queue_slot {
+	u64 since; /* it has requests pending without a break */
+	u32 tgid;
+	u32 pending;
+};
+
+struct device_queue {
+	u64 last_complete;
+	struct queue_slot slots[QUEUE_SLOTS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, u32);
+	__type(value, struct device_queue);
+} device_queues SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct behind_key);
+	__type(value, u64);
+} queued_behind SEC(".maps");
+
+static const struct device_queue no_queue = {};
+
+/* A process has one request more in a device's queue. */
+static __noinline int queue_enter(u32 device, u32 tgid, u64 now)
+{
+	struct device_queue *queue = bpf_map_lookup_elem(&device_queues, &device);
+
+	if (!queue) {
+		bpf_map_update_elem(&device_queues, &device, &no_queue, BPF_NOEXIST);
+		queue = bpf_map_lookup_elem(&device_queues, &device);
+		if (!queue)
+			return 0;
+	}
+	for (u64 i = 0; i < QUEUE_SLOTS; i++) {
+		struct queue_slot *slot = &queue->slots[i];
+
+		if (slot->tgid == tgid || !slot->pending) {
+			/* Two CPUs may take an empty slot at once: then one of the two processes is not counted. */
+			slot->tgid = tgid;
+			if (!__sync_fetch_and_add(&slot->pending, 1))
+				slot->since = now;
+			return 0;
+		}
+	}
+	return 0;
+}
+
+/* One of its requests was served, which began then. */
+static __noinline int queue_leave(u32 device, u32 tgid, u64 issued, u64 now)
+{
+	struct device_queue *queue = bpf_map_lookup_elem(&device_queues, &device);
+	u64 since;
+
+	if (!queue)
+		return 0;
+	since = queue->last_complete > issued ? queue->last_complete : issued;
+	queue->last_complete = now;
+	for (u64 i = 0; i < QUEUE_SLOTS; i++) {
+		struct queue_slot *slot = &queue->slots[i];
+
+		if (slot->tgid == tgid) {
+			if (slot->pending)
+				__sync_fetch_and_add(&slot->pending, -1);
+		} else if (slot->pending && now > since && now > slot->since) {
+			struct behind_key key = { .device = device, .tgid = slot->tgid, .ahead = tgid };
+			u64 *sum = bpf_map_lookup_elem(&queued_behind, &key), first = 0;
+			u64 ns = now - (since > slot->since ? since : slot->since);
+
+			if (!sum) {
+				bpf_map_update_elem(&queued_behind, &key, &first, BPF_NOEXIST);
+				sum = bpf_map_lookup_elem(&queued_behind, &key);
+			}
+			if (sum)
+				__sync_fetch_and_add(sum, ns);
+			else
+				count_lost();
+		}
+	}
+	return 0;
+}
+
 static __always_inline u32 device_of(struct request *rq)
 {
 	struct gendisk *disk;
@@ -57,7 +150,9 @@ static __always_inline int note_submitter(struct request *rq)
 	t = bpf_task_storage_get(&threads, current, 0, 0);
 	if (t)
 		t->device = state.device;
-	if (bpf_map_update_elem(&requests, &key, &state, BPF_ANY))
+	if (!bpf_map_update_elem(&requests, &key, &state, BPF_NOEXIST))
+		queue_enter(state.device, state.tgid, bpf_ktime_get_ns());
+	else if (bpf_map_update_elem(&requests, &key, &state, BPF_EXIST)) /* is it there from before? */
 		count_lost();
 	return 0;
 }
@@ -93,6 +188,7 @@ int BPF_PROG(block_issue, struct request *rq)
 		if (!state)
 			return 0;
 		state->device = device_of(rq);
+		queue_enter(state->device, state->tgid, bpf_ktime_get_ns());
 	}
 	state->issued = bpf_ktime_get_ns();
 	state->operation = BPF_CORE_READ(rq, cmd_flags) & 0xff;
@@ -111,6 +207,7 @@ int BPF_PROG(block_complete, struct request *rq, int error, unsigned int bytes)
 
 	if (!state)
 		return 0;
+	queue_leave(state->device, state->tgid, state->issued, bpf_ktime_get_ns());
 	if (!state->issued || !window_open()) {
 		bpf_map_delete_elem(&requests, &key);
 		return 0;

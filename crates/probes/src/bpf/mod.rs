@@ -4,6 +4,7 @@ mod load;
 mod message;
 mod plain;
 mod sampler;
+pub(crate) mod snapshot;
 
 pub(crate) use message::refused;
 pub(crate) use plain::{bytes_of, plain, rows, text};
@@ -351,6 +352,12 @@ impl Kernel {
         end
     }
 
+    /// Where blocked threads are in user space now.
+    pub fn places(&self) -> Vec<types::place> {
+        let bytes = run_iterator(&self.skel.progs.ledger_places).unwrap_or_default();
+        bytes.chunks_exact(size_of::<types::place>()).filter_map(plain).collect()
+    }
+
     /// Closes every living thread's books and returns them; call once, after [`Kernel::close`].
     pub fn close_books(&self) -> Result<Vec<types::thread_times>, Absent> {
         let bytes = run_iterator(&self.skel.progs.ledger_close)?;
@@ -362,21 +369,15 @@ impl Kernel {
         &self.skel.maps
     }
 
-    /// Rows, stacks and events that did not fit.
-    pub fn lost(&self) -> u64 {
-        let dropped = self.skel.maps.bss_data.as_deref().map_or(0, |bss| {
+    /// What did not fit, by what it was; kinds without a loss are left out. A program that interrupts itself does not run.
+    pub fn lost(&self) -> BTreeMap<String, u64> {
+        const KINDS: [&str; 4] = ["table rows", "stacks", "events of threads without a record", "events"];
+        let dropped = self.skel.maps.bss_data.as_deref().map_or([0; KINDS.len()], |bss| {
             // SAFETY: as in `start`.
             unsafe { std::ptr::read_volatile(&bss.lost) }
         });
-        dropped + self.program_infos().iter().map(|p| p.recursion_misses).sum::<u64>()
-    }
-
-    /// How many user stacks were taken, by `unwind_end`.
-    pub fn stack_ends(&self) -> [u64; types::unwind_end::UNWIND_ENDS.0 as usize] {
-        self.skel.maps.bss_data.as_deref().map_or_else(Default::default, |bss| {
-            // SAFETY: as in `start`.
-            unsafe { std::ptr::read_volatile(&bss.unwind_ends) }
-        })
+        let missed = self.program_infos().into_iter().map(|p| (format!("runs of {}", p.name), p.recursion_misses));
+        KINDS.into_iter().map(str::to_owned).zip(dropped).chain(missed).filter(|(_, count)| *count > 0).collect()
     }
 
     /// For how long the kernel measured its programs; zero when it would not.

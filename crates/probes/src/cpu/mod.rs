@@ -31,6 +31,11 @@ impl Samples {
         self.0.iter().map(|(key, _)| (key.user_stack, key.tgid))
     }
 
+    /// Each process' samples by stack: user, kernel, count.
+    pub fn stacks(&self) -> impl Iterator<Item = (u32, u64, u64, u64)> + '_ {
+        self.0.iter().map(|(key, count)| (key.tgid, key.user_stack, key.kernel_stack, *count))
+    }
+
     /// User and kernel samples by thread.
     pub fn split(&self) -> HashMap<u32, Split> {
         let mut split: HashMap<u32, Split> = HashMap::new();

@@ -25,7 +25,7 @@ int profile_sample(struct bpf_perf_event_data *ctx)
 	if (!stacks)
 		return 0;
 	key.kernel_stack = keep_kernel_stack(
-		&stacks->kernel, bpf_get_stack(ctx, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0));
+		scratch, bpf_get_stack(ctx, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0));
 	key.user_stack = take_user_stack(ctx, scratch, key.tgid);
 	count = bpf_map_lookup_elem(&samples, &key);
 	if (!count) {

@@ -210,7 +210,7 @@ mod tests {
             major_faults,
             ..Default::default()
         };
-        let books = Books::of(vec![thread(7, 90, 10), thread(8, 50, 0), thread(8, 50, 0)]);
+        let books = Books::of(vec![thread(7, 90, 10), thread(8, 50, 0), thread(8, 50, 0)], Vec::new());
         let key = |stack, tid, kind| (stack, tid, 7, kind);
         let counts = [(key(1, 7, 0), 150), (key(2, 7, 1), 50), (key(3, 8, 0), 50), (key(4, 9, 0), 5)];
         let fitted = |in_part| {

@@ -16,6 +16,9 @@ pub(crate) const OPEN: u8 = 16;
 /// Woken from a soft interrupt: the waker may be whoever was interrupted.
 pub(crate) const WOKEN_IN_SOFTIRQ: u8 = 32;
 
+/// Began before the window did.
+pub(crate) const BEFORE: u8 = 64;
+
 /// What is known of one wait.
 pub(crate) struct Seen<'a> {
     /// Names of the kernel frames, in any order; empty when none was taken.

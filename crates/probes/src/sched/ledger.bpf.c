@@ -13,7 +13,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 32768);
 	__type(key, struct blame_key);
 	__type(value, struct wait_value);
 } blames SEC(".maps");
@@ -33,13 +33,6 @@ struct {
 	__type(key, u64); /* tid | begin << 32, as ids are used again */
 	__type(value, struct thread_times);
 } ended SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct file_key);
-	__type(value, struct file_name);
-} file_names SEC(".maps");
 
 /* What ran lately on each CPU. */
 #define SLICES 16
@@ -92,13 +85,6 @@ struct {
 	__type(value, struct throttle);
 } throttles SEC(".maps");
 
-static __always_inline u32 task_state(struct task_struct *task)
-{
-	if (bpf_core_field_exists(task->__state))
-		return task->__state;
-	return BPF_CORE_READ((struct task_struct___old_state *)task, state);
-}
-
 /* Whether the task's cgroup has used up its quota here. */
 static __always_inline bool is_throttled(struct task_struct *task)
 {
@@ -146,274 +132,6 @@ static __always_inline struct thread *start_clock(struct task_struct *task, u8 s
 	return t;
 }
 
-/* The file behind a descriptor. */
-static __always_inline struct file *file_of(struct task_struct *task, u64 fd)
-{
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **slots = BPF_CORE_READ(table, fd), *file = NULL;
-
-	if (slots && fd < BPF_CORE_READ(table, max_fds))
-		bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
-	return file;
-}
-
-/* S_IFMT, shifted down to one digit. */
-#define TYPE_PIPE 1
-#define TYPE_CHARACTER 2
-#define TYPE_REGULAR 8
-#define TYPE_SOCKET 12
-
-static __always_inline u32 file_type(struct file *file)
-{
-	return file ? BPF_CORE_READ(file, f_inode, i_mode) >> 12 : 0;
-}
-
-#define IPPROTO_TCP 6
-#define TCP_CHRONO_RWND_LIMITED 2
-
-/* Small data that Nagle's algorithm holds back while the current thread begins to wait for the answer to it. */
-static __noinline int note_held(struct task_struct *task, struct thread *t)
-{
-	struct file *file = file_of(task, t->object_a);
-	struct tcp_sock *tcp;
-	struct socket *socket;
-	u32 unsent;
-
-	if (file_type(file) != TYPE_SOCKET)
-		return 0;
-	socket = BPF_CORE_READ(file, private_data);
-	tcp = (struct tcp_sock *)BPF_CORE_READ(socket, sk);
-	if (BPF_CORE_READ((struct sock *)tcp, sk_protocol) != IPPROTO_TCP)
-		return 0;
-	unsent = BPF_CORE_READ(tcp, write_seq) - BPF_CORE_READ(tcp, snd_nxt);
-	if (unsent && unsent < BPF_CORE_READ(tcp, mss_cache) && BPF_CORE_READ(tcp, packets_out) &&
-	    !BPF_CORE_READ_BITFIELD_PROBED(tcp, nonagle))
-		t->reason = SOCKET_HELD;
-	return 0;
-}
-
-/* What held up a wait on a TCP socket that is over now. */
-static __always_inline void note_reason(struct thread *t, struct sock *sk)
-{
-	struct tcp_sock *tcp = (struct tcp_sock *)sk;
-	u64 key = (u64)sk, *sent_again = bpf_map_lookup_elem(&retransmitting, &key);
-
-	if (sent_again && *sent_again >= t->blocked_since)
-		t->reason = SOCKET_LOSS;
-	else if (t->reason != SOCKET_HELD &&
-		 BPF_CORE_READ_BITFIELD_PROBED(tcp, chrono_type) == TCP_CHRONO_RWND_LIMITED)
-		t->reason = SOCKET_WINDOW;
-}
-
-/* The object behind the first argument of a call on a descriptor. */
-static __noinline int describe_file(struct task_struct *task, struct thread *t, u64 fd)
-{
-	struct file *file = file_of(task, fd);
-	struct inode *inode;
-	u16 mode;
-
-	if (!file)
-		return 0;
-	inode = BPF_CORE_READ(file, f_inode);
-	mode = BPF_CORE_READ(inode, i_mode);
-	switch (mode >> 12) {
-	case TYPE_PIPE:
-		t->object = OBJECT_PIPE;
-		t->object_a = BPF_CORE_READ(inode, i_ino);
-		break;
-	case TYPE_CHARACTER:
-		t->object = OBJECT_TTY;
-		break;
-	case TYPE_REGULAR: {
-		struct file_key key = {};
-
-		t->object = OBJECT_FILE;
-		t->object_a = key.inode = BPF_CORE_READ(inode, i_ino);
-		t->object_b = key.device = BPF_CORE_READ(inode, i_sb, s_dev);
-		if (!bpf_map_lookup_elem(&file_names, &key)) {
-			struct file_name name = {};
-			const unsigned char *text = BPF_CORE_READ(file, f_path.dentry, d_name.name);
-
-			bpf_probe_read_kernel_str(name.name, sizeof(name.name), text);
-			bpf_map_update_elem(&file_names, &key, &name, BPF_NOEXIST);
-		}
-		break;
-	}
-	case TYPE_SOCKET: {
-		struct socket *socket = BPF_CORE_READ(file, private_data);
-		struct sock *sk = BPF_CORE_READ(socket, sk);
-		u64 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-		u64 local = BPF_CORE_READ(sk, __sk_common.skc_num);
-		u64 remote = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
-		u64 state = BPF_CORE_READ(sk, __sk_common.skc_state);
-
-		t->object = OBJECT_SOCKET;
-		if (family == 10) {
-			u64 high = 0;
-
-			t->object_b = BPF_CORE_READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[3]);
-			high = BPF_CORE_READ(sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32[0]);
-			t->object_b |= high << 32;
-		} else if (family == 2) {
-			t->object_b = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-		} else {
-			local = remote = 0;
-		}
-		t->object_a = local | remote << 16 | family << 32 | state << 48;
-		if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
-			note_reason(t, sk);
-		break;
-	}
-	default:
-		t->object = OBJECT_OTHER;
-		t->object_a = mode;
-	}
-	return 0;
-}
-
-/* A poll of one descriptor is a wait on that descriptor; of none, a pause. Only the task itself can read its own
- * arguments, so a wait that began before the window stays a poll. */
-static __always_inline void note_poll(struct thread *t, u8 how, struct pt_regs *regs)
-{
-	u64 descriptors = how == POLL_SELECT ? REGS_ARG0(regs) : REGS_ARG1(regs);
-	u64 word = 0;
-	s32 fd = -1;
-
-	t->object_a = 0;
-	t->object_b = how == POLL_EPOLL ? POLL_MANY : descriptors;
-	if (how == POLL_EPOLL || bpf_get_current_pid_tgid() != ((u64)t->times.tgid << 32 | t->times.tid))
-		return;
-	if (how == POLL_LIST && descriptors == 1) {
-		bpf_probe_read_user(&fd, sizeof(fd), (void *)REGS_ARG0(regs));
-	} else if (how == POLL_SELECT && descriptors && descriptors <= 64 && REGS_ARG1(regs)) {
-		bpf_probe_read_user(&word, sizeof(word), (void *)REGS_ARG1(regs));
-		if (word && !(word & (word - 1)))
-			fd = log2_floor(word);
-	}
-	if (fd >= 0) {
-		t->object_a = fd;
-		t->poll_one = 1;
-	}
-}
-
-/* Futex operations (without flags). */
-#define FUTEX_WAIT 0
-#define FUTEX_LOCK_PI 6
-#define FUTEX_WAIT_BITSET 9
-#define FUTEX_LOCK_PI2 13
-#define FUTEX_COMMAND 0x7f
-#define FUTEX_TID_MASK 0x3fffffff
-
-/* Who holds the futex that the current thread waits for, as the memory tells: priority-inheriting ones hold the
- * thread's id, and glibc's mutexes have it two words further on. User space checks that it is a thread of the process. */
-static __noinline int note_futex_holder(struct thread *t)
-{
-	u32 operation = (t->object_b >> 32) & FUTEX_COMMAND, word = 0;
-	u64 address = t->object_a;
-
-	if (operation == FUTEX_LOCK_PI || operation == FUTEX_LOCK_PI2) {
-		bpf_probe_read_user(&word, sizeof(word), (void *)address);
-		word &= FUTEX_TID_MASK;
-	} else if (operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET) {
-		bpf_probe_read_user(&word, sizeof(word), (void *)(address + 8));
-	}
-	t->holder = word;
-	return 0;
-}
-
-/* Notes what the task blocks on. Cheap: no stack, no descriptor lookup. */
-static __always_inline void note_block(struct task_struct *task, struct thread *t, u32 state)
-{
-	const volatile struct call_info *call;
-
-	t->flags = 0;
-	t->poll_one = 0;
-	t->reason = 0;
-	t->holder = 0;
-	t->object = OBJECT_NONE;
-	t->object_a = t->object_b = 0;
-	t->syscall = -1;
-	t->kind = CALL_NONE;
-	if (state & TASK_UNINTERRUPTIBLE && !(state & TASK_NOLOAD))
-		t->flags |= WAIT_UNINTERRUPTIBLE;
-	if (state & TASK_STOPPED_OR_TRACED)
-		t->flags |= WAIT_STOPPED;
-	if (BPF_CORE_READ_BITFIELD(task, in_iowait))
-		t->flags |= WAIT_IOWAIT;
-	if (t->failed_at && calls_since && t->failed_at >= calls_since)
-		t->flags |= WAIT_AFTER_FAILURE;
-	if (task->flags & PF_KTHREAD)
-		return;
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
-		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-
-		t->syscall = REGS_SYSCALL(regs);
-		call = call_of(t->syscall);
-		if (call) {
-			t->kind = call->kind;
-			t->object_a = REGS_ARG0(regs);
-			if (t->kind == CALL_FUTEX)
-				t->object_b = (REGS_ARG2(regs) & 0xffffffff) | (REGS_ARG1(regs) << 32);
-			else if (t->kind == CALL_POLL)
-				note_poll(t, call->poll, regs);
-		}
-	}
-	if (t->flags & WAIT_IOWAIT)
-		t->kind = CALL_IOWAIT;
-}
-
-/* Turns the first argument, noted when it blocked, into the object waited for. */
-static __always_inline void describe_object(struct task_struct *task, struct thread *t)
-{
-	u64 argument = t->object_a;
-
-	if (t->lock && !(t->lock_flags & LCB_F_SPIN)) {
-		t->object = OBJECT_LOCK;
-		t->object_a = t->lock;
-		t->object_b = t->lock_flags;
-		t->holder = t->lock_holder;
-		return;
-	}
-
-	switch (t->kind) {
-	case CALL_FUTEX:
-		t->object = OBJECT_FUTEX;
-		return;
-	case CALL_CHILD:
-		t->object = OBJECT_CHILD;
-		return;
-	case CALL_FD:
-		t->object_a = t->object_b = 0;
-		describe_file(task, t, argument);
-		return;
-	case CALL_IOWAIT: {
-		const volatile struct call_info *call = call_of(t->syscall);
-
-		t->object_a = t->object_b = 0;
-		if (call && call->kind == CALL_FD)
-			describe_file(task, t, argument);
-		if (t->object == OBJECT_NONE) {
-			t->object = OBJECT_DISK;
-			t->object_a = t->device;
-		}
-		return;
-	}
-	case CALL_POLL:
-		if (t->poll_one) {
-			t->object_b = 0;
-			describe_file(task, t, argument);
-			if (t->object != OBJECT_NONE && t->object != OBJECT_OTHER)
-				return;
-			t->object_b = 1;
-		}
-		t->object = OBJECT_POLL;
-		t->object_a = 0;
-		return;
-	default:
-		t->object_a = t->object_b = 0;
-	}
-}
-
 /* Adds a finished (or cut off) wait of the task to the table. */
 static __noinline int record_wait(struct task_struct *task, struct thread *t, u64 ns, u32 scratch)
 {
@@ -427,7 +145,7 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	describe_object(task, t);
 	if (take_stacks) {
 		bytes = bpf_get_task_stack(task, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0);
-		key.kernel_stack = keep_kernel_stack(&stacks->kernel, bytes);
+		key.kernel_stack = keep_kernel_stack(scratch, bytes);
 	}
 	key.user_stack = t->user_stack;
 	key.waker_stack = t->waker_stack;
@@ -459,11 +177,12 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	return 0;
 }
 
-static __always_inline void blame(struct thread *t, u32 tgid, u32 tid, u32 outranked, u64 ns)
+static __noinline int blame(u32 victim_tid, u32 victim_tgid, u32 tid, u32 tgid, u64 outranked_ns)
 {
+	u64 ns = outranked_ns >> 1;
 	struct blame_key key = {
-		.victim_tid = t->times.tid, .victim_tgid = t->times.tgid, .runner_tgid = tgid, .runner_tid = tid,
-		.outranked = outranked,
+		.victim_tid = victim_tid, .victim_tgid = victim_tgid, .runner_tgid = tgid, .runner_tid = tid,
+		.outranked = outranked_ns & 1,
 	};
 	struct wait_value *value = bpf_map_lookup_elem(&blames, &key), first = {};
 
@@ -472,13 +191,14 @@ static __always_inline void blame(struct thread *t, u32 tgid, u32 tid, u32 outra
 		value = bpf_map_lookup_elem(&blames, &key);
 		if (!value) {
 			count_lost();
-			return;
+			return 0;
 		}
 	}
 	value->ns += ns;
 	value->count++;
 	if (ns > value->max)
 		value->max = ns;
+	return 0;
 }
 
 /* Real-time classes come first, then niceness, then the idle policy. */
@@ -503,9 +223,8 @@ static __always_inline bool outranks(u32 runner, u32 victim)
 }
 
 /* Hands out a wait for this CPU to those who ran on it meanwhile; returns the one who ran most of it last. */
-static __noinline u32 blame_runners(struct task_struct *task, struct thread *t, u64 since, u64 now)
+__noinline u32 blame_runners(u32 victim_tid, u32 victim_tgid, u32 rank, u64 since, u64 now)
 {
-	u32 rank = rank_of(task);
 	u32 zero = 0, last = 0;
 	struct cpu_history *h = bpf_map_lookup_elem(&history, &zero);
 	u64 rest = now - since;
@@ -520,36 +239,35 @@ static __noinline u32 blame_runners(struct task_struct *task, struct thread *t, 
 			break;
 		if (s->end > begin) {
 			u64 ns = s->end - begin;
-
 			bool outranked = s->tid && outranks(s->rank, rank);
 
 			if (!last)
 				last = s->tgid;
-			if (outranked)
-				t->times.outranked += ns;
-			blame(t, s->tgid, s->tid, outranked, ns);
+			blame(victim_tid, victim_tgid, s->tid, s->tgid, ns << 1 | outranked);
 			rest = rest > ns ? rest - ns : 0;
 		}
 	}
 	if (rest >= stack_threshold_ns)
-		blame(t, 0, 0, 0, rest);
+		blame(victim_tid, victim_tgid, 0, 0, rest << 1);
 	return last;
 }
 
-/* How much of since..now another CPU, which the task may not use, was idle. */
-static __noinline u64 idle_elsewhere(struct task_struct *task, u64 since, u64 now)
+/* How much of since..now a CPU that is not among those allowed in scratch was idle. */
+__noinline u64 idle_elsewhere(u32 scratch, u64 since, u64 now)
 {
+	struct stack_scratch *s = bpf_map_lookup_elem(&scratches, &scratch);
 	u64 most = 0;
 
+	if (!s)
+		return 0;
 	for (u64 cpu = 0; cpu < 256; cpu++) {
 		struct idle_period *period;
 		u32 key = cpu;
-		u64 word = 0, begin, end;
+		u64 begin, end;
 
 		if (cpu >= cpus)
 			break;
-		bpf_probe_read_kernel(&word, sizeof(word), (void *)&task->cpus_mask.bits[0] + (cpu / 64) * 8);
-		if (word & (1ULL << (cpu & 63)))
+		if (s->allowed[(cpu / 64) & 3] & (1ULL << (cpu & 63)))
 			continue;
 		period = bpf_map_lookup_elem(&idle, &key);
 		if (!period || !period->begin)
@@ -585,7 +303,7 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 	u64 since = t->since, ns = since_until(since, now), throttled = 0, pinned = 0;
 	u64 queue = throttling ? queue_of(task) : 0;
 	struct throttle *throttle;
-	u32 last;
+	u32 scratch = SCRATCH_SWITCH, last;
 
 	t->times.runnable += ns;
 	t->off_cpu += ns;
@@ -600,7 +318,7 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 		t->throttled = 0;
 		return 0;
 	}
-	add_run_queue_wait(t->times.tgid, ns);
+	add_run_queue_wait(account_of(task, t, now), ns);
 	if (t->throttled) {
 		throttled = ns;
 	} else if (queue && (throttle = bpf_map_lookup_elem(&throttles, &queue))) {
@@ -614,12 +332,16 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 	if (throttled) {
 		t->times.throttled += throttled;
 	} else if (task->nr_cpus_allowed < cpus) {
-		pinned = idle_elsewhere(task, since, now);
+		struct stack_scratch *s = bpf_map_lookup_elem(&scratches, &scratch);
+
+		if (s)
+			bpf_probe_read_kernel(s->allowed, sizeof(s->allowed), &task->cpus_mask);
+		pinned = idle_elsewhere(scratch, since, now);
 		t->times.pinned += pinned;
 	}
 	if (throttled || t->times.tgid == self_tgid)
 		return 0;
-	last = blame_runners(task, t, since, now);
+	last = blame_runners(t->times.tid, t->times.tgid, rank_of(task), since, now);
 	if (ns >= slow_run_queue_ns) {
 		struct event *event = reserve_event(EVENT_SLOW_RUN_QUEUE, now);
 
@@ -796,8 +518,10 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	t = start_clock(task, state_now(task), now);
 	if (!t)
 		return 0;
-	if (t->state == BLOCKED && t->blocked_since == window_begin) /* it blocked before anybody looked */
+	if (t->state == BLOCKED && t->blocked_since == window_begin) { /* it blocked before anybody looked */
 		note_block(task, t, task_state(task));
+		t->flags |= WAIT_BEFORE;
+	}
 	if (t->state == RUNNING) {
 		t->early_wake = 1;
 		return 0;
@@ -838,7 +562,7 @@ SEC("tp_btf/task_newtask")
 int BPF_PROG(ledger_fork, struct task_struct *task)
 {
 	if (!bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE))
-		count_lost();
+		count_lost_of(LOST_CLOCKS);
 	return 0;
 }
 
@@ -871,6 +595,28 @@ int ledger_faults(struct bpf_iter__task *ctx)
 		t->major_before = task->maj_flt;
 		t->faults_known = 1;
 	}
+	return 0;
+}
+
+/* Run once as the window opens: where blocked threads are in user space. */
+SEC("iter/task")
+int ledger_places(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct place place = {};
+	struct pt_regs *regs;
+
+	if (!task || task->flags & PF_KTHREAD || task->on_cpu || !task_state(task) || task->tgid == self_tgid ||
+	    !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	place.tid = task->pid;
+	place.tgid = task->tgid;
+	place.ip = REGS_IP(regs);
+	place.sp = REGS_SP(regs);
+	place.bp = REGS_BP(regs);
+	place.context_switches = task->nvcsw + task->nivcsw;
+	bpf_seq_write(ctx->meta->seq, &place, sizeof(place));
 	return 0;
 }
 
@@ -915,13 +661,15 @@ int ledger_close(struct bpf_iter__task *ctx)
 		return 0;
 	t = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!t) {
-		count_lost();
+		count_lost_of(LOST_CLOCKS);
 		return 0;
 	}
 	if (t->state == UNSEEN) { /* no event in the whole window */
 		start_clock(task, state_now(task), end);
-		if (t->state == BLOCKED)
+		if (t->state == BLOCKED) {
 			note_block(task, t, state);
+			t->flags |= WAIT_BEFORE;
+		}
 	}
 	since = t->since < end ? t->since : end;
 	if (t->call_begin && calls_since && t->call_begin >= calls_since && t->call_begin < end) {
@@ -941,7 +689,7 @@ int ledger_close(struct bpf_iter__task *ctx)
 		if (t->throttled)
 			t->times.throttled += end - since;
 		else
-			blame(t, 0, 0, 0, end - since);
+			blame(t->times.tid, t->times.tgid, 0, 0, (end - since) << 1);
 	} else {
 		t->times.blocked += end - since;
 		t->blocked_ns = end - since;

@@ -3,6 +3,7 @@
 //! Measured cost of the programs: see `overhead.programs` of any case; the switch and wake-up programs dominate.
 
 use super::{
+    classify::BEFORE,
     resource::Namer,
     run_queue,
     waits::{self, Classified, KINDS},
@@ -10,7 +11,8 @@ use super::{
 use crate::{
     bpf::{Kernel, rows, text, types},
     cpu::Split,
-    stacks::Stacks,
+    stacks::{Stacks, UserStack},
+    unwind::Walked,
 };
 use observe::{Absent, ClassTimes, Labels, Pid, Recording, Series, ThreadTime, Tid, TimeClass, Wait, catalog};
 use std::{collections::HashMap, time::Duration};
@@ -30,15 +32,39 @@ impl Books {
         Ok(Books { threads, waits: rows(&kernel.maps().waits), blames: rows(&kernel.maps().blames) })
     }
 
-    /// Books without waits.
-    #[cfg(test)]
-    pub fn of(threads: Vec<types::thread_times>) -> Self {
-        Books { threads, waits: Vec::new(), blames: Vec::new() }
-    }
-
     /// The threads that lived in the window.
     pub fn threads(&self) -> &[types::thread_times] {
         &self.threads
+    }
+
+    /// From threads and waits that were counted otherwise.
+    pub fn of(threads: Vec<types::thread_times>, waits: Vec<(types::wait_key, types::wait_value)>) -> Self {
+        Books { threads, waits, blames: Vec::new() }
+    }
+
+    /// Gives waits that began before the window the user stacks that their threads had then. Returns the stacks by the
+    /// ids that the waits now have.
+    pub fn add_sleepers(&mut self, mut walked: HashMap<u32, Walked>) -> Vec<UserStack> {
+        let mut stacks = Vec::new();
+        for (key, _) in self.waits.iter_mut().filter(|(key, _)| key.flags & BEFORE != 0 && key.user_stack == 0) {
+            if let Some(stack) = walked.remove(&key.tid) {
+                // Ids of the kernel side are hashes: one of these meets one of those by a rare chance only.
+                key.user_stack = u64::from(key.tid) | u64::from(key.tgid) << 32;
+                stacks.push(UserStack { id: key.user_stack, ips: stack.ips, end: stack.end });
+            }
+        }
+        stacks
+    }
+
+    /// The waits, as counted.
+    pub fn waits(&self) -> impl Iterator<Item = &(types::wait_key, types::wait_value)> {
+        self.waits.iter()
+    }
+
+    /// Nanoseconds of waits too short for a stack, by thread of the processes asked for.
+    pub fn short_waits(&self, wanted: impl Fn(u32) -> bool) -> impl Iterator<Item = u64> {
+        let threads = self.threads.iter().filter(move |times| times.kernel == 0 && wanted(times.tgid));
+        threads.map(|times| times.short_ns.iter().sum())
     }
 
     /// Which process each user stack belongs to.
@@ -47,13 +73,29 @@ impl Books {
     }
 }
 
-/// Adds the ledger, the waits and the run-queue latencies to the recording.
+/// Adds what the kernel side knows to the recording: the ledger, the waits, run-queue latencies and spin locks.
 pub(crate) fn collect(
     books: &Books,
     kernel: &Kernel,
     stacks: &Stacks,
     namer: &mut Namer,
     samples: &HashMap<u32, Split>,
+    into: &mut Recording,
+) {
+    let machine =
+        Machine { traced: kernel.traced_part(into.window.length), steals: steals(into), ..Machine::of(books) };
+    collect_ledger(books, stacks, namer, samples, machine, into);
+    into.set(&catalog::RUN_QUEUE_WAIT, Ok(run_queue::latency(books, rows(&kernel.maps().run_queue_waits))));
+    spins(books, kernel, stacks, into);
+}
+
+/// Adds the ledger and the waits.
+pub(crate) fn collect_ledger(
+    books: &Books,
+    stacks: &Stacks,
+    namer: &mut Namer,
+    samples: &HashMap<u32, Split>,
+    machine: Machine,
     into: &mut Recording,
 ) {
     let owners: HashMap<u32, u32> = books.threads.iter().map(|times| (times.tid, times.tgid)).collect();
@@ -68,21 +110,22 @@ pub(crate) fn collect(
         by_process.entry(one.wait.pid.0).or_default()[one.kind].add(one.wait.class, one.wait.time);
     }
     let empty = [ClassTimes::default(); KINDS];
-    let machine =
-        Machine { traced: kernel.traced_part(into.window.length), steals: steals(into), ..Machine::of(books) };
+    let mut outranked: HashMap<u32, u64> = HashMap::new();
+    for (key, value) in books.blames.iter().filter(|(key, _)| key.outranked != 0) {
+        *outranked.entry(key.victim_tid).or_default() += value.ns;
+    }
     let mut ledger = Vec::with_capacity(books.threads.len());
     for times in &books.threads {
         let waits = by_thread.get(&times.tid).map_or(&[][..], Vec::as_slice);
         let process = by_process.get(&times.tgid).unwrap_or(&empty);
         let samples = samples.get(&times.tid).copied().unwrap_or_default();
-        ledger.push(thread_time(times, waits, process, samples, &machine));
+        let outranked = outranked.get(&times.tid).copied().unwrap_or_default();
+        ledger.push(thread_time(times, waits, process, samples, outranked, &machine));
     }
     let mut waits: Vec<Wait> = classified.into_iter().map(|c| c.wait).collect();
     waits.extend(run_queue::waits(books, &run_queue::Quotas::of(into)));
     into.set(&catalog::THREAD_TIME, Ok(ledger));
     into.set(&catalog::WAITS, Ok(waits));
-    into.set(&catalog::RUN_QUEUE_WAIT, Ok(run_queue::latency(books, rows(&kernel.maps().run_queue_waits))));
-    spins(books, kernel, stacks, into);
 }
 
 /// Time spent waiting for spin locks of the kernel: by process in all, and where, for waits that were long.
@@ -111,13 +154,13 @@ fn spins(books: &Books, kernel: &Kernel, stacks: &Stacks, into: &mut Recording) 
 
 /// What of the machine the ledger of a thread depends on.
 #[derive(Clone, Copy, Default)]
-struct Machine {
+pub(crate) struct Machine {
     /// Part of the window in which system calls were traced.
-    traced: f64,
+    pub traced: f64,
     /// The hypervisor took CPU time in this window.
-    steals: bool,
+    pub steals: bool,
     /// The scheduler's account of running leaves interrupts out.
-    account_without_interrupts: bool,
+    pub account_without_interrupts: bool,
 }
 
 impl Machine {
@@ -140,6 +183,7 @@ fn thread_time(
     waits: &[&Classified],
     process: &[ClassTimes; KINDS],
     samples: Split,
+    outranked: u64,
     machine: &Machine,
 ) -> ThreadTime {
     let ns = Duration::from_nanos;
@@ -155,7 +199,7 @@ fn thread_time(
     classes.add(TimeClass::RunningUser, ns(own - kernel));
     let throttled = times.throttled.min(times.runnable);
     let pinned = times.pinned.min(times.runnable - throttled);
-    let outranked = times.outranked.min(times.runnable - throttled - pinned);
+    let outranked = outranked.min(times.runnable - throttled - pinned);
     classes.add(TimeClass::RunnableThrottled, ns(throttled));
     classes.add(TimeClass::RunnablePinned, ns(pinned));
     classes.add(TimeClass::RunnableOutranked, ns(outranked));
@@ -281,6 +325,7 @@ mod tests {
             &[&long],
             &[ClassTimes::default(); KINDS],
             Split::default(),
+            0,
             &Machine { traced: 1.0, ..Machine::default() },
         );
         assert_eq!(row.classes.total(), row.wall);
@@ -293,7 +338,7 @@ mod tests {
     #[test]
     fn running_time_is_split_by_who_had_the_cpu() {
         let one = types::thread_times { interrupted: 30, executed: 250, ..times() };
-        let row = |machine| thread_time(&one, &[], &[ClassTimes::default(); KINDS], Split::default(), &machine);
+        let row = |machine| thread_time(&one, &[], &[ClassTimes::default(); KINDS], Split::default(), 0, &machine);
         let quiet = row(Machine { traced: 1.0, ..Machine::default() });
         assert_eq!(quiet.classes[TimeClass::RunningStolen], Duration::ZERO);
         assert_eq!(quiet.classes[TimeClass::RunningInterrupted], Duration::from_nanos(30));

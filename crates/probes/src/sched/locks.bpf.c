@@ -74,7 +74,7 @@ int BPF_PROG(lock_end, void *lock, int result)
 		return 0;
 	key.tgid = t->times.tgid;
 	key.kernel_stack = keep_kernel_stack(
-		&stacks->kernel, bpf_get_stack(ctx, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0));
+		scratch, bpf_get_stack(ctx, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0));
 	value = bpf_map_lookup_elem(&spins, &key);
 	if (!value) {
 		bpf_map_update_elem(&spins, &key, &first, BPF_NOEXIST);

@@ -7,7 +7,7 @@ mod resource;
 mod run_queue;
 mod waits;
 
-pub(crate) use ledger::{Books, collect};
+pub(crate) use ledger::{Books, Machine, collect, collect_ledger};
 pub(crate) use resource::Namer;
 
 use observe::{AnyMetric, catalog};

@@ -95,6 +95,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long result)
 	if (!call)
 		return 0;
 	key.nr = nr;
+	key.tgid = account_of(bpf_get_current_task_btf(), t, now);
 	kind = call->kind;
 	value = bpf_map_lookup_elem(&call_totals, &key);
 	if (!value) {
@@ -144,7 +145,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long result)
 
 		if (event) {
 			event->duration = wall;
-			event->tgid = key.tgid;
+			event->tgid = id >> 32;
 			event->tid = (u32)id;
 			event->detail = nr;
 			bpf_get_current_comm(event->comm, COMM_LEN);

@@ -42,11 +42,13 @@ pub(crate) fn error_name(number: u32) -> String {
 
 /// Fills the kernel side's table: kind, argument, and what a result means, by system call number.
 pub(crate) fn describe(table: &mut [types::call_info]) {
-    for call in Sysno::iter() {
-        if let Some(info) = table.get_mut(call.id() as usize) {
-            *info = info_of(call.name());
-        }
-    }
+    describe_with(table.len(), |number, info| table[number] = info);
+}
+
+/// The same for a table of another kind, with room for so many numbers.
+pub(crate) fn describe_with(room: usize, mut put: impl FnMut(usize, types::call_info)) {
+    let numbered = Sysno::iter().map(|call| (call.id() as usize, call.name()));
+    numbered.filter(|(number, _)| *number < room).for_each(|(number, name)| put(number, info_of(name)));
 }
 
 fn info_of(name: &str) -> types::call_info {

@@ -1,6 +1,6 @@
 //! Unwinding tables for the kernel side: built in the background, shared by all processes that run the same binary.
 //!
-//! Cost: 2 ms for a C library's table, 40 ms for Node.js's; some 80 ms for all of an ordinary machine's processes, in the
+//! Cost, paced so that it stays small: 2 ms for a C library's table, 40 ms for Node.js's; some 80 ms for all of an ordinary machine's processes, in the
 //! background. Kernel memory grows by the megabyte, to 64 MiB at most; 5 MB with a compiler, Node.js and Python running. A
 //! stack of eight frames costs 1.2 µs more at a switch than the one or two that frame pointers give, and 0.15 µs a frame
 //! from there on. Until a process has its tables, for code that has none, and when there is no more room, frame pointers are
@@ -8,7 +8,10 @@
 
 mod processes;
 mod rules;
+mod sleepers;
 mod tables;
+
+pub(crate) use sleepers::Walked;
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod live;
@@ -18,7 +21,7 @@ use libbpf_rs::MapHandle;
 use observe::{Absent, Fact, Labels, Pid, Recording, Series, catalog};
 use processes::Processes;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
@@ -34,6 +37,12 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How soon it is looked whether a process has loaded more code, at first.
 const REFRESH: Duration = Duration::from_millis(100);
+
+/// ours: CPU time for tables that is spent at once; for the target's own it may be more.
+const AT_ONCE: Duration = Duration::from_millis(150);
+
+/// ours: part of one CPU that further tables may take from then on.
+const SHARE: f64 = 0.005;
 
 /// What was built.
 #[derive(Clone, Debug, Default)]
@@ -63,11 +72,12 @@ pub(crate) struct Unwinder {
     orders: Sender<Order>,
     thread: Option<JoinHandle<()>>,
     report: Arc<Mutex<Report>>,
+    walked: Arc<Mutex<HashMap<u32, Walked>>>,
 }
 
 impl Unwinder {
-    /// Begins with the tables of some processes, then goes on with all others, those that used most CPU first, and then
-    /// with those that the kernel side meets. Returns at once.
+    /// Begins with the tables of some processes, the target's, and goes on with those that the kernel side meets. Where
+    /// there are none to begin with, all others come first, those that used most CPU before the rest. Returns at once.
     pub fn start(kernel: &Kernel, proc: PathBuf, first: Vec<Pid>) -> Result<Unwinder, Absent> {
         if let Some(why) = &kernel.no_tables {
             return Err(why.clone());
@@ -81,9 +91,15 @@ impl Unwinder {
             firsts: MapHandle::try_from(&from.unwind_chunk_firsts).map_err(failed)?,
             wanted: MapHandle::try_from(&from.unwind_wanted).map_err(failed)?,
         };
+        // The target's threads alone, where there is one.
+        let mut places = kernel.places();
+        places.retain(|place| first.is_empty() || first.contains(&Pid(place.tgid)));
+        let walked = Arc::new(Mutex::new(HashMap::new()));
+        let shared_walked = Arc::clone(&walked);
         let (orders, taken) = mpsc::channel();
         let report = Arc::new(Mutex::new(Report::default()));
         let shared = Arc::clone(&report);
+        let walk_proc = proc.clone();
         let work = move || {
             let mut processes = Processes::new(maps, proc);
             let publish = |processes: &Processes| {
@@ -91,15 +107,21 @@ impl Unwinder {
             };
             first.iter().for_each(|pid| processes.add(*pid));
             publish(&processes);
-            let mut others = processes.others().into_iter();
+            *shared_walked.lock().unwrap_or_else(PoisonError::into_inner) = sleepers::walk(&walk_proc, &places);
+            let mut others = if first.is_empty() { processes.others() } else { Vec::new() }.into_iter();
             let (mut met, mut refresh) = (Instant::now(), Instant::now() + REFRESH);
+            let pace = Pace { started: Instant::now(), before: thread_cpu() };
             loop {
                 // What is asked for, and what is met, comes between two processes of the long first list, too.
-                let other = others.next();
+                let behind = pace.behind();
+                let other = if behind { None } else { others.next() };
                 match taken.recv_timeout(if other.is_some() { Duration::ZERO } else { INTERVAL }) {
                     Ok(Order::Add(pid)) => processes.add(pid),
                     Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                     Err(RecvTimeoutError::Timeout) => {}
+                }
+                if behind {
+                    continue;
                 }
                 let now = Instant::now();
                 if now >= met {
@@ -120,7 +142,7 @@ impl Unwinder {
             .name("unwind-tables".to_owned())
             .spawn(guarded)
             .map_err(|error| Absent::Failed(format!("starting the thread that builds unwinding tables: {error}")))?;
-        Ok(Unwinder { orders, thread: Some(thread), report })
+        Ok(Unwinder { orders, thread: Some(thread), report, walked })
     }
 
     /// Builds the tables of a process soon, or brings them up to date.
@@ -129,21 +151,42 @@ impl Unwinder {
         let _ = self.orders.send(Order::Add(pid));
     }
 
+    /// Takes the stacks of threads that were blocked when the window began, by thread.
+    pub fn take_sleepers(&self) -> HashMap<u32, Walked> {
+        std::mem::take(&mut self.walked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What was built so far.
     pub fn report(&self) -> Report {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Adds what the user stacks of a recording are worth.
-pub(crate) fn collect(kernel: &Kernel, unwinder: &Result<Unwinder, Absent>, into: &mut Recording) {
-    let length = into.window.length;
-    let ends = kernel.stack_ends();
-    into.set(&catalog::USER_STACKS, Ok(Vec::new()));
-    for (end, count) in ends.iter().enumerate().filter(|(_, count)| **count > 0) {
-        let labels = Labels::new([("end", name(end as u32).to_owned())]);
-        into.push(&catalog::USER_STACKS, Series::total(labels, length, *count as f64));
+/// How much CPU time the thread that builds tables may have spent by now.
+struct Pace {
+    started: Instant,
+    before: Duration,
+}
+
+impl Pace {
+    /// Whether it has spent more, and should wait.
+    fn behind(&self) -> bool {
+        let spent = thread_cpu().saturating_sub(self.before);
+        spent > AT_ONCE + self.started.elapsed().mul_f64(SHARE)
     }
+}
+
+/// CPU time of the calling thread.
+fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the result; the clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Adds which tables there are.
+pub(crate) fn collect(unwinder: &Result<Unwinder, Absent>, into: &mut Recording) {
+    let length = into.window.length;
     let report = match unwinder {
         Ok(unwinder) => unwinder.report(),
         Err(why) => {
@@ -162,17 +205,17 @@ pub(crate) fn collect(kernel: &Kernel, unwinder: &Result<Unwinder, Absent>, into
     into.set(&catalog::UNWIND_WITHOUT, Ok(without.collect()));
 }
 
-/// Why a stack ends, in words.
-fn name(end: u32) -> &'static str {
-    match End(end) {
-        End::UNWIND_BY_KERNEL => "kernel",
-        End::UNWIND_ROOT => "root",
-        End::UNWIND_DEEP => "deep",
-        End::UNWIND_NO_TABLE => "no table",
-        End::UNWIND_FAULT => "fault",
-        End::UNWIND_BAD_FRAME => "bad frame",
-        End::UNWIND_UNSUPPORTED => "unsupported",
-        _ => "no registers",
+/// Why a stack ends, in words; whether it is complete.
+pub(crate) fn ending(end: u64) -> (&'static str, bool) {
+    match End(end as u32 & !End::UNWIND_GUESSED.0) {
+        End::UNWIND_ROOT => ("root", true),
+        End::UNWIND_DEEP => ("deep", true),
+        End::UNWIND_BY_KERNEL => ("frame pointers only", false),
+        End::UNWIND_NO_TABLE => ("no table", false),
+        End::UNWIND_FAULT => ("fault", false),
+        End::UNWIND_BAD_FRAME => ("bad frame", false),
+        End::UNWIND_UNSUPPORTED => ("unsupported", false),
+        _ => ("no registers", false),
     }
 }
 

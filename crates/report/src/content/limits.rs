@@ -37,7 +37,14 @@ pub fn overhead(document: &Document, programs: bool) -> Section<'_> {
     let cost = &document.overhead;
     let lost = match cost.lost_events {
         0 => "no events lost".to_owned(),
-        lost => format!("{} lost: numbers may be too low", format::plural(lost, "event", "events")),
+        lost => {
+            let mut kinds: Vec<_> = cost.lost.iter().collect();
+            kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+            let named: Vec<String> =
+                kinds.iter().take(3).map(|(kind, count)| format!("{} {kind}", format::count(**count))).collect();
+            let which = if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) };
+            format!("{} lost: numbers may be too low{which}", format::plural(lost, "event", "events"))
+        }
     };
     let cpu = format::percent(cost.cpu_percent / 100.0);
     let text = format!("friday used {cpu} of the machine's CPU time and {} of memory; {lost}.", Bytes(cost.rss_bytes));

@@ -18,7 +18,9 @@ use crate::{
     blocks::{Block, Section},
     flame::flame,
     folded::FoldedKind,
+    format::{self, percent},
 };
+use case::{Document, Reason};
 use observe::{Absent, Recording, catalog};
 
 /// How much of a list is shown.
@@ -41,9 +43,33 @@ fn more<'a>(shown: usize, all: usize, where_: &str) -> Option<Block<'a>> {
     Some(Block::Note(format!("and {} more{where_}", crate::format::count(rest as u64))))
 }
 
-/// The CPU, off-CPU and waker flame graphs.
-pub fn flames<'a>(recording: &Recording) -> Section<'a> {
-    let mut blocks = Vec::new();
+/// How complete each set of stacks is, in a sentence a set.
+fn stack_sets<'a>(document: &Document) -> impl Iterator<Item = Block<'a>> {
+    let why = |reasons: &[Reason]| {
+        let worst = reasons.iter().filter(|reason| reason.part >= 0.001).take(3);
+        let told: Vec<String> = worst.map(|reason| format!("{} {}", reason.why, percent(reason.part))).collect();
+        if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
+    };
+    document.stacks.iter().map(move |set| {
+        let weight = match set.set.as_str() {
+            "on-CPU" => format::plural(set.weight as u64, "sample", "samples"),
+            _ => format!("{} of waiting", format::seconds(set.weight)),
+        };
+        Block::Text(format!(
+            "{} stacks, {weight}: {} unwound to their root{}; {} of frames have names{}.",
+            set.set,
+            percent(set.unwound),
+            why(&set.not_unwound),
+            percent(set.symbolized),
+            why(&set.not_symbolized),
+        ))
+    })
+}
+
+/// The CPU, off-CPU and waker flame graphs, and what they are worth.
+pub fn flames<'a>(document: &Document, recording: &Recording) -> Section<'a> {
+    let mut blocks: Vec<Block> = stack_sets(document).collect();
+    let about_sets = blocks.len();
     if let Err(why) = recording.get(&catalog::CPU_STACKS) {
         blocks.push(absent("No CPU flame graph", &why));
     }
@@ -52,7 +78,7 @@ pub fn flames<'a>(recording: &Recording) -> Section<'a> {
     }
     let kinds = [FoldedKind::Cpu, FoldedKind::OffCpu, FoldedKind::OffCpuWaker];
     blocks.extend(kinds.into_iter().filter_map(|kind| flame(recording, kind)).map(Block::Flame));
-    if blocks.is_empty() {
+    if blocks.len() == about_sets {
         blocks.push(Block::Note("No stacks were taken: the target neither ran nor waited.".to_owned()));
     }
     Section::new("flames", "Code paths", blocks)

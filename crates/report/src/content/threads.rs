@@ -25,8 +25,7 @@ pub fn ledger<'a>(document: &'a Document, recording: &Recording, rows: Rows) -> 
 fn coarse<'a>(recording: &Recording) -> Option<Block<'a>> {
     let coarse = recording.get(&catalog::COARSE_LEDGER).is_ok_and(|rows| !rows.is_empty());
     coarse.then(|| {
-        let text =
-            "Coarse: from schedstat alone, so user and kernel time are not told apart, nor the reasons of waits.";
+        let text = "Coarse: waits are from looking a few times a second, and whom they were for is not known.";
         Block::Note(text.to_owned())
     })
 }

@@ -28,7 +28,7 @@ pub fn html(document: &Document, recording: &Recording) -> String {
         content::week(document),
         content::latency(recording),
         content::outliers(recording),
-        content::flames(recording),
+        content::flames(document, recording),
         content::syscalls(recording),
         content::eliminated(document, Rows::ALL),
         content::untested(document, Rows::ALL),

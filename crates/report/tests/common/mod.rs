@@ -112,6 +112,7 @@ fn recording() -> Recording {
         cpu: ms(92),
         rss_bytes: 31_457_280,
         lost_events: 0,
+        lost: Default::default(),
         programs: vec![
             ProgramCost { name: "sched_switch".into(), ns_per_run: 412, runs: 181_220 },
             ProgramCost { name: "sched_waking".into(), ns_per_run: 118, runs: 96_402 },
@@ -383,6 +384,14 @@ pub fn realistic() -> (Document, Recording) {
             wait("shopd (812)", "", "tcp:10.0.0.9:5432", 0.825),
         ],
         requests: vec![],
+        stacks: vec![case::StackSet {
+            set: "on-CPU".into(),
+            weight: 1_840.0,
+            unwound: 0.985,
+            symbolized: 0.96,
+            not_unwound: vec![case::Reason { why: "no table".into(), part: 0.015 }],
+            not_symbolized: vec![case::Reason { why: "stripped: no symbols in <b>.so".into(), part: 0.04 }],
+        }],
         untested: vec![
             Untested { id: "pmc".into(), why: "no hardware counters in this guest".into() },
             Untested { id: "app.pool".into(), why: "shopd's own queues were not seen".into() },

@@ -384,7 +384,7 @@ fn live_before_and_after() {
             let stacks = user_stacks(&kernel);
             let mut symbolizer = symbolize::Symbolizer::new();
             let owners = stacks.keys().map(|id| (*id, child.pid())).collect();
-            let named = crate::stacks::Stacks::read(&kernel, &mut symbolizer, &owners);
+            let named = crate::stacks::Stacks::read(&kernel, Vec::new(), &mut symbolizer, &owners);
             // Whatever thread it is: main, or the function that the C library starts threads with.
             let whole = |id: u64| {
                 let names = named.names(named.user(id));
@@ -436,50 +436,5 @@ fn live_before_and_after() {
                 }),
             );
         }
-    }
-}
-
-#[test]
-#[ignore = "live: loads BPF programs"]
-fn live_cost_on_sched_pipe() {
-    let run = || {
-        let done = Command::new("taskset").args(["-c", "1", "perf", "bench", "sched", "pipe", "-l", "100000"]).output();
-        let Ok(done) = done else { return None };
-        let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        let line = text.lines().find(|line| line.contains("usecs/op"))?;
-        line.split_whitespace().next()?.parse::<f64>().ok()
-    };
-    for _ in 0..3 {
-        let Some(bare) = run() else {
-            eprintln!("skipped: no perf bench here");
-            return;
-        };
-        let mut told = Vec::new();
-        for tables in [false, true] {
-            let roots = Roots::default();
-            let settings = Settings {
-                roots: &roots,
-                tier: crate::session::Tier::Stacks,
-                everyone: false,
-                targets: vec![],
-                sample_hz: 99,
-                tables,
-                pass_samples: false,
-            };
-            let mut kernel = Kernel::start(&settings).unwrap();
-            let unwinder = tables.then(|| Unwinder::start(&kernel, roots.proc.clone(), vec![]).unwrap());
-            std::thread::sleep(Duration::from_millis(300));
-            let time = run().unwrap_or_default();
-            kernel.close();
-            told.push(format!(
-                "{} {time:.2} us/op, ledger_switch {:?}, profile_sample {:?}, stacks {:?}",
-                if tables { "tables" } else { "before" },
-                cost(&kernel, "ledger_switch"),
-                cost(&kernel, "profile_sample"),
-                kernel.stack_ends(),
-            ));
-            drop(unwinder);
-        }
-        eprintln!("bare {bare:.2} us/op; {}", told.join("; "));
     }
 }
