@@ -3,6 +3,7 @@
 //! A threshold alone gives `maybe`; `bad` needs somebody's time to be hit, or a hard error. friday's own time and that
 //! of kernel threads is nobody's. What was not seen is `untested`, with the reason.
 
+mod cgroup;
 mod check;
 mod counter;
 mod cpu;
@@ -35,9 +36,13 @@ pub fn all() -> &'static [&'static Check] {
         &memory::available::CHECK,
         &memory::pressure::CHECK,
         &memory::direct_reclaim::CHECK,
+        &memory::compaction::CHECK,
         &memory::swapping::CHECK,
+        &memory::page_faults::CHECK,
         &memory::major_faults::CHECK,
         &memory::oom::CHECK,
+        &cgroup::memory_limit::CHECK,
+        &cgroup::pids::CHECK,
         &disk::utilization::CHECK,
         &disk::pressure::CHECK,
         &disk::latency::CHECK,
@@ -93,7 +98,11 @@ mod tests {
         for metric in [&catalog::RUN_QUEUE_WAIT, &catalog::BLOCK_LATENCY, &catalog::SYSCALL_TIME] {
             machine.rec.set(metric, Err(why()));
         }
-        machine.rec.set(&catalog::CGROUP_CPU, Err(why()));
+        for metric in [&catalog::CGROUP_CPU, &catalog::CGROUP_EVENTS, &catalog::CGROUP_PIDS] {
+            machine.rec.set(metric, Err(why()));
+        }
+        machine.rec.set(&catalog::RECLAIM_TIME, Err(why()));
+        machine.rec.set(&catalog::CPU_STACKS, Err(why()));
         machine.rec.set(&catalog::PROCESS_EXIT, Err(why()));
         for test in run(&machine.rec) {
             assert!(test.verdict == Light::Untested && test.why.contains("run as root"), "{test:?}");
@@ -111,6 +120,8 @@ mod tests {
             machine.rec.set(metric, Ok(Vec::new()));
         }
         machine.rec.set(&catalog::THREAD_TIME, Ok(Vec::new()));
+        machine.rec.set(&catalog::RECLAIM_TIME, Ok(Vec::new()));
+        machine.rec.set(&catalog::CPU_STACKS, Ok(Vec::new()));
         machine.rec.set(&catalog::WAITS, Ok(Vec::new()));
         machine.rec.set(&catalog::HOST_FACT, Ok(Vec::new()));
         for test in run(&machine.rec) {
@@ -138,7 +149,7 @@ mod tests {
         let machine = Machine::saturated().friday(6).friday(7).kernel(8);
         for test in run(&machine.rec) {
             // A kill, a throttled group and stolen time are somebody's even if that somebody is not in the ledger.
-            let counted = matches!(test.id.as_str(), "cpu.throttling" | "cpu.steal" | "memory.oom");
+            let counted = matches!(test.id.as_str(), "cpu.throttling" | "cpu.steal" | "memory.oom" | "cgroup.pids");
             assert!(test.verdict != Light::Bad || counted, "{test:?}");
         }
     }

@@ -149,6 +149,41 @@ catalog! {
         "Present when the ledger comes from looking at the threads a few times a second: running and runnable time are exact, the split of blocked time is sampled, and nothing is known of wakers and neighbours.",
         "/proc/PID/task/TID/schedstat, BPF task iterator";
 
+    PROCESS_FAULTS: Series = "process.paging.faults", "{fault}", ["pid", "type"],
+        "Page faults by type (minor, major), of all threads that lived in the window, total.",
+        "task_struct min_flt and maj_flt, /proc/PID/stat";
+    FAULT_ACCESSES: Series = "process.memory.fault.accesses", "{fault}", ["pid", "access"],
+        "Page faults by what was asked for: read, write, execute, or protected (the page was there, but not for that: shared until the first write, mostly); estimated from samples, total.",
+        "page_fault_user, page_fault_kernel";
+    FAULT_STACKS: Stack = "process.memory.fault.stacks", "{fault}", [],
+        "User stacks that took page faults, weighted by the faults each sample stands for.",
+        "page_fault_user, page_fault_kernel";
+    FAULTS_TRACED: Series = "friday.faults.traced", "1", [],
+        "Part of the window in which page faults were traced. Below 1, their stacks and accesses are scaled up to what the kernel counted for each thread.",
+        "friday";
+    RECLAIM_TIME: Histogram = "process.memory.reclaim.duration", "ns", ["pid", "kind", "cgroup"],
+        "For how long a process had to make memory free before it got any, by kind: direct (the machine is short), cgroup (its memory group, which is named, is at its limit), compaction (no free block is large enough).",
+        "mm_vmscan_direct_reclaim_begin and _end, mm_vmscan_memcg_reclaim_begin and _end, mm_compaction_begin and _end";
+    OOM_KILL: Event = "process.memory.oom_kill", "{kill}", ["name", "asking", "asking_name", "cgroup"],
+        "The kernel chose a process to kill for want of memory: its memory group, and who had asked for memory.", "mark_victim";
+    MEMORY_USAGE: Series = "process.memory.usage", "By", ["pid", "kind"],
+        "Resident memory by kind (anonymous, file, shared) and swapped-out memory (swap): of the target and the largest processes every two seconds, of all others at begin and end.",
+        "/proc/PID/status";
+
+    CGROUP_LIMIT: Fact = "cgroup.limit", "1", ["cgroup", "name"],
+        "Limits and weights of control groups, by the name of version 2's file (memory.max, memory.high, pids.max, cpu.weight) or version 1's: of the target's groups and of those that have a limit of memory or processes.",
+        "memory.max, memory.high, memory.limit_in_bytes, pids.max, cpu.weight, cpu.shares";
+    CGROUP_MEMORY: Series = "cgroup.memory.usage", "By", ["cgroup"],
+        "Memory charged to the same groups, sampled.", "memory.current, memory.usage_in_bytes";
+    CGROUP_PIDS: Series = "cgroup.pids.usage", "{thread}", ["cgroup"],
+        "Threads in the same groups, sampled.", "pids.current";
+    CGROUP_EVENTS: Series = "cgroup.events", "{event}", ["cgroup", "event"],
+        "How often a limit acted: memory.high, memory.max (the limit was hit and memory made free), memory.oom, memory.oom_kill, pids.max (a fork was refused), cumulative.",
+        "memory.events, memory.failcnt, memory.oom_control, pids.events";
+    CGROUP_PRESSURE: Series = "cgroup.pressure.time", "s", ["cgroup", "resource", "kind"],
+        "Time in which some or all non-idle tasks of the same groups were stalled on cpu, io or memory, cumulative.",
+        "cpu.pressure, io.pressure, memory.pressure";
+
     PROCESS_EXIT: Event = "process.exit", "s", ["name", "parent", "parent_name", "exec", "code"],
         "A process ended; the value is its life span in seconds.", "sched_process_exec, sched_process_exit";
     SLOW_RUN_QUEUE: Event = "process.cpu.run_queue_wait.outlier", "s", ["name", "behind"],

@@ -263,6 +263,8 @@ struct thread_times {
 	u64 executed;	 /* the scheduler's own account of running, without what a hypervisor took */
 	u64 spun;	 /* part of running: waiting for spin locks of the kernel */
 	u64 switches;
+	u64 minor_faults;
+	u64 major_faults;
 	u64 short_ns[CALL_KINDS]; /* blocked waits under the threshold, without a stack */
 	u64 short_run_queue_ns;
 	u64 short_run_queue_max;
@@ -347,12 +349,52 @@ struct file_name {
 	char name[NAME_LEN];
 };
 
+/* What a fault was about. */
+enum fault_kind {
+	FAULT_READ = 0,
+	FAULT_WRITE = 1,
+	FAULT_EXECUTE = 2,
+	FAULT_PROTECTED = 3, /* the page was there, but not for that: shared until it is written to, mostly */
+};
+
+struct fault_key {
+	u64 user_stack; /* 0: not taken */
+	u32 tid;
+	u32 tgid; /* 0: none, or friday */
+	u32 kind; /* enum fault_kind */
+	u32 pad;
+};
+
+/* Where a CPU's count of faults has got to. */
+struct fault_clock {
+	struct fault_key last; /* the one that was looked at */
+	u64 passed;	       /* it, and those since */
+	u64 period;	       /* from one that is looked at to the next */
+	u64 since;	       /* ns */
+	u64 since_tick;
+	u64 seen;	       /* all of them */
+};
+
+enum reclaim_kind {
+	RECLAIM_DIRECT = 0,
+	RECLAIM_GROUP = 1, /* under the limit of a control group */
+	RECLAIM_COMPACTION = 2,
+	RECLAIM_KINDS = 3,
+};
+
+struct reclaim_key {
+	u64 group; /* inode of the memory control group */
+	u32 tgid;
+	u32 kind; /* enum reclaim_kind */
+};
+
 enum event_kind {
 	EVENT_EXEC = 1,
 	EVENT_EXIT = 2,
 	EVENT_SLOW_RUN_QUEUE = 3,
 	EVENT_SLOW_BLOCK = 4,
 	EVENT_SLOW_SYSCALL = 5,
+	EVENT_OOM_KILL = 6, /* duration: inode of the victim's memory group */
 };
 
 struct event {

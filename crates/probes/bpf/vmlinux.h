@@ -180,6 +180,26 @@ struct signal_struct {
 	atomic_t live;
 };
 
+enum cgroup_subsys_id {
+	memory_cgrp_id = 4,
+};
+
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+struct css_set {
+	struct cgroup_subsys_state *subsys[1];
+};
+
 struct task_struct {
 	unsigned int __state;
 	unsigned int flags;
@@ -202,6 +222,10 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
 	struct files_struct *files;
+	unsigned long min_flt;
+	unsigned long maj_flt;
+	int pagefault_disabled;
+	struct css_set *cgroups;
 };
 
 /* Before 5.14. */

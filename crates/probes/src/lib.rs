@@ -4,6 +4,7 @@ mod block;
 mod bpf;
 mod cpu;
 pub mod host;
+mod memory;
 mod process;
 pub mod processes;
 mod quality;

@@ -359,6 +359,10 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 static __always_inline void finish_times(struct task_struct *task, struct thread *t, u64 now)
 {
 	t->times.end = now;
+	if (t->faults_known) {
+		t->times.minor_faults = task->min_flt - t->minor_before;
+		t->times.major_faults = task->maj_flt - t->major_before;
+	}
 	t->times.kernel = !!(task->flags & PF_KTHREAD);
 	t->times.parent = BPF_CORE_READ(task, real_parent, tgid);
 	__builtin_memcpy(t->times.comm, task->comm, COMM_LEN);
@@ -573,6 +577,24 @@ int ledger_open(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* Run once as the window opens: faults are counted from here on. A thread that is made later has none before. */
+SEC("iter/task")
+int ledger_faults(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct thread *t;
+
+	if (!task || !task->pid)
+		return 0;
+	t = bpf_task_storage_get(&threads, task, 0, 0);
+	if (t) {
+		t->minor_before = task->min_flt;
+		t->major_before = task->maj_flt;
+		t->faults_known = 1;
+	}
+	return 0;
+}
+
 /* Run once as the window opens: where blocked threads are in user space. */
 SEC("iter/task")
 int ledger_places(struct bpf_iter__task *ctx)
@@ -607,6 +629,7 @@ int BPF_PROG(ledger_new, struct task_struct *task)
 	if (!t)
 		return 0;
 	__builtin_memset(t, 0, sizeof(*t));
+	t->faults_known = 1;
 	t->times.tid = task->pid;
 	t->times.tgid = task->tgid;
 	t->times.begin = now;

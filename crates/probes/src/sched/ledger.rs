@@ -34,6 +34,11 @@ impl Books {
         Ok(Books { threads, waits: rows(&kernel.maps().waits), blames: rows(&kernel.maps().blames) })
     }
 
+    /// The threads that lived in the window.
+    pub fn threads(&self) -> &[types::thread_times] {
+        &self.threads
+    }
+
     /// From threads and waits that were counted otherwise.
     pub fn of(threads: Vec<types::thread_times>, waits: Vec<(types::wait_key, types::wait_value)>) -> Self {
         Books { threads, waits, blames: Vec::new() }
