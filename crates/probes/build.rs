@@ -15,7 +15,7 @@ fn main() {
         .clang_args([arch, "-Ibpf", "-mcpu=v3", "-Wall", "-Wno-unused-variable", "-Wno-unused-function"])
         .build_and_generate(&out)
         .unwrap_or_else(|error| panic!("the BPF object does not build: {error:#}"));
-    for path in ["bpf", "src/sched", "src/cpu", "src/block", "src/syscalls", "src/process"] {
+    for path in ["bpf", "src/sched", "src/cpu", "src/block", "src/syscalls", "src/process", "src/net"] {
         println!("cargo::rerun-if-changed={path}");
     }
 }

@@ -4,6 +4,7 @@ mod block;
 mod bpf;
 mod cpu;
 pub mod host;
+mod net;
 mod process;
 pub mod processes;
 pub mod roots;

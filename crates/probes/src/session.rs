@@ -8,6 +8,7 @@ use crate::{
         counters::Counters,
         facts::{self, HostError},
     },
+    net::{self, Network},
     process::{self, Lifecycle},
     processes,
     roots::Roots,
@@ -53,6 +54,7 @@ pub struct Session {
     symbolizer: Symbolizer,
     kept: BTreeSet<u32>,
     counters: Counters,
+    network: Network,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
     threads: threads::Totals,
@@ -100,6 +102,7 @@ impl Session {
             Err(why) => Err(why.clone()),
         };
         let mut counters = Counters::new(roots);
+        let network = Network::start(roots, &target);
         counters.sample(Duration::ZERO);
         let cpu_before = own_cpu();
         recording.cost.arming = cpu_before.saturating_sub(cpu_at_start);
@@ -114,6 +117,7 @@ impl Session {
             symbolizer,
             kept: BTreeSet::new(),
             counters,
+            network,
             processes,
             lifecycle: Lifecycle::default(),
             recording,
@@ -153,6 +157,7 @@ impl Session {
                 }
             }
             self.counters.sample(self.started.elapsed());
+            self.network.sample(self.started.elapsed());
             self.next_counters += COUNTER_INTERVAL;
         }
     }
@@ -161,6 +166,7 @@ impl Session {
     pub fn finish(mut self) -> Recording {
         let mut length = self.started.elapsed();
         self.counters.sample(length);
+        self.network.end(length);
         let mut begin = 0;
         if let Ok(kernel) = &mut self.kernel {
             begin = kernel.begin();
@@ -171,6 +177,7 @@ impl Session {
         // What reading it all out costs comes after the window and is not part of what the window cost.
         self.recording.cost.cpu = own_cpu().saturating_sub(self.cpu_before);
         self.counters.finish(&mut self.recording);
+        let sockets = self.network.finish(length, &mut self.recording);
         processes::snapshot(&self.roots, &mut self.processes);
         self.lifecycle.identify(&mut self.processes);
         let (recording, processes) = (&mut self.recording, self.processes);
@@ -179,6 +186,9 @@ impl Session {
             Ok(kernel) => {
                 unwind::collect(&kernel, &self.unwinder, recording);
                 read_out(&kernel, &self.roots, &mut self.symbolizer, &self.lifecycle, begin, recording);
+                if present(&kernel, Group::Network, net::METRICS, recording) {
+                    net::collect(&kernel, &sockets, length, recording);
+                }
                 recording.target.members = members(&self.target, &kernel);
             }
             Err(why) => {
@@ -265,7 +275,7 @@ fn refuse(metrics: &[&dyn AnyMetric], why: &Absent, into: &mut Recording) {
 
 /// Says of every metric that comes from the kernel side why it is missing.
 fn blind(why: &Absent, into: &mut Recording) {
-    for metrics in [sched::METRICS, cpu::METRICS, block::METRICS, syscalls::METRICS, process::METRICS] {
+    for metrics in [sched::METRICS, cpu::METRICS, block::METRICS, syscalls::METRICS, process::METRICS, net::METRICS] {
         refuse(metrics, why, into);
     }
 }
