@@ -223,7 +223,7 @@ impl Machine {
             .pressure("memory", "full", 0.0);
         machine.rec.set(&catalog::CGROUP_CPU, Ok(Vec::new()));
         machine.rec.set(&catalog::WAITS, Ok(Vec::new()));
-        machine
+        machine.idle_network()
     }
 
     /// A machine on which everything is short.
@@ -265,7 +265,7 @@ impl Machine {
         let labels = labels(&[("pid", "7"), ("syscall", "clock_gettime")]);
         machine.rec.push(&catalog::SYSCALL_CPU, Series::total(labels, seconds(WINDOW), 2.0));
         machine.rec.cost.lost_events = 500;
-        machine
+        machine.saturated_network()
     }
 
     /// Available memory as parts of all, over time.
