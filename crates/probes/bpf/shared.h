@@ -356,7 +356,7 @@ struct connect_key {
 };
 
 struct connecting {
-	u64 since;
+	u64 since; /* 0: it was made, or was not */
 	struct connect_key key;
 	u32 pad;
 };

@@ -14,13 +14,16 @@
 
 enum tcp_state_local { NET_ESTABLISHED = 1, NET_SYN_SENT = 2, NET_SYN_RECV = 3, NET_CLOSE = 7 };
 
-/* Who opened a connection, by the address of its socket. */
+/*
+ * Connections that this machine opened, by the address of their socket: since when they are being made, and by whom. What
+ * is still being made when the window ends is read from here; the others tell whose segments are sent again.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
 	__type(key, u64);
-	__type(value, u32);
-} net_openers SEC(".maps");
+	__type(value, struct connecting);
+} net_connecting SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -28,14 +31,6 @@ struct {
 	__type(key, struct resend_key);
 	__type(value, struct resend_value);
 } net_resends SEC(".maps");
-
-/* Connections that are being made. Those left over when the window ends were still waiting then. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
-	__type(key, u64);
-	__type(value, struct connecting);
-} net_connecting SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -67,12 +62,14 @@ struct {
 
 static __always_inline void read_remote(const struct sock_common *common, u16 *family, u16 *port, u32 *address)
 {
-	*family = BPF_CORE_READ(common, skc_family);
-	*port = __builtin_bswap16(BPF_CORE_READ(common, skc_dport));
-	if (*family == NET_AF_INET6)
-		BPF_CORE_READ_INTO((struct in6_addr *)address, common, skc_v6_daddr);
-	else
-		address[0] = BPF_CORE_READ(common, skc_daddr);
+	*family = common->skc_family;
+	*port = __builtin_bswap16(common->skc_dport);
+	if (*family == NET_AF_INET6) {
+		for (u64 i = 0; i < 4; i++)
+			address[i] = common->skc_v6_daddr.in6_u.u6_addr32[i];
+	} else {
+		address[0] = common->skc_daddr;
+	}
 }
 
 static __always_inline void count_resend(struct resend_key *key, u64 segments, u64 waited)
@@ -101,7 +98,8 @@ int BPF_PROG(net_resend, const struct sock *sk, const struct sk_buff *skb)
 	u64 address = (u64)sk, now = bpf_ktime_get_ns(), waited = 0;
 	const struct tcp_skb_cb *cb = (const void *)skb->cb;
 	struct resend_key key = {};
-	u32 *opener, state;
+	struct connecting *opened;
+	u32 state;
 	u16 segments;
 
 	if (bpf_map_update_elem(&retransmitting, &address, &now, BPF_ANY))
@@ -110,11 +108,11 @@ int BPF_PROG(net_resend, const struct sock *sk, const struct sk_buff *skb)
 		return 0;
 	read_remote(&sk->__sk_common, &key.family, &key.remote_port, key.address);
 	key.local_port = sk->__sk_common.skc_num;
-	key.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	key.netns = sk->__sk_common.skc_net.net->ns.inum;
 	key.inode = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
-	opener = bpf_map_lookup_elem(&net_openers, &address);
-	if (opener)
-		key.tgid = *opener;
+	opened = bpf_map_lookup_elem(&net_connecting, &address);
+	if (opened)
+		key.tgid = opened->key.tgid;
 	state = sk->__sk_common.skc_state;
 	if (state == NET_SYN_SENT || state == NET_SYN_RECV) {
 		key.kind = RESEND_SYN;
@@ -139,9 +137,9 @@ int BPF_PROG(net_resend_synack, const struct sock *sk, const struct request_sock
 
 	if (!window_open())
 		return 0;
-	read_remote((const struct sock_common *)req, &key.family, &key.remote_port, key.address);
+	read_remote(&req->__req_common, &key.family, &key.remote_port, key.address);
 	key.local_port = sk->__sk_common.skc_num;
-	key.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	key.netns = sk->__sk_common.skc_net.net->ns.inum;
 	key.inode = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
 	count_resend(&key, 1, 0);
 	return 0;
@@ -156,7 +154,6 @@ static __always_inline void begin_connect(const struct sock *sk, u64 address, u6
 		return;
 	connecting.key.tgid = tgid;
 	read_remote(&sk->__sk_common, &connecting.key.family, &connecting.key.port, connecting.key.address);
-	bpf_map_update_elem(&net_openers, &address, &tgid, BPF_ANY);
 	if (bpf_map_update_elem(&net_connecting, &address, &connecting, BPF_ANY))
 		count_lost();
 }
@@ -166,9 +163,10 @@ static __always_inline void end_connect(const struct sock *sk, u64 address, u64 
 	struct connecting *connecting = bpf_map_lookup_elem(&net_connecting, &address);
 	u64 ns;
 
-	if (!connecting)
+	if (!connecting || !connecting->since)
 		return;
 	ns = now - connecting->since;
+	connecting->since = 0;
 	if (established) {
 		struct hist *hist = bpf_map_lookup_elem(&net_connects, &connecting->key);
 
@@ -200,7 +198,6 @@ static __always_inline void end_connect(const struct sock *sk, u64 address, u64 
 			count_lost();
 		}
 	}
-	bpf_map_delete_elem(&net_connecting, &address);
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -208,27 +205,27 @@ int BPF_PROG(net_state, const struct sock *sk, int before, int after)
 {
 	u64 address = (u64)sk;
 
+	if (before == NET_SYN_SENT ? after != NET_ESTABLISHED && after != NET_CLOSE :
+	    after != NET_SYN_SENT && (before != NET_SYN_RECV || after != NET_ESTABLISHED))
+		return 0;
 	if (sk->sk_protocol != NET_IPPROTO_TCP || !window_open())
 		return 0;
 	if (after == NET_SYN_SENT) {
 		begin_connect(sk, address, bpf_ktime_get_ns());
-	} else if (before == NET_SYN_SENT && (after == NET_ESTABLISHED || after == NET_CLOSE)) {
+	} else if (before == NET_SYN_SENT) {
 		end_connect(sk, address, bpf_ktime_get_ns(), after == NET_ESTABLISHED);
-	} else if (before == NET_SYN_RECV && after == NET_ESTABLISHED) {
+	} else {
 		struct accept_key key = { .port = sk->__sk_common.skc_num };
 		u64 *count, one = 1;
 
-		key.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+		/* A connection that came in may be where one was that this machine had opened. */
+		bpf_map_delete_elem(&net_connecting, &address);
+		key.netns = sk->__sk_common.skc_net.net->ns.inum;
 		count = bpf_map_lookup_elem(&net_accepts, &key);
 		if (count)
 			__sync_fetch_and_add(count, 1);
 		else if (bpf_map_update_elem(&net_accepts, &key, &one, BPF_NOEXIST))
 			count_lost();
-	}
-	/* Its place may be another socket's soon. */
-	if (after == NET_CLOSE) {
-		bpf_map_delete_elem(&net_openers, &address);
-		bpf_map_delete_elem(&retransmitting, &address);
 	}
 	return 0;
 }

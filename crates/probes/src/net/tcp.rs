@@ -85,7 +85,8 @@ fn connects(kernel: &Kernel, length: Duration, into: &mut Recording) {
         let sum = failed.entry((labels(&key), why)).or_default();
         *sum = (sum.0 + value.count as f64, sum.1 + value.ns as f64 / 1e9);
     }
-    for (_, waiting) in rows::<u64, types::connecting>(&kernel.maps().net_connecting) {
+    let opened = rows::<u64, types::connecting>(&kernel.maps().net_connecting);
+    for (_, waiting) in opened.into_iter().filter(|(_, opened)| opened.since != 0) {
         let age = Duration::from_nanos(end.saturating_sub(waiting.since));
         if age >= PENDING {
             let sum = failed.entry((labels(&waiting.key), "pending".to_owned())).or_default();
