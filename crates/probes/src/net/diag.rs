@@ -1,7 +1,8 @@
 //! Sockets as the kernel lists them by netlink (`sock_diag`, what `ss` reads): a small reader, since the crates that
 //! speak netlink bring an asynchronous runtime or a whole protocol family for the one request that is made here.
 //!
-//! Cost: 1 to 2 µs for each socket with its `tcp_info`, about 0.1 ms for a list of listening sockets.
+//! Cost: 1 to 2 µs for each socket with its `tcp_info`, and the walk over the table they are in, which is large where
+//! memory is: 3 ms for the 262,144 buckets of a machine with 24 GiB. Listening sockets are in a small table: 0.1 ms.
 
 use super::scope::Scope;
 use observe::Absent;

@@ -1,8 +1,10 @@
 //! The network: loss, connections, queues, windows and drops. Counters and sockets are read a few times in the window;
 //! the programs in the kernel add what only events tell.
 //!
-//! Cost: see the single parts. A connection that exists costs nothing until something is sent again, a window closes or a
-//! packet is dropped; making one costs about 1 µs.
+//! Cost: a connection that exists costs nothing until something is sent again or thrown away: in a run of
+//! redis-benchmark over loopback none of these programs ran once. Making, accepting and closing one took 1 to 2 µs more,
+//! of 34 µs (`net_state` 0.2 µs in each of the three steps it looks at, `net_dns_route` below 0.1 µs for each route that
+//! is looked up). Reading counters and sockets took 0.1 % of two CPUs.
 
 mod counters;
 mod diag;

@@ -1,8 +1,8 @@
 //! Sockets as the kernel's own books have them, read a few times in the window: what connections are held up by, and who
 //! does not come to accept.
 //!
-//! Cost: listening sockets twice a second, 0.1 ms each time; connections every two seconds where there are few, less often
-//! the longer it takes, so that it stays below a hundredth of one CPU.
+//! Cost: listening sockets twice a second, 0.1 ms each time; connections every two seconds where there are few, 3 ms each
+//! time, and less often the longer it takes, so that it stays below a hundredth of one CPU.
 
 use super::{
     diag::{ANY, Diag, Info, LISTENING, LIVE, Row},
