@@ -249,7 +249,7 @@ impl Machine {
         machine.rec.set(&catalog::RECLAIM_TIME, Ok(Vec::new()));
         machine.rec.set(&catalog::CPU_STACKS, Ok(Vec::new()));
         machine.rec.set(&catalog::WAITS, Ok(Vec::new()));
-        machine
+        machine.idle_network()
     }
 
     /// A machine on which everything is short.
@@ -300,7 +300,7 @@ impl Machine {
         let labels = labels(&[("pid", "7"), ("syscall", "clock_gettime")]);
         machine.rec.push(&catalog::SYSCALL_CPU, Series::total(labels, seconds(WINDOW), 2.0));
         machine.rec.cost.lost_events = 500;
-        machine
+        machine.saturated_network()
     }
 
     /// Available memory as parts of all, over time.

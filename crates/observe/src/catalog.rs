@@ -145,6 +145,72 @@ catalog! {
         "CPU time spent waiting for spin locks of the kernel, by the function that wanted the lock as far as the CPU profile tells (empty where it does not), total.",
         "contention_begin, contention_end, perf_event cpu-clock";
 
+    NET_SCOPE: Fact = "friday.network.namespace", "1", ["name"],
+        "The network namespace whose counters and sockets were read, and how many others there are; programs in the kernel see all of them.",
+        "/proc/PID/ns/net";
+    NET_IO: Series = "system.network.io", "By", ["device", "direction"],
+        "Bytes by interface and direction (receive, transmit), cumulative; interfaces of the target's own namespace are named `target/eth0`.",
+        "/proc/net/dev";
+    NET_PACKETS: Series = "system.network.packet.count", "{packet}", ["device", "direction"],
+        "Packets by interface and direction, cumulative.", "/proc/net/dev";
+    NET_ERRORS: Series = "system.network.errors", "{error}", ["device", "direction"],
+        "Packets with errors by interface and direction, cumulative.", "/proc/net/dev";
+    NET_DROPPED: Series = "system.network.packet.dropped", "{packet}", ["device", "direction"],
+        "Packets that an interface dropped, by direction, cumulative.", "/proc/net/dev";
+    NET_PROTOCOL: Series = "system.network.protocol", "1", ["protocol", "counter"],
+        "Counters of the protocols under the kernel's own names (Tcp RetransSegs, TcpExt ListenOverflows, Udp RcvbufErrors …), cumulative.",
+        "/proc/net/snmp, /proc/net/netstat";
+    LISTEN_QUEUE: Series = "system.network.listen.queue", "{connection}", ["address", "pid"],
+        "Connections that wait to be accepted, by listening socket, sampled.", "sock_diag";
+    LISTEN_BACKLOG: Series = "system.network.listen.backlog", "{connection}", ["address", "pid"],
+        "How many may wait to be accepted, by listening socket, sampled.", "sock_diag";
+    LISTEN_DROPS: Series = "system.network.listen.drops", "{packet}", ["address", "pid"],
+        "Attempts to connect that a listening socket dropped, cumulative.", "sock_diag";
+    TCP_ACCEPTED: Series = "system.network.tcp.accepted", "{connection}", ["local_port", "pid"],
+        "Connections that came in, by port, total.", "inet_sock_set_state";
+    TCP_CONNECTING: Series = "process.network.tcp.connecting", "{connection}", ["pid", "peer"],
+        "Connections that wait for the first answer of the other end, sampled.", "sock_diag";
+    TCP_CONNECT: Histogram = "process.network.tcp.connect", "ns", ["pid", "peer"],
+        "From the first segment until a connection is established, by process and the address it connects to.",
+        "inet_sock_set_state";
+    TCP_CONNECT_FAILED: Series = "process.network.tcp.connect_failed", "{connection}", ["pid", "peer", "why"],
+        "Connections that were not made, by error; `given up` when the process closed it, `pending` when the window ended first (after a second at least); total.",
+        "inet_sock_set_state";
+    TCP_CONNECT_WASTED: Series = "process.network.tcp.connect_wasted", "s", ["pid", "peer", "why"],
+        "Time until connections that were not made had failed, summed, total.", "inet_sock_set_state";
+    TCP_RETRANSMITS: Series = "process.network.tcp.retransmits", "{segment}", ["pid", "local_port", "peer", "kind"],
+        "Segments sent again, by kind: `timeout`, `fast`, `probe` (tail loss), `syn`, `synack`. A server's rows have its port and the peer's address, a client's the peer's address and port; total.",
+        "tcp_retransmit_skb, tcp_retransmit_synack";
+    TCP_RTO_WAIT: Series = "process.network.tcp.rto_wait", "s", ["pid", "local_port", "peer"],
+        "Time for which connections stood still until the retransmission timer ran out, summed over connections, total.",
+        "tcp_retransmit_skb";
+    TCP_RTT: Series = "process.network.tcp.rtt", "s", ["pid", "local_port", "peer"],
+        "Smoothed round-trip time of a connection, sampled.", "sock_diag tcp_info";
+    TCP_MIN_RTT: Series = "process.network.tcp.min_rtt", "s", ["pid", "local_port", "peer"],
+        "Shortest round-trip time of a connection in the last minutes, at its last reading.", "sock_diag tcp_info";
+    TCP_LIMITED: Series = "process.network.tcp.limited", "s", ["pid", "local_port", "peer", "by"],
+        "Time in which a connection had data to send (`busy`), and the parts of it in which the receiver's window (`receive_window`) or the send buffer (`send_buffer`) held it up, total.",
+        "sock_diag tcp_info";
+    TCP_SEGMENTS: Series = "process.network.tcp.segments", "{segment}", ["pid", "local_port", "peer", "what"],
+        "Segments of a connection: `retransmitted` and `sent` with data in the window; `unacknowledged` and `lost` at its last reading.",
+        "sock_diag tcp_info";
+    TCP_PEER_WINDOW: Series = "process.network.tcp.peer_window", "By", ["pid", "local_port", "peer"],
+        "What the other end still takes, sampled.", "sock_diag tcp_info";
+    TCP_IO: Series = "process.network.io", "By", ["pid", "local_port", "peer", "direction"],
+        "Bytes of a connection: `transmit` as acknowledged by the other end, `receive`; total.", "sock_diag tcp_info";
+    UDP_DROPS: Series = "process.network.udp.drops", "{packet}", ["pid", "local_port"],
+        "Datagrams dropped for want of room in a socket's receive buffer, or broken, total.", "sock_diag";
+    PACKET_DROPS: Series = "system.network.packet.discarded", "{packet}", ["reason"],
+        "Packets that the kernel threw away, by its own reason; those without a reason are left out; total.", "kfree_skb";
+    DNS_LOOKUPS: Series = "process.network.dns.lookups", "{lookup}", ["pid", "server"],
+        "Questions to name servers by UDP: sockets connected to port 53 and datagrams to it from sockets that are not, total.",
+        "fib_table_lookup, fib6_table_lookup";
+    DNS_TIME: Histogram = "dns.lookup.duration", "ns", ["pid", "server"],
+        "From a question to a name server until its answer.", "";
+    NET_SOCKETS: Series = "friday.network.sockets", "{socket}", ["what"],
+        "TCP connections that were `read`, those with traffic whose rows are `kept`, and those with traffic that were `left out` for being too many.",
+        "sock_diag";
+
     COARSE_LEDGER: Series = "thread.time.coarse", "1", [],
         "Present when the ledger comes from looking at the threads a few times a second: running and runnable time are exact, the split of blocked time is sampled, and nothing is known of wakers and neighbours.",
         "/proc/PID/task/TID/schedstat, BPF task iterator";

@@ -388,6 +388,59 @@ struct reclaim_key {
 	u32 kind; /* enum reclaim_kind */
 };
 
+#define DROP_REASONS 256
+
+/* How a segment came to be sent again. */
+enum resend_kind {
+	RESEND_TIMEOUT = 0, /* the retransmission timer ran out, or the recovery that follows */
+	RESEND_FAST = 1,    /* acknowledgements told that it is missing */
+	RESEND_PROBE = 2,   /* the last segment, to provoke an acknowledgement (tail loss probe) */
+	RESEND_SYN = 3,     /* the first segment of a connection */
+	RESEND_SYNACK = 4,  /* the answer to it */
+};
+
+/* IPv4 addresses are in the first word, in network byte order; ports are in the host's. */
+struct resend_key {
+	u32 address[4];
+	u32 netns;
+	u32 inode; /* of the socket; 0: no process holds it */
+	u32 tgid;  /* that opened the connection; 0: not known */
+	u16 remote_port;
+	u16 local_port;
+	u16 family;
+	u16 kind; /* enum resend_kind */
+};
+
+struct resend_value {
+	u64 segments;
+	u64 timeouts; /* times the timer ran out */
+	u64 waited;   /* for that, in the scheduler's ticks */
+};
+
+struct connect_key {
+	u32 address[4];
+	u32 tgid;
+	u32 error; /* of a failure; 0: the process gave up */
+	u16 port;
+	u16 family;
+};
+
+struct connecting {
+	u64 since; /* 0: it was made, or was not */
+	struct connect_key key;
+	u32 pad;
+};
+
+struct connect_failures {
+	u64 count;
+	u64 ns;
+};
+
+struct accept_key {
+	u32 netns;
+	u32 port;
+};
+
 enum event_kind {
 	EVENT_EXEC = 1,
 	EVENT_EXIT = 2,

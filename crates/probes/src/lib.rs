@@ -5,6 +5,7 @@ mod bpf;
 mod cpu;
 pub mod host;
 mod memory;
+mod net;
 mod process;
 pub mod processes;
 mod quality;

@@ -10,6 +10,7 @@ use crate::{
         limits::Limits,
     },
     memory,
+    net::{self, Network},
     process::{self, Lifecycle},
     processes, quality,
     roots::Roots,
@@ -61,6 +62,7 @@ pub struct Session {
     counters: Counters,
     usage: memory::Usage,
     limits: Limits,
+    network: Network,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
     /// In place of the kernel side.
@@ -114,6 +116,7 @@ impl Session {
         let usage = memory::Usage::new(roots, &target, kernel.is_err());
         let limits = Limits::new(roots, &target);
         let mut counters = Counters::new(roots);
+        let network = Network::start(roots, &target);
         counters.sample(Duration::ZERO);
         let cpu_before = own_cpu();
         recording.cost.arming = cpu_before.saturating_sub(cpu_at_start);
@@ -130,6 +133,7 @@ impl Session {
             counters,
             usage,
             limits,
+            network,
             processes,
             lifecycle: Lifecycle::default(),
             recording,
@@ -183,6 +187,7 @@ impl Session {
             self.counters.sample(self.started.elapsed());
             self.usage.sample(self.started.elapsed());
             self.limits.sample(self.started.elapsed());
+            self.network.sample(self.started.elapsed());
             self.next_counters += COUNTER_INTERVAL;
         }
     }
@@ -191,6 +196,7 @@ impl Session {
     pub fn finish(mut self) -> Recording {
         let mut length = self.started.elapsed();
         self.counters.sample(length);
+        self.network.end(length);
         if let Ok(kernel) = &mut self.kernel {
             length = Duration::from_nanos(kernel.close() - kernel.begin());
             self.lifecycle.take(kernel.events());
@@ -201,6 +207,7 @@ impl Session {
         self.counters.finish(&mut self.recording);
         self.usage.finish(length, &mut self.recording);
         let groups = self.limits.finish(length, &mut self.recording);
+        let sockets = self.network.finish(length, &mut self.recording);
         processes::snapshot(&self.roots, &mut self.processes);
         self.lifecycle.identify(&mut self.processes);
         let (recording, processes) = (&mut self.recording, self.processes);
@@ -217,6 +224,9 @@ impl Session {
                     &groups,
                     recording,
                 );
+                if present(&kernel, Group::Network, net::METRICS, recording) {
+                    net::collect(&kernel, &sockets, length, recording);
+                }
                 recording.target.members = members(&self.target, &kernel);
             }
             Err(why) => {
@@ -331,8 +341,15 @@ fn refuse(metrics: &[&dyn AnyMetric], why: &Absent, into: &mut Recording) {
 
 /// Says of every metric that comes from the kernel side why it is missing.
 fn blind(why: &Absent, into: &mut Recording) {
-    for metrics in [sched::METRICS, cpu::METRICS, block::METRICS, syscalls::METRICS, process::METRICS, memory::METRICS]
-    {
+    for metrics in [
+        sched::METRICS,
+        cpu::METRICS,
+        block::METRICS,
+        syscalls::METRICS,
+        process::METRICS,
+        memory::METRICS,
+        net::METRICS,
+    ] {
         refuse(metrics, why, into);
     }
 }

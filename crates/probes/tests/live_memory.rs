@@ -358,21 +358,14 @@ fn live_throttled_time_agrees_with_cpu_stat() {
     };
     let (rec, (before, after)) = watch(&Request::Process(load.pid()), |pause| {
         let before = throttled();
-        pause(Duration::from_secs(6));
+        pause(Duration::from_secs(10));
         (before, throttled())
     });
     let ledger = rec.get(&catalog::THREAD_TIME).expect("there is a ledger");
     let thread = ledger.iter().find(|row| row.pid == load.pid()).expect("the thread is there");
     let seen = thread.classes[TimeClass::RunnableThrottled].as_secs_f64();
     let real = after - before;
+    // The file counts a period when it is over: up to 80 ms of 8 s at either end.
     let rest: Vec<_> = thread.classes.iter().collect();
-    eprintln!("{seen} s in the ledger, {real} s in cpu.stat; {rest:?}");
-    // The file counts a period when it is over, and the ledger one that had begun before the window as runnable.
-    let edges = 0.1;
-    assert!(seen >= real * 0.98 - edges, "{seen} s in the ledger, {real} s in cpu.stat: {rest:?}");
-    // Once it is let go, a thread still waits where others keep the CPUs busy. To the ledger that is all one wait.
-    let cpu = rec.get(&catalog::CPU_TIME).expect("CPU counters");
-    let idle = cpu.iter().filter(|row| row.labels.get("mode") == "idle").filter_map(Series::increase).sum::<f64>();
-    let waits = if idle < rec.window.length.as_secs_f64() { real } else { 0.0 };
-    assert!(seen <= real * 1.02 + edges + waits, "{seen} s in the ledger, {real} s in cpu.stat: {rest:?}");
+    assert!((seen / real - 1.0).abs() < 0.02, "{seen} s in the ledger, {real} s in cpu.stat: {rest:?}");
 }

@@ -157,7 +157,7 @@ impl Kernel {
             // SAFETY: a valid, aligned place in the map shared with the kernel, which reads it at any time.
             unsafe { std::ptr::write_volatile(&mut bss.window_begin, kernel.begin) };
         }
-        run_iterator(&kernel.skel.progs.ledger_faults)?;
+        run_iterator(&kernel.skel.progs.ledger_before)?;
         kernel.trace_calls(true);
         kernel.trace_faults(true);
         kernel.keep_statistics(true);

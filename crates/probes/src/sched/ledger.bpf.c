@@ -104,6 +104,29 @@ static __always_inline u64 queue_of(struct task_struct *task)
 	return 0;
 }
 
+/*
+ * For how long a queue has kept tasks of its own waiting for quota, without the time since it began to the last time.
+ * Whole waits are taken for throttled where the kernel does not count that (before 6.6).
+ */
+static __always_inline u64 throttled_time_of(u64 queue)
+{
+	struct cfs_rq *cfs_rq = (struct cfs_rq *)queue;
+
+	return BPF_CORE_READ(cfs_rq, throttled_clock_self_time);
+}
+
+/* Notes whether a task that begins to wait for a CPU does so for want of quota. */
+static __always_inline void note_throttle(struct task_struct *task, struct thread *t)
+{
+	t->throttled = is_throttled(task);
+	t->throttle_queue = 0;
+	if (t->throttled && bpf_core_field_exists(((struct cfs_rq *)0)->throttled_clock_self_time)) {
+		t->throttle_queue = queue_of(task);
+		if (t->throttle_queue)
+			t->throttle_self = throttled_time_of(t->throttle_queue);
+	}
+}
+
 /* What a task that no event has shown yet is doing. */
 static __always_inline u8 state_now(struct task_struct *task)
 {
@@ -319,6 +342,12 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 	add_run_queue_wait(account_of(task, t, now), ns);
 	if (t->throttled) {
 		throttled = ns;
+		if (t->throttle_queue) { /* once it is let go, it can wait on behind others */
+			u64 counted = throttled_time_of(t->throttle_queue) - t->throttle_self;
+
+			if (counted < ns)
+				throttled = counted;
+		}
 	} else if (queue && (throttle = bpf_map_lookup_elem(&throttles, &queue))) {
 		u64 begin = throttle->since > since ? throttle->since : since;
 		u64 end = throttle->until ? throttle->until : now;
@@ -327,9 +356,12 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 			throttled = end - begin;
 	}
 	t->throttled = 0;
-	if (throttled) {
-		t->times.throttled += throttled;
-	} else if (task->nr_cpus_allowed < cpus) {
+	t->times.throttled += throttled;
+	since += throttled;
+	ns = since_until(since, now);
+	if (!ns || t->times.tgid == self_tgid)
+		return 0;
+	if (task->nr_cpus_allowed < cpus) {
 		struct stack_scratch *s = bpf_map_lookup_elem(&scratches, &scratch);
 
 		if (s)
@@ -337,8 +369,6 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 		pinned = idle_elsewhere(scratch, since, now);
 		t->times.pinned += pinned;
 	}
-	if (throttled || t->times.tgid == self_tgid)
-		return 0;
 	last = blame_runners(t->times.tid, t->times.tgid, rank_of(task), since, now);
 	if (ns >= slow_run_queue_ns) {
 		struct event *event = reserve_event(EVENT_SLOW_RUN_QUEUE, now);
@@ -395,7 +425,7 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 	}
 	if (preempt || !state || (state & TASK_WAKING && t->early_wake)) {
 		t->state = RUNNABLE;
-		t->throttled = is_throttled(prev);
+		note_throttle(prev, t);
 		key = queue_of(prev);
 		if (t->throttled && key) {
 			struct throttle entry = { .since = now };
@@ -530,7 +560,7 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	t->off_cpu += t->blocked_ns;
 	t->state = RUNNABLE;
 	t->since = now;
-	t->throttled = is_throttled(task);
+	note_throttle(task, t);
 	if (t->blocked_ns < stack_threshold_ns)
 		return 0; /* counted without a waker */
 	interrupts = bpf_map_lookup_elem(&interrupts_of, &zero);
@@ -577,9 +607,9 @@ int ledger_open(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-/* Run once as the window opens: faults are counted from here on. A thread that is made later has none before. */
+/* Run once as the window opens: what has been counted of threads before. A thread that is made later has none of it. */
 SEC("iter/task")
-int ledger_faults(struct bpf_iter__task *ctx)
+int ledger_before(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct thread *t;
@@ -591,6 +621,8 @@ int ledger_faults(struct bpf_iter__task *ctx)
 		t->minor_before = task->min_flt;
 		t->major_before = task->maj_flt;
 		t->faults_known = 1;
+		if (t->state == UNSEEN && state_now(task) == RUNNABLE)
+			note_throttle(task, t);
 	}
 	return 0;
 }
@@ -637,7 +669,7 @@ int BPF_PROG(ledger_new, struct task_struct *task)
 	t->state = RUNNABLE;
 	t->syscall = -1;
 	t->kind = CALL_NONE;
-	t->throttled = is_throttled(task);
+	note_throttle(task, t);
 	return 0;
 }
 
