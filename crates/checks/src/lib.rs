@@ -3,6 +3,7 @@
 //! A threshold alone gives `maybe`; `bad` needs somebody's time to be hit, or a hard error. friday's own time and that
 //! of kernel threads is nobody's. What was not seen is `untested`, with the reason.
 
+mod cgroup;
 mod check;
 mod counter;
 mod cpu;
@@ -12,6 +13,7 @@ mod kernel;
 mod locks;
 mod lost;
 mod memory;
+mod net;
 mod process;
 mod stall;
 mod syscalls;
@@ -35,12 +37,24 @@ pub fn all() -> &'static [&'static Check] {
         &memory::available::CHECK,
         &memory::pressure::CHECK,
         &memory::direct_reclaim::CHECK,
+        &memory::compaction::CHECK,
         &memory::swapping::CHECK,
+        &memory::page_faults::CHECK,
         &memory::major_faults::CHECK,
         &memory::oom::CHECK,
+        &cgroup::memory_limit::CHECK,
+        &cgroup::pids::CHECK,
         &disk::utilization::CHECK,
         &disk::pressure::CHECK,
         &disk::latency::CHECK,
+        &net::retransmits::CHECK,
+        &net::listen_queue::CHECK,
+        &net::connect::CHECK,
+        &net::windows::CHECK,
+        &net::rtt::CHECK,
+        &net::dns::CHECK,
+        &net::drops::CHECK,
+        &net::nic_errors::CHECK,
         &locks::waits::CHECK,
         &process::churn::CHECK,
         &syscalls::failures::CHECK,
@@ -93,8 +107,23 @@ mod tests {
         for metric in [&catalog::RUN_QUEUE_WAIT, &catalog::BLOCK_LATENCY, &catalog::SYSCALL_TIME] {
             machine.rec.set(metric, Err(why()));
         }
-        machine.rec.set(&catalog::CGROUP_CPU, Err(why()));
+        for metric in [&catalog::CGROUP_CPU, &catalog::CGROUP_EVENTS, &catalog::CGROUP_PIDS] {
+            machine.rec.set(metric, Err(why()));
+        }
+        machine.rec.set(&catalog::RECLAIM_TIME, Err(why()));
+        machine.rec.set(&catalog::CPU_STACKS, Err(why()));
         machine.rec.set(&catalog::PROCESS_EXIT, Err(why()));
+        for metric in [
+            &catalog::NET_PROTOCOL,
+            &catalog::NET_PACKETS,
+            &catalog::PACKET_DROPS,
+            &catalog::TCP_RTT,
+            &catalog::TCP_LIMITED,
+            &catalog::DNS_LOOKUPS,
+        ] {
+            machine.rec.set(metric, Err(why()));
+        }
+        machine.rec.set(&catalog::TCP_CONNECT, Err(why()));
         for test in run(&machine.rec) {
             assert!(test.verdict == Light::Untested && test.why.contains("run as root"), "{test:?}");
         }
@@ -111,6 +140,8 @@ mod tests {
             machine.rec.set(metric, Ok(Vec::new()));
         }
         machine.rec.set(&catalog::THREAD_TIME, Ok(Vec::new()));
+        machine.rec.set(&catalog::RECLAIM_TIME, Ok(Vec::new()));
+        machine.rec.set(&catalog::CPU_STACKS, Ok(Vec::new()));
         machine.rec.set(&catalog::WAITS, Ok(Vec::new()));
         machine.rec.set(&catalog::HOST_FACT, Ok(Vec::new()));
         for test in run(&machine.rec) {
@@ -137,8 +168,10 @@ mod tests {
     fn the_same_machine_is_nobodys_trouble_when_only_friday_and_the_kernel_run_on_it() {
         let machine = Machine::saturated().friday(6).friday(7).kernel(8);
         for test in run(&machine.rec) {
-            // A kill, a throttled group and stolen time are somebody's even if that somebody is not in the ledger.
-            let counted = matches!(test.id.as_str(), "cpu.throttling" | "cpu.steal" | "memory.oom");
+            // A kill, a throttled group, stolen time, a full group and a broken interface are somebody's even if that
+            // somebody is not in the ledger.
+            let somebodys = ["cpu.throttling", "cpu.steal", "memory.oom", "cgroup.pids", "net.nic_errors"];
+            let counted = somebodys.contains(&test.id.as_str());
             assert!(test.verdict != Light::Bad || counted, "{test:?}");
         }
     }

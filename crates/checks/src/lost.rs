@@ -66,6 +66,14 @@ impl Lost {
         Self::settle(rec, &times)
     }
 
+    /// Of times that were measured otherwise.
+    ///
+    /// # Errors
+    /// The reason why there is no ledger to compare them with.
+    pub(crate) fn of_times(rec: &Recording, times: &BTreeMap<Pid, Duration>) -> Observed<Self> {
+        Self::settle(rec, times)
+    }
+
     fn settle(rec: &Recording, times: &BTreeMap<Pid, Duration>) -> Observed<Self> {
         let rows = rec.get(&catalog::THREAD_TIME)?;
         if rows.is_empty() {

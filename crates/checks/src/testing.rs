@@ -2,8 +2,8 @@
 
 use crate::{Check, Light};
 use observe::{
-    Bucket, ClassTimes, Event, Fact, Histogram, Host, Labels, Pid, Point, Process, Recording, Series, Target,
-    ThreadTime, Tid, TimeClass, Wait, Window, catalog, catalog::Metric,
+    Bucket, ClassTimes, Event, Fact, Frame, FrameId, FrameKind, Histogram, Host, Labels, Pid, Point, Process,
+    Recording, Series, Stack, Target, ThreadTime, Tid, TimeClass, Wait, Window, catalog, catalog::Metric,
 };
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,11 @@ pub(crate) struct Machine {
 /// The light of one check.
 pub(crate) fn light(check: &Check, machine: &Machine) -> Light {
     check.run(&machine.rec).verdict
+}
+
+/// A limit of a control group.
+pub(crate) fn limit(group: &str, name: &str, value: &str) -> Fact {
+    Fact { labels: labels(&[("cgroup", group), ("name", name)]), value: value.into(), source: name.into() }
 }
 
 fn seconds(s: f64) -> Duration {
@@ -177,6 +182,22 @@ impl Machine {
         self
     }
 
+    /// CPU samples of a code path, outermost first.
+    pub(crate) fn samples(mut self, pid: u32, user: &[&str], kernel: &[&str], samples: u64) -> Self {
+        let user = user.iter().map(|name| (*name, FrameKind::User));
+        let frames: Vec<_> = user.chain(kernel.iter().map(|name| (*name, FrameKind::Kernel))).collect();
+        let first = self.rec.frames.len() as u32;
+        let ids = (first..first + frames.len() as u32).map(FrameId).collect();
+        self.rec.frames.extend(frames.into_iter().map(|(name, kind)| Frame {
+            name: name.into(),
+            module: String::new(),
+            kind,
+            unknown: String::new(),
+        }));
+        self.rec.push(&catalog::CPU_STACKS, Stack { pid: Pid(pid), tid: Tid(pid), samples, frames: ids });
+        self
+    }
+
     /// Processes of one name that lived this long and were started by one parent.
     pub(crate) fn exits(mut self, parent: u32, name: &str, life: f64, count: u32) -> Self {
         for n in 0..count {
@@ -221,9 +242,14 @@ impl Machine {
             .pressure("io", "full", 0.4)
             .pressure("memory", "some", 0.0)
             .pressure("memory", "full", 0.0);
-        machine.rec.set(&catalog::CGROUP_CPU, Ok(Vec::new()));
+        for metric in [&catalog::CGROUP_CPU, &catalog::CGROUP_EVENTS, &catalog::CGROUP_PIDS] {
+            machine.rec.set(metric, Ok(Vec::new()));
+        }
+        machine.rec.set(&catalog::CGROUP_LIMIT, Ok(Vec::new()));
+        machine.rec.set(&catalog::RECLAIM_TIME, Ok(Vec::new()));
+        machine.rec.set(&catalog::CPU_STACKS, Ok(Vec::new()));
         machine.rec.set(&catalog::WAITS, Ok(Vec::new()));
-        machine
+        machine.idle_network()
     }
 
     /// A machine on which everything is short.
@@ -262,10 +288,19 @@ impl Machine {
             ("oom_kill", 1.0),
         ];
         let mut machine = paging.into_iter().fold(machine, |m, (kind, count)| m.paging(kind, count));
+        machine = [("memory.max", "/web", 900.0), ("pids.max", "/web", 3.0)]
+            .into_iter()
+            .fold(machine, |m, row| m.counter(&catalog::CGROUP_EVENTS, &[("cgroup", row.1), ("event", row.0)], row.2));
+        machine = ["direct", "cgroup", "compaction"].into_iter().fold(machine, |m, kind| {
+            m.histogram(&catalog::RECLAIM_TIME, &[("pid", "7"), ("kind", kind), ("cgroup", "/web")], 100, 20.0)
+        });
+        machine = machine.samples(7, &["main"], &["asm_exc_page_fault"], 900).samples(7, &["main"], &[], 100);
+        machine = machine.gauge(&catalog::CGROUP_PIDS, &[("cgroup", "/web")], &[99.0]);
+        machine.rec.push(&catalog::CGROUP_LIMIT, limit("/web", "pids.max", "100"));
         let labels = labels(&[("pid", "7"), ("syscall", "clock_gettime")]);
         machine.rec.push(&catalog::SYSCALL_CPU, Series::total(labels, seconds(WINDOW), 2.0));
         machine.rec.cost.lost_events = 500;
-        machine
+        machine.saturated_network()
     }
 
     /// Available memory as parts of all, over time.

@@ -85,6 +85,9 @@ pub fn how_much(victim: &Victim, time: Duration) -> String {
 
 /// A process as a culprit.
 pub fn process(scene: &Scene, pid: observe::Pid) -> Party {
-    let detail = scene.rec.processes.get(&pid).map(|p| p.cmdline.clone()).filter(|c| !c.is_empty());
+    let seen = scene.rec.processes.get(&pid);
+    let parts = seen.into_iter().flat_map(|p| [p.container.as_str(), p.cmdline.as_str()]);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    let detail = Some(parts.join(": ")).filter(|detail| !detail.is_empty());
     Party { kind: "process".into(), pid: Some(pid.0), name: scene.rec.process_name(pid), detail }
 }

@@ -17,6 +17,8 @@ pub struct Victim {
     pub named: bool,
     /// Its time by class, over the threads that do its work. Waits for members of the same group are idle time here.
     pub times: ClassTimes,
+    /// The container, pod or unit of a single process, where it has one.
+    container: Option<String>,
 }
 
 impl Victim {
@@ -25,7 +27,11 @@ impl Victim {
         for pid in &pids {
             times.add_all(&scene.times(*pid));
         }
-        let mut victim = Victim { pids, name, kind, named, times };
+        let container = match pids[..] {
+            [one] => scene.rec.processes.get(&one).map(|p| p.container.clone()).filter(|name| !name.is_empty()),
+            _ => None,
+        };
+        let mut victim = Victim { pids, name, kind, named, times, container };
         if victim.pids.len() > 1 {
             let inside = victim.internal_waits(scene);
             victim.times.move_to_idle(TimeClass::BlockedProcess, inside);
@@ -95,7 +101,7 @@ impl Victim {
             [one] => Some(one.0),
             _ => None,
         };
-        Party { kind: self.kind.to_owned(), pid, name: self.name.clone(), detail: None }
+        Party { kind: self.kind.to_owned(), pid, name: self.name.clone(), detail: self.container.clone() }
     }
 
     /// Name and, for a single process, its id.

@@ -227,7 +227,7 @@ fn live_each_tier_sees_what_it_should() {
     let _ = load.wait();
     let blocked = |case: &serde_json::Value| {
         let rows = case["ledger"].as_array().unwrap();
-        let mine = rows.iter().filter(|row| row["process"].to_string() == pid);
+        let mine = rows.iter().filter(|row| row["process"].as_u64() == pid.parse().ok());
         let shares = mine.flat_map(|row| row["shares"].as_object().unwrap());
         shares.filter(|(class, _)| class.starts_with("blocked.")).map(|(_, share)| share.as_f64().unwrap()).sum::<f64>()
     };

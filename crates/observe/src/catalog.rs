@@ -120,6 +120,9 @@ catalog! {
 
     CPU_STACKS: Stack = "process.cpu.stacks", "{sample}", [],
         "On-CPU stacks at a fixed rate, user and kernel.", "perf_event cpu-clock";
+    KERNEL_SAMPLES: Series = "process.cpu.kernel_samples", "{sample}", ["pid", "for"],
+        "On-CPU samples in the kernel by what it worked for: `fault`, `interrupt`, the name of a system call, or `other`; total.",
+        "perf_event cpu-clock";
     STACK_SETS: Series = "friday.stacks.weight", "1", ["set"],
         "What the user stacks of a set (`on-CPU`, in samples; `off-CPU` and `waker`, in seconds) stand for, total; of the target's processes, or of all when none is named.",
         "perf_event cpu-clock, sched_switch, sched_waking";
@@ -139,12 +142,113 @@ catalog! {
         "Who waited for whom, for what, how long, with which code path.", "sched_switch, sched_waking";
 
     SPIN_TIME: Series = "process.lock.spin_time", "s", ["pid", "function"],
-        "CPU time spent waiting for spin locks of the kernel, by the function that wanted the lock (empty for waits under 20 µs), total.",
-        "contention_begin, contention_end";
+        "CPU time spent waiting for spin locks of the kernel, by the function that wanted the lock as far as the CPU profile tells (empty where it does not), total.",
+        "contention_begin, contention_end, perf_event cpu-clock";
+
+    NET_SCOPE: Fact = "friday.network.namespace", "1", ["name"],
+        "The network namespace whose counters and sockets were read, and how many others there are; programs in the kernel see all of them.",
+        "/proc/PID/ns/net";
+    NET_IO: Series = "system.network.io", "By", ["device", "direction"],
+        "Bytes by interface and direction (receive, transmit), cumulative; interfaces of the target's own namespace are named `target/eth0`.",
+        "/proc/net/dev";
+    NET_PACKETS: Series = "system.network.packet.count", "{packet}", ["device", "direction"],
+        "Packets by interface and direction, cumulative.", "/proc/net/dev";
+    NET_ERRORS: Series = "system.network.errors", "{error}", ["device", "direction"],
+        "Packets with errors by interface and direction, cumulative.", "/proc/net/dev";
+    NET_DROPPED: Series = "system.network.packet.dropped", "{packet}", ["device", "direction"],
+        "Packets that an interface dropped, by direction, cumulative.", "/proc/net/dev";
+    NET_PROTOCOL: Series = "system.network.protocol", "1", ["protocol", "counter"],
+        "Counters of the protocols under the kernel's own names (Tcp RetransSegs, TcpExt ListenOverflows, Udp RcvbufErrors …), cumulative.",
+        "/proc/net/snmp, /proc/net/netstat";
+    LISTEN_QUEUE: Series = "system.network.listen.queue", "{connection}", ["address", "pid"],
+        "Connections that wait to be accepted, by listening socket, sampled.", "sock_diag";
+    LISTEN_BACKLOG: Series = "system.network.listen.backlog", "{connection}", ["address", "pid"],
+        "How many may wait to be accepted, by listening socket, sampled.", "sock_diag";
+    LISTEN_DROPS: Series = "system.network.listen.drops", "{packet}", ["address", "pid"],
+        "Attempts to connect that a listening socket dropped, cumulative.", "sock_diag";
+    TCP_ACCEPTED: Series = "system.network.tcp.accepted", "{connection}", ["local_port", "pid"],
+        "Connections that came in, by port, total.", "inet_sock_set_state";
+    TCP_CONNECTING: Series = "process.network.tcp.connecting", "{connection}", ["pid", "peer"],
+        "Connections that wait for the first answer of the other end, sampled.", "sock_diag";
+    TCP_CONNECT: Histogram = "process.network.tcp.connect", "ns", ["pid", "peer"],
+        "From the first segment until a connection is established, by process and the address it connects to.",
+        "inet_sock_set_state";
+    TCP_CONNECT_FAILED: Series = "process.network.tcp.connect_failed", "{connection}", ["pid", "peer", "why"],
+        "Connections that were not made, by error; `given up` when the process closed it, `pending` when the window ended first (after a second at least); total.",
+        "inet_sock_set_state";
+    TCP_CONNECT_WASTED: Series = "process.network.tcp.connect_wasted", "s", ["pid", "peer", "why"],
+        "Time until connections that were not made had failed, summed, total.", "inet_sock_set_state";
+    TCP_RETRANSMITS: Series = "process.network.tcp.retransmits", "{segment}", ["pid", "local_port", "peer", "kind"],
+        "Segments sent again, by kind: `timeout`, `fast`, `probe` (tail loss), `syn`, `synack`. A server's rows have its port and the peer's address, a client's the peer's address and port; total.",
+        "tcp_retransmit_skb, tcp_retransmit_synack";
+    TCP_RTO_WAIT: Series = "process.network.tcp.rto_wait", "s", ["pid", "local_port", "peer"],
+        "Time for which connections stood still until the retransmission timer ran out, summed over connections, total.",
+        "tcp_retransmit_skb";
+    TCP_RTT: Series = "process.network.tcp.rtt", "s", ["pid", "local_port", "peer"],
+        "Smoothed round-trip time of a connection, sampled.", "sock_diag tcp_info";
+    TCP_MIN_RTT: Series = "process.network.tcp.min_rtt", "s", ["pid", "local_port", "peer"],
+        "Shortest round-trip time of a connection in the last minutes, at its last reading.", "sock_diag tcp_info";
+    TCP_LIMITED: Series = "process.network.tcp.limited", "s", ["pid", "local_port", "peer", "by"],
+        "Time in which a connection had data to send (`busy`), and the parts of it in which the receiver's window (`receive_window`) or the send buffer (`send_buffer`) held it up, total.",
+        "sock_diag tcp_info";
+    TCP_SEGMENTS: Series = "process.network.tcp.segments", "{segment}", ["pid", "local_port", "peer", "what"],
+        "Segments of a connection: `retransmitted` and `sent` with data in the window; `unacknowledged` and `lost` at its last reading.",
+        "sock_diag tcp_info";
+    TCP_PEER_WINDOW: Series = "process.network.tcp.peer_window", "By", ["pid", "local_port", "peer"],
+        "What the other end still takes, sampled.", "sock_diag tcp_info";
+    TCP_IO: Series = "process.network.io", "By", ["pid", "local_port", "peer", "direction"],
+        "Bytes of a connection: `transmit` as acknowledged by the other end, `receive`; total.", "sock_diag tcp_info";
+    UDP_DROPS: Series = "process.network.udp.drops", "{packet}", ["pid", "local_port"],
+        "Datagrams dropped for want of room in a socket's receive buffer, or broken, total.", "sock_diag";
+    PACKET_DROPS: Series = "system.network.packet.discarded", "{packet}", ["reason"],
+        "Packets that the kernel threw away, by its own reason; those without a reason are left out; total.", "kfree_skb";
+    DNS_LOOKUPS: Series = "process.network.dns.lookups", "{lookup}", ["pid", "server"],
+        "Questions to name servers by UDP: sockets connected to port 53 and datagrams to it from sockets that are not, total.",
+        "fib_table_lookup, fib6_table_lookup";
+    DNS_TIME: Histogram = "dns.lookup.duration", "ns", ["pid", "server"],
+        "From a question to a name server until its answer.", "";
+    NET_SOCKETS: Series = "friday.network.sockets", "{socket}", ["what"],
+        "TCP connections that were `read`, those with traffic whose rows are `kept`, and those with traffic that were `left out` for being too many.",
+        "sock_diag";
 
     COARSE_LEDGER: Series = "thread.time.coarse", "1", [],
         "Present when the ledger comes from looking at the threads a few times a second: running and runnable time are exact, the split of blocked time is sampled, and nothing is known of wakers and neighbours.",
         "/proc/PID/task/TID/schedstat, BPF task iterator";
+
+    PROCESS_FAULTS: Series = "process.paging.faults", "{fault}", ["pid", "type"],
+        "Page faults by type (minor, major), of all threads that lived in the window, total.",
+        "task_struct min_flt and maj_flt, /proc/PID/stat";
+    FAULT_ACCESSES: Series = "process.memory.fault.accesses", "{fault}", ["pid", "access"],
+        "Page faults by what was asked for: read, write, execute, or protected (the page was there, but not for that: shared until the first write, mostly); estimated from samples, total.",
+        "page_fault_user, page_fault_kernel";
+    FAULT_STACKS: Stack = "process.memory.fault.stacks", "{fault}", [],
+        "User stacks that took page faults, weighted by the faults each sample stands for.",
+        "page_fault_user, page_fault_kernel";
+    FAULTS_TRACED: Series = "friday.faults.traced", "1", [],
+        "Part of the window in which page faults were traced. Below 1, their stacks and accesses are scaled up to what the kernel counted for each thread.",
+        "friday";
+    RECLAIM_TIME: Histogram = "process.memory.reclaim.duration", "ns", ["pid", "kind", "cgroup"],
+        "For how long a process had to make memory free before it got any, by kind: direct (the machine is short), cgroup (its memory group, which is named, is at its limit), compaction (no free block is large enough).",
+        "mm_vmscan_direct_reclaim_begin and _end, mm_vmscan_memcg_reclaim_begin and _end, mm_compaction_begin and _end";
+    OOM_KILL: Event = "process.memory.oom_kill", "{kill}", ["name", "asking", "asking_name", "cgroup"],
+        "The kernel chose a process to kill for want of memory: its memory group, and who had asked for memory.", "mark_victim";
+    MEMORY_USAGE: Series = "process.memory.usage", "By", ["pid", "kind"],
+        "Resident memory by kind (anonymous, file, shared) and swapped-out memory (swap): of the target and the largest processes every two seconds, of all others at begin and end.",
+        "/proc/PID/status";
+
+    CGROUP_LIMIT: Fact = "cgroup.limit", "1", ["cgroup", "name"],
+        "Limits and weights of control groups, by the name of version 2's file (memory.max, memory.high, pids.max, cpu.weight) or version 1's: of the target's groups and of those that have a limit of memory or processes.",
+        "memory.max, memory.high, memory.limit_in_bytes, pids.max, cpu.weight, cpu.shares";
+    CGROUP_MEMORY: Series = "cgroup.memory.usage", "By", ["cgroup"],
+        "Memory charged to the same groups, sampled.", "memory.current, memory.usage_in_bytes";
+    CGROUP_PIDS: Series = "cgroup.pids.usage", "{thread}", ["cgroup"],
+        "Threads in the same groups, sampled.", "pids.current";
+    CGROUP_EVENTS: Series = "cgroup.events", "{event}", ["cgroup", "event"],
+        "How often a limit acted: memory.high, memory.max (the limit was hit and memory made free), memory.oom, memory.oom_kill, pids.max (a fork was refused), cumulative.",
+        "memory.events, memory.failcnt, memory.oom_control, pids.events";
+    CGROUP_PRESSURE: Series = "cgroup.pressure.time", "s", ["cgroup", "resource", "kind"],
+        "Time in which some or all non-idle tasks of the same groups were stalled on cpu, io or memory, cumulative.",
+        "cpu.pressure, io.pressure, memory.pressure";
 
     PROCESS_EXIT: Event = "process.exit", "s", ["name", "parent", "parent_name", "exec", "code"],
         "A process ended; the value is its life span in seconds.", "sched_process_exec, sched_process_exit";

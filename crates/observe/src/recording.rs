@@ -50,6 +50,9 @@ pub struct Process {
     pub cmdline: String,
     /// Its control group (the `cpu` controller's on v1); empty when it could not be read.
     pub cgroup: String,
+    /// The container, pod or unit it belongs to: `pod shop/api-7d9 container api (0123456789ab)`, `docker web
+    /// (0123456789ab)`, `unit nginx.service`; empty when it belongs to none, or to one that was not recognised.
+    pub container: String,
     /// A kernel thread.
     pub is_kernel: bool,
     /// This is friday: never a victim, never a culprit.

@@ -69,6 +69,11 @@ struct thread {
 	u64 failed_at;	  /* end of its last call, pauses apart, if that failed; else 0 */
 	u64 lock;	  /* the kernel's lock it contends for */
 	u64 lock_since;
+	u64 throttle_queue; /* whose throttled time was throttle_self as the wait began; 0: not counted */
+	u64 throttle_self;
+	u64 minor_before; /* faults before the window */
+	u64 major_before;
+	u64 reclaim_since[RECLAIM_KINDS];
 	u32 lock_flags;
 	u32 lock_holder;
 	u32 holder;	  /* of the lock it waits for */
@@ -85,6 +90,7 @@ struct thread {
 	u8 poll_one;
 	u8 throttled;
 	u8 early_wake;
+	u8 faults_known; /* it was there when the window opened, or was made later */
 	u8 reason;
 };
 

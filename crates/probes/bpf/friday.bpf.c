@@ -14,6 +14,10 @@
 #include "../src/block/requests.bpf.c"
 #include "../src/syscalls/calls.bpf.c"
 #include "../src/process/lifecycle.bpf.c"
+#include "../src/memory/faults.bpf.c"
+#include "../src/memory/reclaim.bpf.c"
+#include "../src/net/tcp.bpf.c"
+#include "../src/net/dns.bpf.c"
 
 /* The kernel offers the helpers used here to GPL-compatible programs only. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -39,7 +39,14 @@ struct {
 } events SEC(".maps");
 
 /* Programs of different kinds can interrupt one another: each has its own scratch space. */
-enum scratch { SCRATCH_SWITCH = 0, SCRATCH_WAKE = 1, SCRATCH_SAMPLE = 2, SCRATCH_ITER = 3, SCRATCH_LOCK = 4, SCRATCHES = 5 };
+enum scratch {
+	SCRATCH_SWITCH = 0,
+	SCRATCH_WAKE = 1,
+	SCRATCH_SAMPLE = 2,
+	SCRATCH_ITER = 3,
+	SCRATCH_FAULT = 4,
+	SCRATCHES = 5,
+};
 
 /* Where a walk of a user stack has got to. */
 struct walk {

@@ -112,7 +112,9 @@ struct wait_key {
 	u8 object;
 	u8 reason; /* enum socket_reason */
 	u8 pad;
-	u32 holder; /* thread that held the lock, as the lock itself tells; 0: not known */
+	/* Thread that held the lock, as the lock itself tells; of a unix socket, the process that opened the other end. 0: not
+	 * known. */
+	u32 holder;
 	u32 pad2;
 };
 
@@ -120,13 +122,6 @@ struct wait_value {
 	u64 ns;
 	u64 count;
 	u64 max;
-};
-
-/* Where a process spins for locks of the kernel. */
-struct spin_key {
-	u64 kernel_stack;
-	u32 tgid;
-	u32 pad;
 };
 
 /* Who ran while somebody was runnable. */
@@ -268,6 +263,8 @@ struct thread_times {
 	u64 executed;	 /* the scheduler's own account of running, without what a hypervisor took */
 	u64 spun;	 /* part of running: waiting for spin locks of the kernel */
 	u64 switches;
+	u64 minor_faults;
+	u64 major_faults;
 	u64 short_ns[CALL_KINDS]; /* blocked waits under the threshold, without a stack */
 	u64 short_run_queue_ns;
 	u64 short_run_queue_max;
@@ -352,12 +349,105 @@ struct file_name {
 	char name[NAME_LEN];
 };
 
+/* What a fault was about. */
+enum fault_kind {
+	FAULT_READ = 0,
+	FAULT_WRITE = 1,
+	FAULT_EXECUTE = 2,
+	FAULT_PROTECTED = 3, /* the page was there, but not for that: shared until it is written to, mostly */
+};
+
+struct fault_key {
+	u64 user_stack; /* 0: not taken */
+	u32 tid;
+	u32 tgid; /* 0: none, or friday */
+	u32 kind; /* enum fault_kind */
+	u32 pad;
+};
+
+/* Where a CPU's count of faults has got to. */
+struct fault_clock {
+	struct fault_key last; /* the one that was looked at */
+	u64 passed;	       /* it, and those since */
+	u64 period;	       /* from one that is looked at to the next */
+	u64 since;	       /* ns */
+	u64 since_tick;
+	u64 seen;	       /* all of them */
+};
+
+enum reclaim_kind {
+	RECLAIM_DIRECT = 0,
+	RECLAIM_GROUP = 1, /* under the limit of a control group */
+	RECLAIM_COMPACTION = 2,
+	RECLAIM_KINDS = 3,
+};
+
+struct reclaim_key {
+	u64 group; /* inode of the memory control group */
+	u32 tgid;
+	u32 kind; /* enum reclaim_kind */
+};
+
+#define DROP_REASONS 256
+
+/* How a segment came to be sent again. */
+enum resend_kind {
+	RESEND_TIMEOUT = 0, /* the retransmission timer ran out, or the recovery that follows */
+	RESEND_FAST = 1,    /* acknowledgements told that it is missing */
+	RESEND_PROBE = 2,   /* the last segment, to provoke an acknowledgement (tail loss probe) */
+	RESEND_SYN = 3,     /* the first segment of a connection */
+	RESEND_SYNACK = 4,  /* the answer to it */
+};
+
+/* IPv4 addresses are in the first word, in network byte order; ports are in the host's. */
+struct resend_key {
+	u32 address[4];
+	u32 netns;
+	u32 inode; /* of the socket; 0: no process holds it */
+	u32 tgid;  /* that opened the connection; 0: not known */
+	u16 remote_port;
+	u16 local_port;
+	u16 family;
+	u16 kind; /* enum resend_kind */
+};
+
+struct resend_value {
+	u64 segments;
+	u64 timeouts; /* times the timer ran out */
+	u64 waited;   /* for that, in the scheduler's ticks */
+};
+
+struct connect_key {
+	u32 address[4];
+	u32 tgid;
+	u32 error; /* of a failure; 0: the process gave up */
+	u16 port;
+	u16 family;
+};
+
+struct connecting {
+	u64 since; /* 0: it was made, or was not */
+	struct connect_key key;
+	u32 pad;
+};
+
+struct connect_failures {
+	u64 count;
+	u64 ns;
+};
+
+struct accept_key {
+	u32 netns;
+	u32 port;
+};
+
 enum event_kind {
 	EVENT_EXEC = 1,
 	EVENT_EXIT = 2,
 	EVENT_SLOW_RUN_QUEUE = 3,
 	EVENT_SLOW_BLOCK = 4,
 	EVENT_SLOW_SYSCALL = 5,
+	EVENT_OOM_KILL = 6, /* duration: inode of the victim's memory group */
 };
 
 struct event {

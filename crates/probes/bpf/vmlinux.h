@@ -70,6 +70,7 @@ struct pt_regs {
 
 struct cfs_rq {
 	int throttle_count;
+	u64 throttled_clock_self_time; /* 6.6 and later */
 };
 
 struct sched_entity {
@@ -124,18 +125,65 @@ struct in6_addr {
 	} in6_u;
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
 struct sock_common {
 	__be32 skc_daddr;
 	__be16 skc_dport;
 	u16 skc_num;
 	u16 skc_family;
 	u8 skc_state;
+	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
+};
+
+struct upid {
+	int nr;
+};
+
+struct pid {
+	struct upid numbers[1];
 };
 
 struct sock {
 	struct sock_common __sk_common;
 	u16 sk_protocol;
+	int sk_err;
+	struct socket *sk_socket;
+	struct pid *sk_peer_pid;
+};
+
+struct request_sock {
+	struct sock_common __req_common;
+};
+
+struct inet_connection_sock {
+	u32 icsk_rto;
+	u8 icsk_ca_state : 5;
+	u8 icsk_pending;
+};
+
+struct sk_buff {
+	char cb[48];
+};
+
+struct tcp_skb_cb {
+	u16 tcp_gso_segs;
+};
+
+/* 5.17 and later; only whether it exists is asked. */
+enum skb_drop_reason {
+	SKB_DROP_REASON_NOT_SPECIFIED = 2,
 };
 
 struct tcp_sock {
@@ -148,6 +196,7 @@ struct tcp_sock {
 };
 
 struct socket {
+	struct file *file;
 	struct sock *sk;
 };
 
@@ -169,6 +218,26 @@ struct rw_semaphore {
 
 struct signal_struct {
 	atomic_t live;
+};
+
+enum cgroup_subsys_id {
+	memory_cgrp_id = 4,
+};
+
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+struct css_set {
+	struct cgroup_subsys_state *subsys[1];
 };
 
 struct task_struct {
@@ -193,6 +262,10 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
 	struct files_struct *files;
+	unsigned long min_flt;
+	unsigned long maj_flt;
+	int pagefault_disabled;
+	struct css_set *cgroups;
 };
 
 /* Before 5.14. */
@@ -218,6 +291,30 @@ struct request {
 /* Before 5.17. */
 struct request___with_disk {
 	struct gendisk *rq_disk;
+};
+
+union flowi_uli {
+	struct {
+		__be16 dport;
+		__be16 sport;
+	} ports;
+};
+
+struct flowi_common {
+	int flowic_iif;
+	u8 flowic_proto;
+};
+
+struct flowi4 {
+	struct flowi_common __fl_common;
+	__be32 daddr;
+	union flowi_uli uli;
+};
+
+struct flowi6 {
+	struct flowi_common __fl_common;
+	struct in6_addr daddr;
+	union flowi_uli uli;
 };
 
 struct linux_binprm {

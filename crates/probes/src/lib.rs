@@ -4,6 +4,8 @@ mod block;
 mod bpf;
 mod cpu;
 pub mod host;
+mod memory;
+mod net;
 mod process;
 pub mod processes;
 mod quality;

@@ -1,16 +1,17 @@
 //! Who runs on this machine: the identity of every process.
 
 use crate::{
-    host::{cpu_ranges, text},
+    host::{containers::Containers, cpu_ranges, text},
     roots::Roots,
 };
 use observe::{Pid, Process};
 use procfs::{
-    ProcessCGroups,
+    ProcessCGroup, ProcessCGroups,
     prelude::*,
     process::{Stat, StatFlags},
 };
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs::{self, File},
     io::Read,
@@ -79,6 +80,7 @@ struct Surroundings {
     own: Pid,
     own_exe: Option<PathBuf>,
     online: Vec<(u32, u32)>,
+    containers: RefCell<Containers>,
 }
 
 impl Surroundings {
@@ -87,7 +89,8 @@ impl Surroundings {
         let own_exe = fs::read_link(roots.proc.join(own.to_string()).join("exe")).ok();
         let online = text(&roots.sys.join("devices/system/cpu/online")).map(|list| cpu_ranges(&list));
         let live = roots.proc == Path::new("/proc");
-        Surroundings { proc: roots.proc.clone(), live, own, own_exe, online: online.unwrap_or_default() }
+        let containers = RefCell::new(Containers::new(&roots.proc));
+        Surroundings { proc: roots.proc.clone(), live, own, own_exe, online: online.unwrap_or_default(), containers }
     }
 
     fn online_count(&self) -> u32 {
@@ -117,7 +120,9 @@ fn identity(around: &Surroundings, pid: Pid, before: Option<&Process>) -> Option
     let dir = around.proc.join(pid.to_string());
     let stat = stat(&dir)?;
     let (parent, is_kernel) = (parent(&stat), is_kernel(&stat));
-    let cgroup = cgroup(&dir).unwrap_or_default();
+    let groups = groups(&dir);
+    let cgroup = cgroup(&groups).unwrap_or_default().to_owned();
+    let container = around.containers.borrow_mut().name(groups.iter().map(|group| bare(&group.pathname)));
     let allowed = if around.live {
         affinity(pid).filter(|allowed| *allowed < around.online_count()).unwrap_or(0)
     } else {
@@ -147,6 +152,7 @@ fn identity(around: &Surroundings, pid: Pid, before: Option<&Process>) -> Option
         exe,
         cmdline,
         cgroup,
+        container,
         is_kernel,
         is_friday,
         allowed_cpus: allowed,
@@ -164,15 +170,23 @@ fn cmdline(process: &Path) -> Option<String> {
     Some(text.trim_end_matches('\0').replace('\0', " "))
 }
 
-/// The group in the hierarchy of the `cpu` controller, else in version 2's.
-fn cgroup(process: &Path) -> Option<String> {
+/// The groups in all hierarchies.
+fn groups(process: &Path) -> Vec<ProcessCGroup> {
     let mut bytes = [0u8; 8192];
-    let length = read_start(&process.join("cgroup"), &mut bytes)?;
+    let Some(length) = read_start(&process.join("cgroup"), &mut bytes) else { return Vec::new() };
     let text = String::from_utf8_lossy(&bytes[..length]);
-    let ProcessCGroups(all) = ProcessCGroups::from_buf_read(text.as_bytes()).ok()?;
-    let by_cpu = all.iter().find(|group| group.controllers.iter().any(|one| one == "cpu"));
-    let path = &by_cpu.or_else(|| all.iter().find(|group| group.controllers.is_empty()))?.pathname;
-    Some(path.strip_suffix(" (deleted)").unwrap_or(path).to_owned())
+    ProcessCGroups::from_buf_read(text.as_bytes()).map(|ProcessCGroups(all)| all).unwrap_or_default()
+}
+
+/// The group in the hierarchy of the `cpu` controller, else in version 2's.
+fn cgroup(groups: &[ProcessCGroup]) -> Option<&str> {
+    let by_cpu = groups.iter().find(|group| group.controllers.iter().any(|one| one == "cpu"));
+    Some(bare(&by_cpu.or_else(|| groups.iter().find(|group| group.controllers.is_empty()))?.pathname))
+}
+
+/// A group's path, without the remark that it is gone.
+fn bare(path: &str) -> &str {
+    path.strip_suffix(" (deleted)").unwrap_or(path)
 }
 
 /// procfs's `Status` parses some sixty fields for this one, and none when the name is not UTF-8.
@@ -258,7 +272,7 @@ mod tests {
         put(base, "proc/2/stat", stat_of(b"kthreadd", 0, StatFlags::PF_KTHREAD.bits()));
         put(base, "proc/42/stat", stat_of(b"web (1)", 1, 0));
         put(base, "proc/42/cmdline", b"/usr/bin/web\0--port\x0080\0");
-        put(base, "proc/42/cgroup", "3:cpuacct,cpu:/web:1\n0::/user.slice\n");
+        put(base, "proc/42/cgroup", "3:cpuacct,cpu:/web:1\n1:name=systemd:/system.slice/web.service\n0::/user.slice\n");
         put(base, "proc/42/status", "Name:\tweb\nCpus_allowed:\t3\nCpus_allowed_list:\t1-2,7\n");
         std::os::unix::fs::symlink("/usr/bin/web (deleted)", base.join("proc/42/exe")).unwrap();
         put(base, "proc/50/stat", stat_of(b"v2", 42, 0));
@@ -276,6 +290,7 @@ mod tests {
         assert_eq!((web.name.as_str(), web.exe.as_str()), ("web (1)", "/usr/bin/web"));
         assert_eq!(web.cmdline, "/usr/bin/web --port 80");
         assert_eq!((web.cgroup.as_str(), web.allowed_cpus, web.nice), ("/web:1", 2, 5));
+        assert_eq!(web.container, "unit web.service");
         assert!(!web.is_friday && !web.is_kernel);
         assert!(known[&Pid(2)].is_kernel);
         let v2 = &known[&Pid(50)];

@@ -7,7 +7,10 @@ use crate::{
     host::{
         counters::Counters,
         facts::{self, HostError},
+        limits::Limits,
     },
+    memory,
+    net::{self, Network},
     process::{self, Lifecycle},
     processes, quality,
     roots::Roots,
@@ -57,6 +60,9 @@ pub struct Session {
     symbolizer: Symbolizer,
     kept: BTreeSet<u32>,
     counters: Counters,
+    usage: memory::Usage,
+    limits: Limits,
+    network: Network,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
     /// In place of the kernel side.
@@ -64,7 +70,8 @@ pub struct Session {
     recording: Recording,
     started: Instant,
     next_counters: Instant,
-    budget: syscalls::Budget,
+    call_budget: syscalls::Budget,
+    fault_budget: syscalls::Budget,
     cpu_before: Duration,
 }
 
@@ -86,7 +93,9 @@ impl Session {
         for pid in &target.members {
             symbolizer.remember(*pid);
         }
-        let budget = syscalls::Budget::new(host.cpus);
+        let call_budget = syscalls::Budget::new(host.cpus, syscalls::CALL_COST, syscalls::CALL_AHEAD);
+        // Each CPU has one of its own, lest who storms on one pays for all.
+        let fault_budget = syscalls::Budget::new(1, memory::FAULT_COST, memory::FAULT_AHEAD);
         let kernel = if tier == Tier::Counters {
             Err(Absent::NotCollected("nothing was attached to the kernel (--tier 1)".to_owned()))
         } else {
@@ -104,7 +113,10 @@ impl Session {
             Ok(kernel) => Unwinder::start(kernel, roots.proc.clone(), target.members.clone()),
             Err(why) => Err(why.clone()),
         };
+        let usage = memory::Usage::new(roots, &target, kernel.is_err());
+        let limits = Limits::new(roots, &target);
         let mut counters = Counters::new(roots);
+        let network = Network::start(roots, &target);
         counters.sample(Duration::ZERO);
         let cpu_before = own_cpu();
         recording.cost.arming = cpu_before.saturating_sub(cpu_at_start);
@@ -119,12 +131,16 @@ impl Session {
             symbolizer,
             kept: BTreeSet::new(),
             counters,
+            usage,
+            limits,
+            network,
             processes,
             lifecycle: Lifecycle::default(),
             recording,
             started,
             next_counters: started + COUNTER_INTERVAL,
-            budget,
+            call_budget,
+            fault_budget,
             cpu_before,
         })
     }
@@ -139,7 +155,9 @@ impl Session {
         if let Ok(kernel) = &mut self.kernel {
             let now = self.started.elapsed();
             let seen = kernel.calls_seen();
-            kernel.trace_calls(self.budget.decide(now, seen));
+            kernel.trace_calls(self.call_budget.decide(now, seen));
+            let seen = kernel.faults_seen();
+            kernel.trace_faults(self.fault_budget.decide(now, seen));
             kernel.keep_statistics(now.as_millis() % STATISTICS_INTERVAL.as_millis() < STATISTICS_SLICE.as_millis());
             let began = self.lifecycle.take(kernel.events());
             let targets: BTreeSet<u32> =
@@ -167,6 +185,9 @@ impl Session {
                 }
             }
             self.counters.sample(self.started.elapsed());
+            self.usage.sample(self.started.elapsed());
+            self.limits.sample(self.started.elapsed());
+            self.network.sample(self.started.elapsed());
             self.next_counters += COUNTER_INTERVAL;
         }
     }
@@ -175,16 +196,18 @@ impl Session {
     pub fn finish(mut self) -> Recording {
         let mut length = self.started.elapsed();
         self.counters.sample(length);
-        let mut begin = 0;
+        self.network.end(length);
         if let Ok(kernel) = &mut self.kernel {
-            begin = kernel.begin();
-            length = Duration::from_nanos(kernel.close() - begin);
+            length = Duration::from_nanos(kernel.close() - kernel.begin());
             self.lifecycle.take(kernel.events());
         }
         self.recording.window.length = length;
         // What reading it all out costs comes after the window and is not part of what the window cost.
         self.recording.cost.cpu = own_cpu().saturating_sub(self.cpu_before);
         self.counters.finish(&mut self.recording);
+        self.usage.finish(length, &mut self.recording);
+        let groups = self.limits.finish(length, &mut self.recording);
+        let sockets = self.network.finish(length, &mut self.recording);
         processes::snapshot(&self.roots, &mut self.processes);
         self.lifecycle.identify(&mut self.processes);
         let (recording, processes) = (&mut self.recording, self.processes);
@@ -192,7 +215,18 @@ impl Session {
         match self.kernel {
             Ok(kernel) => {
                 unwind::collect(&self.unwinder, recording);
-                read_out(&kernel, &self.unwinder, &self.roots, &mut self.symbolizer, &self.lifecycle, begin, recording);
+                read_out(
+                    &kernel,
+                    &self.unwinder,
+                    &self.roots,
+                    &mut self.symbolizer,
+                    &self.lifecycle,
+                    &groups,
+                    recording,
+                );
+                if present(&kernel, Group::Network, net::METRICS, recording) {
+                    net::collect(&kernel, &sockets, length, recording);
+                }
                 recording.target.members = members(&self.target, &kernel);
             }
             Err(why) => {
@@ -229,7 +263,7 @@ fn read_out(
     roots: &Roots,
     symbolizer: &mut Symbolizer,
     lifecycle: &Lifecycle,
-    begin: u64,
+    groups: &HashMap<u64, String>,
     into: &mut Recording,
 ) {
     let length = into.window.length;
@@ -239,8 +273,10 @@ fn read_out(
         (Ok(books), Ok(unwinder)) => books.add_sleepers(unwinder.take_sleepers()),
         _ => Vec::new(),
     };
-    let mut owners: HashMap<u64, u32> = samples.owners().collect();
+    let mut faults = memory::Faults::read(kernel, length);
+    let mut owners: HashMap<u64, u32> = samples.owners().chain(faults.owners()).collect();
     if let Ok(books) = &books {
+        faults.fit(books);
         owners.extend(books.owners());
     }
     let stacks = Stacks::read(kernel, sleepers, symbolizer, &owners);
@@ -254,7 +290,10 @@ fn read_out(
     if present(kernel, Group::Calls, syscalls::METRICS, into) {
         syscalls::collect(kernel, length, into);
     }
-    lifecycle.collect(roots, &mut disks, begin, into);
+    if present(kernel, Group::Memory, memory::METRICS, into) {
+        memory::collect(kernel, &faults, &stacks, lifecycle, groups, into);
+    }
+    lifecycle.collect(roots, &mut disks, kernel.begin(), into);
     for (group, metrics) in
         [(Group::Block, block::METRICS), (Group::Calls, syscalls::METRICS), (Group::Lifecycle, process::METRICS)]
     {
@@ -269,9 +308,13 @@ fn read_out(
     match books {
         Ok(books) => {
             let mut namer = sched::Namer::new(roots, &mut disks, rows(&kernel.maps().file_names));
-            sched::collect(&books, kernel, &stacks, &mut namer, &samples.split(), into);
+            memory::collect_faults(&books, into);
+            sched::collect(&books, kernel, &stacks, &mut namer, &samples, into);
         }
-        Err(why) => refuse(sched::METRICS, &why, into),
+        Err(why) => {
+            refuse(sched::METRICS, &why, into);
+            refuse(&[&catalog::PROCESS_FAULTS], &why, into);
+        }
     }
     into.frames = stacks.into_frames();
     into.cost.lost = kernel.lost();
@@ -298,7 +341,15 @@ fn refuse(metrics: &[&dyn AnyMetric], why: &Absent, into: &mut Recording) {
 
 /// Says of every metric that comes from the kernel side why it is missing.
 fn blind(why: &Absent, into: &mut Recording) {
-    for metrics in [sched::METRICS, cpu::METRICS, block::METRICS, syscalls::METRICS, process::METRICS] {
+    for metrics in [
+        sched::METRICS,
+        cpu::METRICS,
+        block::METRICS,
+        syscalls::METRICS,
+        process::METRICS,
+        memory::METRICS,
+        net::METRICS,
+    ] {
         refuse(metrics, why, into);
     }
 }

@@ -103,7 +103,7 @@ fn the_case_study_keeps_markup_in_names_as_text() {
 #[test]
 fn a_coarse_ledger_says_so() {
     let (document, mut recording) = common::realistic();
-    let note = "user and kernel time are not told apart";
+    let note = "waits are from looking a few times a second";
     assert!(!terminal(&document, &recording, Style::default()).contains(note));
     let row = Series::total(Labels::default(), Duration::ZERO, 1.0);
     recording.push(&catalog::COARSE_LEDGER, row);

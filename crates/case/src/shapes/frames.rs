@@ -59,6 +59,7 @@ pub fn processes_to(processes: &BTreeMap<Pid, Process>) -> Columns {
         ("exe", text(&rows, |(_, p)| p.exe.clone())),
         ("cmdline", text(&rows, |(_, p)| p.cmdline.clone())),
         ("cgroup", text(&rows, |(_, p)| p.cgroup.clone())),
+        ("container", text(&rows, |(_, p)| p.container.clone())),
         ("is_kernel", int(&rows, |(_, p)| i64::from(p.is_kernel))),
         ("is_friday", int(&rows, |(_, p)| i64::from(p.is_friday))),
         ("allowed_cpus", int(&rows, |(_, p)| i64::from(p.allowed_cpus))),
@@ -74,6 +75,11 @@ pub fn processes_to(processes: &BTreeMap<Pid, Process>) -> Columns {
 pub fn processes_from(table: &Table) -> Result<BTreeMap<Pid, Process>, TableError> {
     let (pid, parent, name) = (table.int("pid")?, table.int("parent")?, table.text("name")?);
     let (exe, cmdline, cgroup) = (table.text("exe")?, table.text("cmdline")?, table.text("cgroup")?);
+    // Cases from before it was looked for do not have it.
+    let container = match table.text("container") {
+        Err(TableError::Missing(_)) => vec![""; table.rows()],
+        other => other?,
+    };
     let (is_kernel, is_friday) = (table.int("is_kernel")?, table.int("is_friday")?);
     let (allowed, nice, life) = (table.int("allowed_cpus")?, table.int("nice")?, table.opt_int("life_ns")?);
     let mut processes = BTreeMap::new();
@@ -86,6 +92,7 @@ pub fn processes_from(table: &Table) -> Result<BTreeMap<Pid, Process>, TableErro
             exe: exe[at].to_owned(),
             cmdline: cmdline[at].to_owned(),
             cgroup: cgroup[at].to_owned(),
+            container: container[at].to_owned(),
             is_kernel: is_kernel[at] != 0,
             is_friday: is_friday[at] != 0,
             allowed_cpus: u32::try_from(allowed[at])
@@ -97,4 +104,24 @@ pub fn processes_from(table: &Table) -> Result<BTreeMap<Pid, Process>, TableErro
         processes.insert(pid, process);
     }
     Ok(processes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::write;
+
+    #[test]
+    fn processes_of_older_cases_have_no_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("processes.parquet");
+        let process = Process { pid: Pid(7), container: "docker web".into(), name: "web".into(), ..Process::default() };
+        let mut columns = processes_to(&BTreeMap::from([(Pid(7), process.clone())]));
+        write(&path, &columns).unwrap();
+        assert_eq!(processes_from(&Table::read(&path).unwrap()).unwrap()[&Pid(7)], process);
+        columns.retain(|(name, _)| *name != "container");
+        write(&path, &columns).unwrap();
+        let older = &processes_from(&Table::read(&path).unwrap()).unwrap()[&Pid(7)];
+        assert_eq!((older.name.as_str(), older.container.as_str()), ("web", ""));
+    }
 }

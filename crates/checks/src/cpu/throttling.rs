@@ -80,7 +80,7 @@ fn judge(rec: &Recording) -> Observed<Verdict> {
 }
 
 /// Whether friday is all that is known to run in the group.
-fn is_fridays(rec: &Recording, group: &str) -> bool {
+pub(crate) fn is_fridays(rec: &Recording, group: &str) -> bool {
     let inside = |cgroup: &str| cgroup.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let mut members = rec.processes.values().filter(|process| inside(&process.cgroup)).peekable();
     members.peek().is_some() && members.all(|process| !is_ordinary(rec, process.pid))

@@ -1,13 +1,14 @@
 //! # Must programs free memory before they get any?
 //!
-//! **Measures** direct reclaim: allocations that found no free page and had to make one, by the second.
+//! **Measures** direct reclaim: allocations that found no free page and had to make one, by the second, and the time
+//! that took.
 //! **Matters** because it turns an allocation into a walk over page lists, or into a disk write.
 //! **Misleads** when it is a handful under a group's own limit, or at the start of something big.
 //! **Confirm** by turning defragmentation for huge pages off for 30 seconds (`--allow change`).
 
 use crate::{
     Check, Evidence, Light, Verdict,
-    memory::{felt, paging},
+    memory::{felt, paging, reclaiming},
 };
 use observe::{Observed, Recording};
 
@@ -25,7 +26,13 @@ const MAYBE: f64 = 1.0;
 
 fn judge(rec: &Recording) -> Observed<Verdict> {
     let stalls = paging(rec, "direct_reclaim")?;
-    let felt = if stalls.rate() > MAYBE { felt(rec) } else { None };
+    let measured = reclaiming(rec, "direct").ok();
+    // Measured time says whom it hit; without it, only that memory is short and somebody waits for it.
+    let felt = match &measured {
+        _ if stalls.rate() <= MAYBE => None,
+        Some(reclaiming) => reclaiming.lost.felt().map(|loss| loss.text()),
+        None => felt(rec),
+    };
     let light = match &felt {
         Some(_) => Light::Bad,
         None if stalls.rate() > MAYBE => Light::Maybe,
@@ -33,6 +40,9 @@ fn judge(rec: &Recording) -> Observed<Verdict> {
     };
     let seconds = stalls.over.as_secs_f64();
     let mut why = format!("{:.0} direct reclaims in {seconds:.1} s ({:.1} a second)", stalls.by, stalls.rate());
+    if let Some(reclaiming) = measured.filter(|reclaiming| reclaiming.count > 0) {
+        why += &format!("; {}", reclaiming.text("made memory free themselves"));
+    }
     if let Some(felt) = felt {
         why += &format!("; {felt}");
     }
@@ -44,7 +54,22 @@ fn judge(rec: &Recording) -> Observed<Verdict> {
 mod tests {
     use super::*;
     use crate::testing::{Machine, light};
-    use observe::TimeClass;
+    use observe::{TimeClass, catalog};
+
+    #[test]
+    fn measured_time_says_whom_it_hit() {
+        let reclaiming = |ms| {
+            let machine = Machine::new().paging("direct_reclaim", 11.0).thread(
+                7,
+                "api",
+                &[(TimeClass::RunningKernel, 5.0), (TimeClass::BlockedMemory, 2.0)],
+            );
+            machine.histogram(&catalog::RECLAIM_TIME, &[("pid", "7"), ("kind", "direct")], 10, ms)
+        };
+        assert_eq!(light(&CHECK, &reclaiming(104.0)), Light::Maybe, "it was blocked on memory for another reason");
+        assert_eq!(light(&CHECK, &reclaiming(105.0)), Light::Bad);
+        assert!(CHECK.run(&reclaiming(105.0).rec).why.contains("1 process made memory free themselves 10 times"));
+    }
 
     #[test]
     fn boundaries() {

@@ -8,9 +8,9 @@
 
 use crate::{
     Check, Light, Verdict,
-    memory::{STALLED, stalled},
+    memory::{SOME_STALL, STALLED, stalled},
 };
-use observe::{Observed, Ratio, Recording};
+use observe::{Observed, Recording};
 
 /// Stands in the registry.
 pub const CHECK: Check = Check {
@@ -21,18 +21,15 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-/// Coroot: part of the time.
-const MAYBE: Ratio = Ratio(0.02);
-
 fn judge(rec: &Recording) -> Observed<Verdict> {
     let stall = stalled(rec)?;
     let light = match stall.share {
         share if share > STALLED => Light::Bad,
-        share if share > MAYBE => Light::Maybe,
+        share if share > SOME_STALL => Light::Maybe,
         _ => Light::Good,
     };
     let why = format!("somebody was stalled on memory {}", stall.text());
-    Ok(Verdict { light, why, evidence: vec![stall.evidence("memory", "some", MAYBE)] })
+    Ok(Verdict { light, why, evidence: vec![stall.evidence("memory", "some", SOME_STALL)] })
 }
 
 #[cfg(test)]

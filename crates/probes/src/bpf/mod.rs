@@ -95,8 +95,10 @@ pub(crate) struct Kernel {
     /// When system calls began to be traced, while they are.
     tracing_since: u64,
     traced: Duration,
+    faults: Slices,
     ring: RingBuffer<'static>,
     events: Rc<RefCell<Vec<types::event>>>,
+    ended: Rc<RefCell<Vec<types::thread_times>>>,
     skel: FridaySkel<'static>,
     /// Why a group is missing.
     pub absent: BTreeMap<Group, Absent>,
@@ -122,14 +124,24 @@ impl Kernel {
                 0
             })
             .map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
+        let ended = Rc::new(RefCell::new(Vec::new()));
+        let ended_sink = Rc::clone(&ended);
+        builder
+            .add(&skel.maps.ended, move |bytes| {
+                ended_sink.borrow_mut().extend(plain::<types::thread_times>(bytes));
+                0
+            })
+            .map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
         let ring = builder.build().map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
         let mut kernel = Kernel {
             links: Vec::new(),
             call_links: Vec::new(),
             tracing_since: 0,
             traced: Duration::ZERO,
+            faults: Slices::default(),
             ring,
             events,
+            ended,
             skel,
             absent,
             no_tables,
@@ -145,7 +157,9 @@ impl Kernel {
             // SAFETY: a valid, aligned place in the map shared with the kernel, which reads it at any time.
             unsafe { std::ptr::write_volatile(&mut bss.window_begin, kernel.begin) };
         }
+        run_iterator(&kernel.skel.progs.ledger_before)?;
         kernel.trace_calls(true);
+        kernel.trace_faults(true);
         kernel.keep_statistics(true);
         Ok(kernel)
     }
@@ -168,6 +182,7 @@ impl Kernel {
             .filter(|prog| prog.autoload() && prog.section().to_string_lossy().starts_with("tp_btf/"))
             .map(|prog| (Group::of(&prog.name().to_string_lossy()), prog))
             .filter(|(group, prog)| *group != Group::Calls && prog.name() != "ledger_fork")
+            .filter(|(_, prog)| !is_of_faults(prog))
             .collect();
         traced.sort_by_key(|(group, _)| *group == Group::Ledger);
         for (group, prog) in traced {
@@ -248,10 +263,46 @@ impl Kernel {
 
     /// In which part of the window system calls were traced; never zero; after [`Kernel::close`].
     pub fn traced_part(&self, window: Duration) -> f64 {
-        /// What beginning and ending take is no gap.
-        const WHOLE: f64 = 0.98;
-        let part = self.traced.as_secs_f64() / window.as_secs_f64().max(1e-9);
-        if part >= WHOLE { 1.0 } else { part.max(1e-6) }
+        part_of(self.traced, window)
+    }
+
+    /// Begins or ends the tracing of page faults: while it is off, faults cost nothing.
+    pub fn trace_faults(&mut self, on: bool) {
+        if on != self.faults.links.is_empty() || self.absent.contains_key(&Group::Memory) {
+            return;
+        }
+        if !on {
+            self.faults.end();
+            return;
+        }
+        for prog in self.skel.object().progs_mut().filter(|prog| prog.autoload() && is_of_faults(prog)) {
+            match prog.attach_trace() {
+                Ok(link) => self.faults.links.push(link),
+                Err(error) => {
+                    let why = refused(&format!("attaching {}", prog.name().to_string_lossy()), &error);
+                    self.absent.insert(Group::Memory, why);
+                    self.faults.end();
+                    return;
+                }
+            }
+        }
+        self.faults.since = monotonic_ns();
+    }
+
+    /// Page faults traced so far on the CPU that had most of them.
+    pub fn faults_seen(&self) -> u64 {
+        self.fault_clocks().iter().map(|clock| clock.seen).max().unwrap_or_default()
+    }
+
+    /// Where each CPU's count of faults has got to.
+    pub fn fault_clocks(&self) -> Vec<types::fault_clock> {
+        let clocks = self.skel.maps.fault_clocks.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY);
+        clocks.ok().flatten().unwrap_or_default().iter().filter_map(|bytes| plain(bytes)).collect()
+    }
+
+    /// In which part of the window page faults were traced; never zero; after [`Kernel::close`].
+    pub fn faults_traced_part(&self, window: Duration) -> f64 {
+        part_of(self.faults.traced, window)
     }
 
     /// Has the kernel measure its programs, which makes each of them a little slower, or not.
@@ -281,6 +332,11 @@ impl Kernel {
         rows::<types::sample_key, u64>(&self.skel.maps.samples).into_iter().map(|(key, _)| key.tgid).collect()
     }
 
+    /// Whether a program was loaded: this kernel has what it is attached to.
+    pub fn serves(&self, program: &str) -> bool {
+        self.skel.object().progs_mut().any(|prog| prog.autoload() && prog.name() == program)
+    }
+
     /// Events since the last call.
     pub fn events(&mut self) -> Vec<types::event> {
         // The kernel side never wakes us: it is read when we come by.
@@ -300,6 +356,7 @@ impl Kernel {
             self.traced += Duration::from_nanos(end - self.tracing_since);
         }
         self.call_links.clear();
+        self.faults.end();
         self.links.clear();
         self.statistics.keep(false);
         end
@@ -311,10 +368,13 @@ impl Kernel {
         bytes.chunks_exact(size_of::<types::place>()).filter_map(plain).collect()
     }
 
-    /// Closes every living thread's books and returns them; call once, after [`Kernel::close`].
+    /// Closes every living thread's books and returns them, with those of threads that ended; call once, after
+    /// [`Kernel::close`].
     pub fn close_books(&self) -> Result<Vec<types::thread_times>, Absent> {
         let bytes = run_iterator(&self.skel.progs.ledger_close)?;
-        Ok(bytes.chunks_exact(size_of::<types::thread_times>()).filter_map(plain).collect())
+        let _ = self.ring.consume();
+        let living = bytes.chunks_exact(size_of::<types::thread_times>()).filter_map(plain);
+        Ok(living.chain(self.ended.take()).collect())
     }
 
     /// The maps, to be read after [`Kernel::close_books`].
@@ -366,6 +426,35 @@ impl Kernel {
             })
             .collect()
     }
+}
+
+/// Programs that are attached for part of the time.
+#[derive(Default)]
+struct Slices {
+    links: Vec<Link>,
+    since: u64,
+    traced: Duration,
+}
+
+impl Slices {
+    fn end(&mut self) {
+        if !self.links.is_empty() {
+            self.traced += Duration::from_nanos(monotonic_ns().saturating_sub(self.since));
+            self.links.clear();
+        }
+    }
+}
+
+/// The programs that page faults run.
+fn is_of_faults(prog: &ProgramMut<'_>) -> bool {
+    prog.name().to_string_lossy().starts_with("memory_fault_")
+}
+
+fn part_of(traced: Duration, window: Duration) -> f64 {
+    /// What beginning and ending take is no gap.
+    const WHOLE: f64 = 0.98;
+    let part = traced.as_secs_f64() / window.as_secs_f64().max(1e-9);
+    if part >= WHOLE { 1.0 } else { part.max(1e-6) }
 }
 
 struct ProgramInfo {

@@ -266,7 +266,7 @@ impl Counters {
 }
 
 /// A counter file, open.
-struct Source {
+pub(crate) struct Source {
     path: PathBuf,
     file: Option<File>,
     bytes: Vec<u8>,
@@ -275,7 +275,7 @@ struct Source {
 }
 
 impl Source {
-    fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         let (file, why) = match File::open(&path) {
             Ok(file) => (Some(file), None),
             Err(error) => (None, Some(error)),
@@ -284,7 +284,7 @@ impl Source {
     }
 
     /// The whole file as it is now; `None`, with the reason kept, when it cannot be read.
-    fn read(&mut self) -> Option<Cow<'_, str>> {
+    pub(crate) fn read(&mut self) -> Option<Cow<'_, str>> {
         let mut file = self.file.as_ref()?;
         self.bytes.clear();
         if let Err(error) = file.rewind().and_then(|()| file.take(LARGEST_FILE).read_to_end(&mut self.bytes)) {
@@ -295,7 +295,7 @@ impl Source {
     }
 
     /// What is in it now; `None` too when procfs cannot make it out.
-    fn parse<T: FromBufRead>(&mut self) -> Option<T> {
+    pub(crate) fn parse<T: FromBufRead>(&mut self) -> Option<T> {
         T::from_buf_read(self.read()?.as_bytes()).ok()
     }
 
@@ -366,13 +366,13 @@ struct Row {
 }
 
 /// The rows of a metric by the values of its one or two labels.
-struct Table {
+pub(crate) struct Table {
     labels: [&'static str; 2],
     rows: BTreeMap<String, BTreeMap<&'static str, Row>>,
 }
 
 impl Table {
-    fn new(labels: [&'static str; 2]) -> Self {
+    pub(crate) fn new(labels: [&'static str; 2]) -> Self {
         Table { labels, rows: BTreeMap::new() }
     }
 
@@ -383,7 +383,7 @@ impl Table {
         self.rows.entry(first.to_owned()).or_default().entry(second).or_default()
     }
 
-    fn add(&mut self, first: &str, second: &'static str, at: Duration, value: f64) {
+    pub(crate) fn add(&mut self, first: &str, second: &'static str, at: Duration, value: f64) {
         self.row(first, second).points.push(Point { at, value });
     }
 
@@ -395,7 +395,7 @@ impl Table {
     }
 
     /// A counter that wraps at 32 bits on older kernels, and starts again when its device is replaced.
-    fn add_counter(&mut self, first: &str, second: &'static str, at: Duration, raw: f64, unit: f64) {
+    pub(crate) fn add_counter(&mut self, first: &str, second: &'static str, at: Duration, raw: f64, unit: f64) {
         let row = self.row(first, second);
         if raw < row.raw {
             let wrapped = row.raw < WRAP && row.raw > WRAP * 0.75 && raw < WRAP * 0.25;
@@ -426,7 +426,7 @@ impl Table {
     }
 
     /// The series, or why the source gave none.
-    fn or(self, source: &Source) -> Result<Vec<Series>, Absent> {
+    pub(crate) fn or(self, source: &Source) -> Result<Vec<Series>, Absent> {
         if self.rows.is_empty() { Err(source.absent()) } else { Ok(self.series()) }
     }
 }

@@ -1,8 +1,10 @@
-//! The machine itself: its static facts, its counters, its control groups.
+//! The machine itself: its static facts, its counters, its control groups and what they belong to.
 
 pub(crate) mod cgroups;
+pub(crate) mod containers;
 pub mod counters;
 pub mod facts;
+pub(crate) mod limits;
 
 use std::{fs, path::Path};
 

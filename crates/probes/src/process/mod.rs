@@ -68,6 +68,11 @@ impl Lifecycle {
         self.dropped
     }
 
+    /// The events of another kind.
+    pub fn of_kind(&self, kind: u32) -> impl Iterator<Item = &types::event> {
+        self.events.iter().filter(move |event| event.kind == kind)
+    }
+
     /// Adds the identity of processes that were gone before they could be looked at.
     pub fn identify(&self, processes: &mut BTreeMap<Pid, Process>) {
         for (pid, (name, parent)) in &self.names {

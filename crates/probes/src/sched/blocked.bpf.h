@@ -47,6 +47,7 @@ static __always_inline u32 file_type(struct file *file)
 	return file ? BPF_CORE_READ(file, f_inode, i_mode) >> 12 : 0;
 }
 
+#define AF_UNIX 1
 #define IPPROTO_TCP 6
 #define TCP_CHRONO_RWND_LIMITED 2
 
@@ -136,7 +137,11 @@ static __noinline int describe_file(struct task_struct *task, struct thread *t, 
 		} else if (family == 2) {
 			t->object_b = BPF_CORE_READ(sk, __sk_common.skc_daddr);
 		} else {
+			struct pid *peer = BPF_CORE_READ(sk, sk_peer_pid);
+
 			local = remote = 0;
+			if (family == AF_UNIX && peer)
+				t->holder = BPF_CORE_READ(peer, numbers[0].nr);
 		}
 		t->object_a = local | remote << 16 | family << 32 | state << 48;
 		if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)

@@ -25,13 +25,11 @@ struct {
 	__type(value, struct hist);
 } run_queue_waits SEC(".maps");
 
-/* Threads that ended inside the window. */
+/* Threads that ended inside the window: user space takes them as they come. A table would have to allocate under run-queue
+ * locks, or be as large as the worst storm. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, u64); /* tid | begin << 32, as ids are used again */
-	__type(value, struct thread_times);
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
 } ended SEC(".maps");
 
 /* What ran lately on each CPU. */
@@ -104,6 +102,29 @@ static __always_inline u64 queue_of(struct task_struct *task)
 	if (bpf_core_field_exists(task->se.cfs_rq))
 		return (u64)task->se.cfs_rq;
 	return 0;
+}
+
+/*
+ * For how long a queue has kept tasks of its own waiting for quota, without the time since it began to the last time.
+ * Whole waits are taken for throttled where the kernel does not count that (before 6.6).
+ */
+static __always_inline u64 throttled_time_of(u64 queue)
+{
+	struct cfs_rq *cfs_rq = (struct cfs_rq *)queue;
+
+	return BPF_CORE_READ(cfs_rq, throttled_clock_self_time);
+}
+
+/* Notes whether a task that begins to wait for a CPU does so for want of quota. */
+static __always_inline void note_throttle(struct task_struct *task, struct thread *t)
+{
+	t->throttled = is_throttled(task);
+	t->throttle_queue = 0;
+	if (t->throttled && bpf_core_field_exists(((struct cfs_rq *)0)->throttled_clock_self_time)) {
+		t->throttle_queue = queue_of(task);
+		if (t->throttle_queue)
+			t->throttle_self = throttled_time_of(t->throttle_queue);
+	}
 }
 
 /* What a task that no event has shown yet is doing. */
@@ -321,6 +342,12 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 	add_run_queue_wait(account_of(task, t, now), ns);
 	if (t->throttled) {
 		throttled = ns;
+		if (t->throttle_queue) { /* once it is let go, it can wait on behind others */
+			u64 counted = throttled_time_of(t->throttle_queue) - t->throttle_self;
+
+			if (counted < ns)
+				throttled = counted;
+		}
 	} else if (queue && (throttle = bpf_map_lookup_elem(&throttles, &queue))) {
 		u64 begin = throttle->since > since ? throttle->since : since;
 		u64 end = throttle->until ? throttle->until : now;
@@ -329,9 +356,12 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 			throttled = end - begin;
 	}
 	t->throttled = 0;
-	if (throttled) {
-		t->times.throttled += throttled;
-	} else if (task->nr_cpus_allowed < cpus) {
+	t->times.throttled += throttled;
+	since += throttled;
+	ns = since_until(since, now);
+	if (!ns || t->times.tgid == self_tgid)
+		return 0;
+	if (task->nr_cpus_allowed < cpus) {
 		struct stack_scratch *s = bpf_map_lookup_elem(&scratches, &scratch);
 
 		if (s)
@@ -339,8 +369,6 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 		pinned = idle_elsewhere(scratch, since, now);
 		t->times.pinned += pinned;
 	}
-	if (throttled || t->times.tgid == self_tgid)
-		return 0;
 	last = blame_runners(t->times.tid, t->times.tgid, rank_of(task), since, now);
 	if (ns >= slow_run_queue_ns) {
 		struct event *event = reserve_event(EVENT_SLOW_RUN_QUEUE, now);
@@ -361,6 +389,10 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 static __always_inline void finish_times(struct task_struct *task, struct thread *t, u64 now)
 {
 	t->times.end = now;
+	if (t->faults_known) {
+		t->times.minor_faults = task->min_flt - t->minor_before;
+		t->times.major_faults = task->maj_flt - t->major_before;
+	}
 	t->times.kernel = !!(task->flags & PF_KTHREAD);
 	t->times.parent = BPF_CORE_READ(task, real_parent, tgid);
 	__builtin_memcpy(t->times.comm, task->comm, COMM_LEN);
@@ -387,14 +419,13 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 	t->since = now;
 	if (state & TASK_DEAD) {
 		finish_times(prev, t, now);
-		key = t->times.tid | t->times.begin << 32;
-		if (bpf_map_update_elem(&ended, &key, &t->times, BPF_ANY))
+		if (bpf_ringbuf_output(&ended, &t->times, sizeof(t->times), BPF_RB_NO_WAKEUP))
 			count_lost();
 		return;
 	}
 	if (preempt || !state || (state & TASK_WAKING && t->early_wake)) {
 		t->state = RUNNABLE;
-		t->throttled = is_throttled(prev);
+		note_throttle(prev, t);
 		key = queue_of(prev);
 		if (t->throttled && key) {
 			struct throttle entry = { .since = now };
@@ -529,7 +560,7 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	t->off_cpu += t->blocked_ns;
 	t->state = RUNNABLE;
 	t->since = now;
-	t->throttled = is_throttled(task);
+	note_throttle(task, t);
 	if (t->blocked_ns < stack_threshold_ns)
 		return 0; /* counted without a waker */
 	interrupts = bpf_map_lookup_elem(&interrupts_of, &zero);
@@ -576,6 +607,26 @@ int ledger_open(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* Run once as the window opens: what has been counted of threads before. A thread that is made later has none of it. */
+SEC("iter/task")
+int ledger_before(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct thread *t;
+
+	if (!task || !task->pid)
+		return 0;
+	t = bpf_task_storage_get(&threads, task, 0, 0);
+	if (t) {
+		t->minor_before = task->min_flt;
+		t->major_before = task->maj_flt;
+		t->faults_known = 1;
+		if (t->state == UNSEEN && state_now(task) == RUNNABLE)
+			note_throttle(task, t);
+	}
+	return 0;
+}
+
 /* Run once as the window opens: where blocked threads are in user space. */
 SEC("iter/task")
 int ledger_places(struct bpf_iter__task *ctx)
@@ -610,6 +661,7 @@ int BPF_PROG(ledger_new, struct task_struct *task)
 	if (!t)
 		return 0;
 	__builtin_memset(t, 0, sizeof(*t));
+	t->faults_known = 1;
 	t->times.tid = task->pid;
 	t->times.tgid = task->tgid;
 	t->times.begin = now;
@@ -617,7 +669,7 @@ int BPF_PROG(ledger_new, struct task_struct *task)
 	t->state = RUNNABLE;
 	t->syscall = -1;
 	t->kind = CALL_NONE;
-	t->throttled = is_throttled(task);
+	note_throttle(task, t);
 	return 0;
 }
 

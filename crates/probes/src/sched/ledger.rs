@@ -10,12 +10,15 @@ use super::{
 };
 use crate::{
     bpf::{Kernel, rows, text, types},
-    cpu::Split,
+    cpu::{Samples, Split},
     stacks::{Stacks, UserStack},
     unwind::Walked,
 };
 use observe::{Absent, ClassTimes, Labels, Pid, Recording, Series, ThreadTime, Tid, TimeClass, Wait, catalog};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 /// What the kernel side counted, before stacks are named.
 pub(crate) struct Books {
@@ -27,9 +30,13 @@ pub(crate) struct Books {
 impl Books {
     /// Closes and reads the books; after the window has ended.
     pub fn read(kernel: &Kernel) -> Result<Self, Absent> {
-        let mut threads = kernel.close_books()?;
-        threads.extend(rows::<u64, types::thread_times>(&kernel.maps().ended).into_iter().map(|(_, times)| times));
+        let threads = kernel.close_books()?;
         Ok(Books { threads, waits: rows(&kernel.maps().waits), blames: rows(&kernel.maps().blames) })
+    }
+
+    /// The threads that lived in the window.
+    pub fn threads(&self) -> &[types::thread_times] {
+        &self.threads
     }
 
     /// From threads and waits that were counted otherwise.
@@ -74,14 +81,14 @@ pub(crate) fn collect(
     kernel: &Kernel,
     stacks: &Stacks,
     namer: &mut Namer,
-    samples: &HashMap<u32, Split>,
+    samples: &Samples,
     into: &mut Recording,
 ) {
     let machine =
         Machine { traced: kernel.traced_part(into.window.length), steals: steals(into), ..Machine::of(books) };
-    collect_ledger(books, stacks, namer, samples, machine, into);
+    collect_ledger(books, stacks, namer, &samples.split(), machine, into);
     into.set(&catalog::RUN_QUEUE_WAIT, Ok(run_queue::latency(books, rows(&kernel.maps().run_queue_waits))));
-    spins(books, kernel, stacks, into);
+    spins(books, samples, stacks, into);
 }
 
 /// Adds the ledger and the waits.
@@ -123,27 +130,32 @@ pub(crate) fn collect_ledger(
     into.set(&catalog::WAITS, Ok(waits));
 }
 
-/// Time spent waiting for spin locks of the kernel: by process in all, and where, for waits that were long.
-fn spins(books: &Books, kernel: &Kernel, stacks: &Stacks, into: &mut Recording) {
+/// Time spent waiting for spin locks of the kernel, by process; where, as far as the CPU profile tells.
+fn spins(books: &Books, samples: &Samples, stacks: &Stacks, into: &mut Recording) {
     let length = into.window.length;
     into.set(&catalog::SPIN_TIME, Ok(Vec::new()));
-    let mut by_process: HashMap<u32, u64> = HashMap::new();
+    let mut by_process: BTreeMap<u32, u64> = BTreeMap::new();
     for times in books.threads.iter().filter(|times| times.spun > 0) {
         *by_process.entry(times.tgid).or_default() += times.spun;
     }
-    let mut by_place: HashMap<(u32, String), u64> = HashMap::new();
-    for (key, value) in rows::<types::spin_key, types::wait_value>(&kernel.maps().spins) {
-        let names = stacks.names(stacks.kernel(key.kernel_stack));
-        *by_place.entry((key.tgid, waits::waiting_function(&names).to_owned())).or_default() += value.ns;
-        if let Some(rest) = by_process.get_mut(&key.tgid) {
-            *rest = rest.saturating_sub(value.ns);
+    let mut places: BTreeMap<(u32, String), u64> = BTreeMap::new();
+    for (pid, _, kernel, count) in samples.stacks() {
+        let names = stacks.names(stacks.kernel(kernel));
+        if names.last().is_some_and(|name| name.contains("spin_lock_slowpath")) {
+            *places.entry((pid, waits::waiting_function(&names).to_owned())).or_default() += count;
         }
     }
-    // Short ones are counted without a place.
-    by_place.extend(by_process.into_iter().filter(|(_, ns)| *ns > 0).map(|(pid, ns)| ((pid, String::new()), ns)));
-    for ((pid, function), ns) in by_place {
-        let labels = Labels::new([("pid", pid.to_string()), ("function", function)]);
-        into.push(&catalog::SPIN_TIME, Series::total(labels, length, ns as f64 / 1e9));
+    for (pid, ns) in by_process {
+        let mine = || places.range((pid, String::new())..(pid + 1, String::new()));
+        let all: u64 = mine().map(|(_, count)| count).sum();
+        let parts: Vec<(String, f64)> = match all {
+            0 => vec![(String::new(), 1.0)],
+            _ => mine().map(|((_, function), count)| (function.clone(), *count as f64 / all as f64)).collect(),
+        };
+        for (function, part) in parts {
+            let labels = Labels::new([("pid", pid.to_string()), ("function", function)]);
+            into.push(&catalog::SPIN_TIME, Series::total(labels, length, ns as f64 / 1e9 * part));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Scheduling: where threads' wall time goes, and whom they wait for.
 
 mod classify;
+mod ends;
 mod ledger;
 mod peers;
 mod resource;

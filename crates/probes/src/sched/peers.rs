@@ -21,25 +21,8 @@ pub(crate) struct Peers<'a> {
 impl<'a> Peers<'a> {
     /// Reads the tables of connections.
     pub fn new(roots: &'a Roots) -> Self {
-        let mut peers = Peers { roots, ports: HashMap::new(), listening: HashSet::new(), by_process: HashMap::new() };
-        for file in ["net/tcp", "net/tcp6"] {
-            let Ok(table) = fs::read_to_string(roots.proc.join(file)) else { continue };
-            for line in table.lines().skip(1) {
-                // sl local rem st tx:rx tr:when retrnsmt uid timeout inode
-                let fields: Vec<&str> = line.split_whitespace().take(10).collect();
-                let port = |at: usize| {
-                    let hex = fields.get(at)?.rsplit(':').next()?;
-                    u16::from_str_radix(hex, 16).ok()
-                };
-                let (Some(local), Some(remote), Some(state)) = (port(1), port(2), fields.get(3)) else { continue };
-                if *state == "0A" {
-                    peers.listening.insert(local);
-                } else if let Some(inode) = fields.get(9).and_then(|i| i.parse().ok()) {
-                    peers.ports.insert(inode, (local, remote));
-                }
-            }
-        }
-        peers
+        let (ports, listening) = connections(roots);
+        Peers { roots, ports, listening, by_process: HashMap::new() }
     }
 
     /// Ports this host listens on, in its own network namespace.
@@ -70,6 +53,26 @@ impl<'a> Peers<'a> {
         let sockets = sockets.collect();
         self.by_process.insert(pid, sockets);
     }
+}
+
+/// Local and remote port of this host's TCP connections by inode, and the ports that are listened on.
+pub(super) fn connections(roots: &Roots) -> (HashMap<u64, (u16, u16)>, HashSet<u16>) {
+    let (mut ports, mut listening) = (HashMap::new(), HashSet::new());
+    for file in ["net/tcp", "net/tcp6"] {
+        let Ok(table) = fs::read_to_string(roots.proc.join(file)) else { continue };
+        for line in table.lines().skip(1) {
+            // sl local rem st tx:rx tr:when retrnsmt uid timeout inode
+            let fields: Vec<&str> = line.split_whitespace().take(10).collect();
+            let port = |at: usize| u16::from_str_radix(fields.get(at)?.rsplit(':').next()?, 16).ok();
+            let (Some(local), Some(remote), Some(state)) = (port(1), port(2), fields.get(3)) else { continue };
+            if *state == "0A" {
+                listening.insert(local);
+            } else if let Some(inode) = fields.get(9).and_then(|i| i.parse().ok()) {
+                ports.insert(inode, (local, remote));
+            }
+        }
+    }
+    (ports, listening)
 }
 
 #[cfg(test)]

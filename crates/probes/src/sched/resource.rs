@@ -1,6 +1,6 @@
 //! The object a thread waited for, as the kernel side noted it, and its name for people.
 
-use super::peers::Peers;
+use super::{ends::Ends, peers::Peers};
 use crate::{
     block::Disks,
     bpf::{text, types},
@@ -77,6 +77,7 @@ pub(crate) struct Namer<'a> {
     disks: &'a mut Disks,
     listening: HashSet<u16>,
     peers: Peers<'a>,
+    ends: Option<Ends>,
     file_names: HashMap<(u64, u64), String>,
     paths: HashMap<(u32, u64), String>,
 }
@@ -90,7 +91,15 @@ impl<'a> Namer<'a> {
     ) -> Self {
         let file_names = names.into_iter().map(|(k, v)| ((k.inode, k.device), text(&v.name))).collect();
         let peers = Peers::new(roots);
-        Namer { roots, disks, listening: peers.listening().clone(), peers, file_names, paths: HashMap::new() }
+        Namer {
+            roots,
+            disks,
+            listening: peers.listening().clone(),
+            peers,
+            ends: None,
+            file_names,
+            paths: HashMap::new(),
+        }
     }
 
     /// The object of a wait.
@@ -112,6 +121,11 @@ impl<'a> Namer<'a> {
             10 => Object::Lock { flags: key.object_b as u32 },
             _ => Object::None,
         }
+    }
+
+    /// Who holds the ends of pipes and connections; looked up at the first call.
+    pub fn ends(&mut self) -> &Ends {
+        self.ends.get_or_insert_with(|| Ends::read(self.roots))
     }
 
     /// Whether one process is a client of another, by the TCP connections they hold now.

@@ -32,6 +32,8 @@ pub(super) fn name_wait(
     let mut class =
         classify(&Seen { kernel: &kernel, user: &user, syscall: &syscall, flags: key.flags, object: &object });
     let by = holder(key, class, owners).or_else(|| waker(key, class, &object));
+    // Where nobody has woken it yet: whoever holds the other end.
+    let by = by.or_else(|| if class == TimeClass::BlockedProcess { other_end(key, &object, namer) } else { None });
     let polled = syscalls::polls(&syscall);
     if class == TimeClass::BlockedIdle || polled {
         class = by_its_end(key, &object, by, class, polled);
@@ -173,6 +175,21 @@ fn holder(key: &types::wait_key, class: TimeClass, owners: &HashMap<u32, u32>) -
         _ => false,
     };
     (told && key.holder != key.tid).then_some((Pid(tgid), Tid(key.holder)))
+}
+
+/// The process at the other end of a pipe or socket, or the one child, of a wait that was not over.
+fn other_end(key: &types::wait_key, object: &Object, namer: &mut Namer) -> Option<(Pid, Tid)> {
+    if key.flags & OPEN == 0 {
+        return None;
+    }
+    let pid = match object {
+        Object::Socket(socket) if socket.unix && key.holder != 0 => Some(key.holder),
+        Object::Socket(socket) if socket.loopback => namer.ends().of_connection(key.object_a),
+        Object::Pipe(inode) => namer.ends().of_pipe(*inode, key.tgid),
+        Object::Child => namer.ends().only_child(key.tgid),
+        _ => None,
+    }?;
+    (pid != key.tgid).then_some((Pid(pid), Tid(pid)))
 }
 
 /// What held up a wait on a socket, in words.

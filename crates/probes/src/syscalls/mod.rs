@@ -3,7 +3,7 @@
 mod budget;
 mod calls;
 
-pub(crate) use budget::Budget;
+pub(crate) use budget::{Budget, CALL_AHEAD, CALL_COST};
 pub(crate) use calls::{METRICS, collect};
 
 use crate::bpf::types;

@@ -66,11 +66,13 @@ fn slept_on(proc: &Path, thread: &types::place) -> bool {
     switches.len() == 2 && switches.iter().sum::<u64>() == thread.context_switches
 }
 
-type Binaries = HashMap<Backed, Option<Rc<(Image, Table)>>>;
+/// A binary with its unwind table, where it has one.
+type Binary = Option<Rc<(Image, Table)>>;
+type Binaries = HashMap<Backed, Binary>;
 
 /// A process' code and memory.
 struct Process {
-    code: Vec<(Code, Option<Rc<(Image, Table)>>)>,
+    code: Vec<(Code, Binary)>,
     memory: File,
     /// What was read of a stack, and from where.
     stack: Vec<u8>,

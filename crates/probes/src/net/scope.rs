@@ -1,0 +1,74 @@
+//! Whose network is looked at: a process may live in a network namespace of its own, with its own interfaces, counters
+//! and sockets.
+
+use crate::roots::Roots;
+use observe::{Pid, Target};
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+
+/// One network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scope {
+    /// Its files, `/proc/net` or those of a process in it.
+    pub files: PathBuf,
+    /// Its number, as the kernel side tells it; 0 when it could not be read.
+    pub number: u32,
+    /// A process in it, when it is not friday's own.
+    pub of: Option<Pid>,
+}
+
+impl Scope {
+    /// The namespace of the target's first process; friday's own when it is the same, or cannot be told.
+    pub fn of(roots: &Roots, target: &Target) -> Scope {
+        let own = Scope { files: roots.proc.join("net"), number: number(roots, "self").unwrap_or(0), of: None };
+        let Some(pid) = target.members.first() else { return own };
+        match number(roots, &pid.to_string()) {
+            Some(theirs) if theirs != own.number => {
+                Scope { files: roots.proc.join(format!("{pid}/net")), number: theirs, of: Some(*pid) }
+            }
+            _ => own,
+        }
+    }
+
+    /// `friday's own (number 4026531840)`, `that of process 7 (number 4026532220)`.
+    pub fn text(&self) -> String {
+        match self.of {
+            None => format!("friday's own (number {})", self.number),
+            Some(pid) => format!("that of process {pid} (number {})", self.number),
+        }
+    }
+}
+
+/// The number of a process' network namespace.
+pub(super) fn number(roots: &Roots, process: &str) -> Option<u32> {
+    // The link leads to a file whose inode is the namespace's number.
+    fs::metadata(roots.proc.join(process).join("ns/net")).ok().map(|file| file.ino() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observe::TargetKind;
+
+    #[test]
+    fn a_target_elsewhere_is_looked_at_where_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        for process in ["self", "7", "8"] {
+            fs::create_dir_all(dir.path().join(process).join("ns")).unwrap();
+        }
+        fs::write(dir.path().join("self/ns/net"), "").unwrap();
+        fs::hard_link(dir.path().join("self/ns/net"), dir.path().join("8/ns/net")).unwrap();
+        fs::write(dir.path().join("7/ns/net"), "").unwrap();
+        let roots = Roots { proc: dir.path().into(), ..Roots::default() };
+        let target = |pid: u32| Target {
+            kind: TargetKind::Process,
+            pid: Some(Pid(pid)),
+            name: "x".into(),
+            members: vec![Pid(pid)],
+        };
+        let elsewhere = Scope::of(&roots, &target(7));
+        assert_eq!((elsewhere.of, elsewhere.files), (Some(Pid(7)), dir.path().join("7/net")));
+        assert_eq!(Scope::of(&roots, &target(8)).of, None, "the same namespace");
+        assert_eq!(Scope::of(&roots, &target(9)).of, None, "gone");
+        assert_eq!(Scope::of(&roots, &Target::system("h")).of, None);
+    }
+}

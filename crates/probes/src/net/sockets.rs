@@ -1,0 +1,425 @@
+//! Sockets as the kernel's own books have them, read a few times in the window: what connections are held up by, and who
+//! does not come to accept.
+//!
+//! Cost: listening sockets twice a second, 0.1 ms each time; connections every two seconds where there are few, 3 ms each
+//! time, and less often the longer it takes, so that it stays below a hundredth of one CPU.
+
+use super::{
+    diag::{ANY, Diag, Info, LISTENING, LIVE, Row},
+    owners::Owners,
+    scope::Scope,
+};
+use observe::{Absent, AnyMetric, Labels, Pid, Point, Recording, Series, catalog};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    fs,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+/// What is read here.
+pub(super) const METRICS: &[&dyn AnyMetric] = &[
+    &catalog::LISTEN_QUEUE,
+    &catalog::LISTEN_BACKLOG,
+    &catalog::LISTEN_DROPS,
+    &catalog::TCP_CONNECTING,
+    &catalog::TCP_RTT,
+    &catalog::TCP_MIN_RTT,
+    &catalog::TCP_LIMITED,
+    &catalog::TCP_SEGMENTS,
+    &catalog::TCP_PEER_WINDOW,
+    &catalog::TCP_IO,
+    &catalog::UDP_DROPS,
+    &catalog::NET_SOCKETS,
+];
+
+/// ours: how often connections are read at most.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// ours: reading them again waits for this many times what it took last.
+const REST: u32 = 100;
+
+/// ours: more connections than this are not listed: it would take more than a tenth of a second.
+const MOST_READ: u64 = 50_000;
+
+/// ours: with more than this they are read at the begin and the end of the window only.
+const MOST_OFTEN: usize = 4096;
+
+/// ours: connections whose rows are kept, those with most traffic; the table of a busy server stays below a megabyte.
+const MOST_KEPT: usize = 1024;
+
+/// ours: the same for listening sockets.
+const MOST_LISTENING: usize = 256;
+
+/// One connection from reading to reading.
+struct Connection {
+    local: SocketAddr,
+    remote: SocketAddr,
+    inode: u32,
+    first: Info,
+    last: Info,
+    rtt: Vec<Point>,
+    window: Vec<Point>,
+}
+
+/// One listening socket.
+struct Listener {
+    local: SocketAddr,
+    inode: u32,
+    queue: Vec<Point>,
+    backlog: Vec<Point>,
+    drops: Vec<Point>,
+}
+
+/// What was read so far.
+pub(super) struct Sockets {
+    diag: Result<Diag, Absent>,
+    scope: Scope,
+    connections: HashMap<u64, Connection>,
+    listeners: BTreeMap<u64, Listener>,
+    connecting: BTreeMap<(u32, SocketAddr), Vec<Point>>,
+    /// Datagram sockets: where, whose, and drops at the first and the last reading.
+    datagrams: BTreeMap<u64, (SocketAddr, u32, u32, u32)>,
+    /// Why connections could not be read.
+    refused: Option<Absent>,
+    readings: u32,
+    next: Duration,
+}
+
+impl Sockets {
+    /// Opens what is there, in a namespace.
+    pub fn new(scope: &Scope) -> Self {
+        Sockets {
+            diag: Diag::open(scope),
+            scope: scope.clone(),
+            connections: HashMap::new(),
+            listeners: BTreeMap::new(),
+            connecting: BTreeMap::new(),
+            datagrams: BTreeMap::new(),
+            refused: None,
+            readings: 0,
+            next: Duration::ZERO,
+        }
+    }
+
+    /// Reads what is due; call twice a second.
+    pub fn sample(&mut self, at: Duration) {
+        self.read_listening(at);
+        if at >= self.next && (at.is_zero() || self.connections.len() <= MOST_OFTEN) {
+            self.read_connections(at);
+        }
+    }
+
+    /// Reads all, at the begin and the end of the window.
+    pub fn sample_all(&mut self, at: Duration) {
+        self.read_listening(at);
+        self.read_connections(at);
+        self.read_datagrams();
+    }
+
+    /// Ports that are listened on, with the sockets' inodes.
+    pub fn listening(&self) -> impl Iterator<Item = (u16, u32)> {
+        self.listeners.values().map(|listener| (listener.local.port(), listener.inode))
+    }
+
+    fn read_listening(&mut self, at: Duration) {
+        let Ok(diag) = &mut self.diag else { return };
+        let listeners = &mut self.listeners;
+        let listed = diag.list(libc::IPPROTO_TCP, LISTENING, |row| {
+            let listener = listeners.entry(row.cookie).or_insert_with(|| Listener {
+                local: row.local,
+                inode: row.inode,
+                queue: Vec::new(),
+                backlog: Vec::new(),
+                drops: Vec::new(),
+            });
+            let point = |value: u32| Point { at, value: f64::from(value) };
+            listener.queue.push(point(row.read_queue));
+            listener.backlog.push(point(row.write_queue));
+            listener.drops.extend(row.drops.map(point));
+        });
+        if let Err(why) = listed {
+            self.diag = Err(why);
+        }
+    }
+
+    fn read_connections(&mut self, at: Duration) {
+        let there = connections_there(&self.scope);
+        if there > MOST_READ {
+            let why = format!("{there} connections are too many to list (more than {MOST_READ})");
+            self.refused = Some(Absent::NotCollected(why));
+            return;
+        }
+        let Ok(diag) = &mut self.diag else { return };
+        let begun = Instant::now();
+        let (connections, connecting) = (&mut self.connections, &mut self.connecting);
+        let is_first = self.readings == 0;
+        let listed = diag.list(libc::IPPROTO_TCP, LIVE, |row| {
+            if row.is_connecting() {
+                let points = connecting.entry((row.inode, canonical(row.remote))).or_default();
+                match points.last_mut().filter(|point| point.at == at) {
+                    Some(point) => point.value += 1.0,
+                    None => points.push(Point { at, value: 1.0 }),
+                }
+            } else if let Some(info) = row.info {
+                follow(connections, &row, info, is_first, at);
+            }
+        });
+        match listed {
+            Ok(()) => self.readings += 1,
+            Err(why) => self.diag = Err(why),
+        }
+        self.next = at + INTERVAL.max(begun.elapsed() * REST);
+    }
+
+    fn read_datagrams(&mut self) {
+        let Ok(diag) = &mut self.diag else { return };
+        let (datagrams, is_first) = (&mut self.datagrams, self.readings <= 1);
+        // A kernel without it (CONFIG_INET_UDP_DIAG) has no rows: the counters of all such sockets are there.
+        let _ = diag.list(libc::IPPROTO_UDP, ANY, |row| {
+            let drops = row.drops.unwrap_or(0);
+            let first = if is_first { drops } else { 0 };
+            datagrams.entry(row.cookie).or_insert((row.local, row.inode, first, drops)).3 = drops;
+        });
+    }
+
+    /// Puts the rows, or why there are none, into the recording.
+    pub fn finish(mut self, owners: &Owners, length: Duration, into: &mut Recording) {
+        if let Err(why) = &self.diag {
+            METRICS.iter().for_each(|metric| metric.refuse(into, why));
+            return;
+        }
+        self.finish_listening(owners, into);
+        if let Some(why) = self.refused.take() {
+            METRICS[3..].iter().for_each(|metric| metric.refuse(into, &why));
+            return;
+        }
+        let datagrams = self.datagrams.values().filter(|(_, _, first, last)| last > first);
+        let rows = datagrams.map(|(local, inode, first, last)| {
+            let labels = Labels::new([("pid", shown(owners.of(*inode))), ("local_port", local.port().to_string())]);
+            Series::total(labels, length, f64::from(last - first))
+        });
+        into.set(&catalog::UDP_DROPS, Ok(rows.collect()));
+        let rows = self.connecting.into_iter().map(|((inode, remote), points)| Series {
+            labels: Labels::new([("pid", shown(owners.of(inode))), ("peer", remote.to_string())]),
+            points,
+        });
+        into.set(&catalog::TCP_CONNECTING, Ok(rows.collect()));
+        let read = self.connections.len();
+        // Who holds a connection that no process holds any more is told by who listens on its port.
+        let by_port: HashMap<u16, Pid> = self
+            .listeners
+            .values()
+            .filter_map(|listener| Some((listener.local.port(), owners.of(listener.inode)?)))
+            .collect();
+        let mut active: Vec<Connection> = self.connections.into_values().filter(|c| c.activity() > (0, 0)).collect();
+        active.sort_by_key(|connection| Reverse(connection.activity()));
+        let left_out = active.len().saturating_sub(MOST_KEPT);
+        active.truncate(MOST_KEPT);
+        for (what, count) in [("read", read), ("kept", active.len()), ("left out", left_out)] {
+            let labels = Labels::new([("what", what.to_owned())]);
+            into.push(&catalog::NET_SOCKETS, Series::total(labels, length, count as f64));
+        }
+        for metric in [
+            &catalog::TCP_RTT,
+            &catalog::TCP_MIN_RTT,
+            &catalog::TCP_LIMITED,
+            &catalog::TCP_SEGMENTS,
+            &catalog::TCP_PEER_WINDOW,
+            &catalog::TCP_IO,
+        ] {
+            into.set(metric, Ok(Vec::new()));
+        }
+        for connection in active {
+            let owner = owners.of(connection.inode).or_else(|| by_port.get(&connection.local.port()).copied());
+            connection.put(owner, length, into);
+        }
+    }
+
+    fn finish_listening(&self, owners: &Owners, into: &mut Recording) {
+        for metric in [&catalog::LISTEN_QUEUE, &catalog::LISTEN_BACKLOG, &catalog::LISTEN_DROPS] {
+            into.set(metric, Ok(Vec::new()));
+        }
+        let mut listeners: Vec<&Listener> = self.listeners.values().collect();
+        let worst = |listener: &Listener| {
+            let grew =
+                |points: &[Point]| points.last().map_or(0.0, |l| l.value) - points.first().map_or(0.0, |f| f.value);
+            (grew(&listener.drops), listener.queue.iter().map(|point| point.value).fold(0.0, f64::max))
+        };
+        listeners.sort_by(|a, b| worst(b).partial_cmp(&worst(a)).unwrap_or(std::cmp::Ordering::Equal));
+        for listener in listeners.into_iter().take(MOST_LISTENING) {
+            let labels = Labels::new([
+                ("address", canonical(listener.local).to_string()),
+                ("pid", shown(owners.of(listener.inode))),
+            ]);
+            for (metric, points) in [
+                (&catalog::LISTEN_QUEUE, &listener.queue),
+                (&catalog::LISTEN_BACKLOG, &listener.backlog),
+                (&catalog::LISTEN_DROPS, &listener.drops),
+            ] {
+                into.push(metric, Series { labels: labels.clone(), points: points.clone() });
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Time with data to send, then bytes: what sorts the ones that matter first.
+    fn activity(&self) -> (u64, u64) {
+        let bytes = |info: &Info| info.bytes_acknowledged + info.bytes_received + u64::from(info.retransmitted);
+        let busy = self.last.busy.saturating_sub(self.first.busy);
+        (busy, bytes(&self.last).saturating_sub(bytes(&self.first)))
+    }
+
+    fn put(self, owner: Option<Pid>, length: Duration, into: &mut Recording) {
+        let labels = Labels::new([
+            ("pid", shown(owner)),
+            ("local_port", self.local.port().to_string()),
+            ("peer", canonical(self.remote).to_string()),
+        ]);
+        let with = |name: &str, value: &str| {
+            let mut labels = labels.clone();
+            labels.0.insert(name.to_owned(), value.to_owned());
+            labels
+        };
+        let grew = |of: fn(&Info) -> u64| of(&self.last).saturating_sub(of(&self.first)) as f64;
+        let of_32 = |last: u32, first: u32| f64::from(last.wrapping_sub(first));
+        const MICROSECOND: f64 = 1e-6;
+        let total = |labels, value| Series::total(labels, length, value);
+        for (by, time) in [
+            ("busy", grew(|i| i.busy)),
+            ("receive_window", grew(|i| i.receive_window)),
+            ("send_buffer", grew(|i| i.send_buffer)),
+        ] {
+            into.push(&catalog::TCP_LIMITED, total(with("by", by), time * MICROSECOND));
+        }
+        for (what, count) in [
+            ("retransmitted", of_32(self.last.retransmitted, self.first.retransmitted)),
+            ("sent", of_32(self.last.sent, self.first.sent)),
+            ("unacknowledged", f64::from(self.last.unacknowledged)),
+            ("lost", f64::from(self.last.lost)),
+        ] {
+            into.push(&catalog::TCP_SEGMENTS, total(with("what", what), count));
+        }
+        for (direction, bytes) in
+            [("transmit", grew(|i| i.bytes_acknowledged)), ("receive", grew(|i| i.bytes_received))]
+        {
+            into.push(&catalog::TCP_IO, total(with("direction", direction), bytes));
+        }
+        if self.last.min_rtt > 0 {
+            let min = f64::from(self.last.min_rtt) * MICROSECOND;
+            into.push(&catalog::TCP_MIN_RTT, total(labels.clone(), min));
+        }
+        into.push(&catalog::TCP_RTT, Series { labels: labels.clone(), points: self.rtt });
+        if !self.window.is_empty() {
+            into.push(&catalog::TCP_PEER_WINDOW, Series { labels, points: self.window });
+        }
+    }
+}
+
+/// Notes one reading of a connection. One that was not there before began at zero.
+fn follow(connections: &mut HashMap<u64, Connection>, row: &Row, info: Info, is_first: bool, at: Duration) {
+    let connection = connections.entry(row.cookie).or_insert_with(|| Connection {
+        local: row.local,
+        remote: row.remote,
+        inode: row.inode,
+        first: if is_first { info } else { Info::default() },
+        last: info,
+        rtt: Vec::new(),
+        window: Vec::new(),
+    });
+    connection.last = info;
+    if row.inode != 0 {
+        connection.inode = row.inode;
+    }
+    connection.rtt.push(Point { at, value: f64::from(info.rtt) * 1e-6 });
+    if let Some(window) = info.peer_window {
+        connection.window.push(Point { at, value: f64::from(window) });
+    }
+}
+
+fn shown(owner: Option<Pid>) -> String {
+    owner.map(|pid| pid.to_string()).unwrap_or_default()
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V6(ip) => SocketAddr::new(ip.to_canonical(), address.port()),
+        IpAddr::V4(_) => address,
+    }
+}
+
+/// How many TCP sockets a namespace has; 0 when that cannot be read.
+fn connections_there(scope: &Scope) -> u64 {
+    let of = |file: &str, name: &str| {
+        let text = fs::read_to_string(scope.files.join(file)).unwrap_or_default();
+        let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" inuse ")).unwrap_or_default();
+        rest.split(' ').next().and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+    };
+    of("sockstat", "TCP:") + of("sockstat6", "TCP6:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observe::{Host, Target, Window};
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+        time::SystemTime,
+    };
+
+    fn read_here(work: impl FnOnce(&mut Sockets)) -> Recording {
+        let scope = Scope { files: "/proc/net".into(), number: 0, of: None };
+        let mut sockets = Sockets::new(&scope);
+        sockets.sample_all(Duration::ZERO);
+        work(&mut sockets);
+        sockets.sample_all(Duration::from_secs(1));
+        let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+        let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };
+        let mut recording = Recording::new(host, Target::system("h"), window);
+        let mut owners = Owners::default();
+        owners.look(&crate::roots::Roots::default());
+        sockets.finish(&owners, Duration::from_secs(1), &mut recording);
+        recording
+    }
+
+    #[test]
+    fn a_connection_of_this_process_is_followed_from_its_begin() {
+        let mut ends = None;
+        let seen = read_here(|sockets| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let mut server = listener.accept().unwrap().0;
+            client.write_all(&[7; 5000]).unwrap();
+            server.read_exact(&mut [0; 5000]).unwrap();
+            sockets.sample(Duration::from_millis(500));
+            ends = Some((listener, client, server));
+        });
+        let (listener, client, _server) = ends.unwrap();
+        let own = std::process::id().to_string();
+        let port = client.local_addr().unwrap().port().to_string();
+        let mine = |row: &&Series| row.labels.get("local_port") == port && row.labels.get("pid") == own;
+        let sent =
+            seen.get(&catalog::TCP_IO).unwrap().iter().filter(mine).find(|r| r.labels.get("direction") == "transmit");
+        assert_eq!(sent.expect("its row").last(), 5000.0 + 1.0, "the first segment counts as a byte");
+        let rtt = seen.get(&catalog::TCP_RTT).unwrap().iter().find(mine).expect("its row");
+        assert!(rtt.last() > 0.0 && rtt.labels.get("peer") == listener.local_addr().unwrap().to_string());
+        let queue = seen.get(&catalog::LISTEN_QUEUE).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        assert!(queue.iter().any(|row| row.labels.get("address") == address && row.labels.get("pid") == own));
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_its_reason() {
+        let scope = Scope { files: "/nonexistent/net".into(), number: 0, of: Some(Pid(1)) };
+        let sockets = Sockets::new(&scope);
+        let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+        let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };
+        let mut seen = Recording::new(host, Target::system("h"), window);
+        sockets.finish(&Owners::default(), Duration::from_secs(1), &mut seen);
+        assert!(seen.get(&catalog::TCP_RTT).unwrap_err().to_string().contains("sock_diag"));
+        assert!(seen.get(&catalog::LISTEN_QUEUE).is_err());
+    }
+}
