@@ -24,6 +24,8 @@ pub struct Recording {
     child: Child,
     data: PathBuf,
     err: PathBuf,
+    /// The program's processes.
+    pids: Vec<String>,
 }
 
 /// Profiles all of a program's processes while nobody else looks at them.
@@ -46,14 +48,15 @@ pub fn beside(scene: &Scene, seconds: f64) -> Result<Recording, Stop> {
 fn begin(scene: &Scene, name: &str, seconds: f64, more: &[&str]) -> Result<Recording, Stop> {
     present("perf")?;
     let [data, out, err] = ["data", "out", "err"].map(|kind| scene.dir().join(format!("perf-{name}.{kind}")));
-    let pids: Vec<String> = scene.pids().iter().map(u32::to_string).collect();
     let mut command = Command::new("perf");
     // Without -N it would keep copies of binaries in the user's home.
-    command.args(["record", "-q", "-N", "-e", "cpu-clock", "-F", "499"]).args(more).args(["-p", &pids.join(",")]);
+    // By CPU, as friday samples: the clock of a thread starts when it has been switched to, and misses the switch itself.
+    command.args(["record", "-q", "-N", "-a", "-e", "cpu-clock", "-F", "499"]).args(more);
     command.arg("-o").arg(&data).args(["--", "sleep", &seconds.to_string()]);
     command.stdout(create(&out)?).stderr(create(&err)?);
     let child = processes::bind(&mut command).spawn().map_err(|e| format!("perf: {e}"))?;
-    Ok(Recording { child, data, err })
+    let pids = scene.pids().iter().map(u32::to_string).collect();
+    Ok(Recording { child, data, err, pids })
 }
 
 /// Waits for a recording and counts its samples.
@@ -62,6 +65,7 @@ pub fn end(recording: Recording, scene: &Scene) -> Result<Flat, Stop> {
     let [out, err] = ["out", "err"].map(|kind| scene.dir().join(format!("perf-report.{kind}")));
     let mut command = Command::new("perf");
     command.args(["report", "-f", "--stdio", "--no-children", "-g", "none", "--no-inline", "--percent-limit", "0"]);
+    command.args(["--pid", &recording.pids.join(",")]);
     command.args(["-s", "dso,sym", "-F", "sample,dso,sym", "-t", "|", "-i"]).arg(&recording.data);
     // It would ask servers on the network for symbols.
     command.env_remove("DEBUGINFOD_URLS").stdout(create(&out)?).stderr(create(&err)?);
