@@ -33,7 +33,7 @@ u64 window_begin = 0; /* 0: not yet */
 u64 window_end = 0;   /* 0: still open */
 u64 lost[LOST_KINDS] = {}; /* what did not fit */
 u64 throttling = 0;   /* somebody has been throttled: look more closely from then on */
-u64 calls_since = 0;  /* system calls are traced since then; 0: they are not */
+u64 attached_since[FREQUENT_KINDS] = {}; /* of frequent events' programs; 0: they are not */
 /* Which process ids can be targets, so that the others' system calls cost no lookup. */
 u64 target_filter[TARGET_WORDS] = {};
 

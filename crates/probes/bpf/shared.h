@@ -91,7 +91,7 @@ enum wait_flags {
 	WAIT_AFTER_FAILURE = 4, /* the thread's last call, pauses apart, had failed */
 	WAIT_STOPPED = 8,
 	WAIT_OPEN = 16,		/* not over when the window ended */
-	WAIT_WOKEN_IN_SOFTIRQ = 32, /* the waker may be whoever was interrupted */
+	WAIT_WOKEN_IN_INTERRUPT = 32, /* the waker may be whoever was interrupted */
 	WAIT_BEFORE = 64,	/* began before the window did */
 };
 
@@ -239,6 +239,24 @@ struct unwind_process {
 
 enum unwind_flag {
 	UNWIND_LEAVE = 1, /* its stacks are the kernel's to walk: a 32-bit program, or one that may not be looked at */
+};
+
+/* Events so frequent that their programs are attached in slices. */
+enum frequent {
+	FREQUENT_CALLS = 0,
+	FREQUENT_FAULTS = 1,
+	FREQUENT_INTERRUPTS = 2,
+	FREQUENT_KINDS = 3,
+};
+
+/* A CPU's interrupts, hard and soft. */
+struct interrupts {
+	u64 slice;    /* the one that the rest is of */
+	u64 begin;    /* of the outermost one that is being handled */
+	u64 hard_end; /* of the last hard one */
+	u64 seen;     /* outermost ones in all slices */
+	u32 depth;
+	u32 own; /* the current task's own doing */
 };
 
 struct hist {

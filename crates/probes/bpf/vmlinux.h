@@ -241,6 +241,7 @@ struct css_set {
 };
 
 struct task_struct {
+	void *stack;
 	unsigned int __state;
 	unsigned int flags;
 	int on_cpu;

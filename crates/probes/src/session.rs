@@ -33,9 +33,8 @@ const SAMPLE_HZ: u64 = 99;
 /// How often counters are read.
 const COUNTER_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Kernel-side programs are measured for this long in every [`STATISTICS_INTERVAL`], as measuring slows them down.
+/// Kernel-side programs are measured for this part of every second, as measuring slows them down.
 const STATISTICS_SLICE: Duration = Duration::from_millis(100);
-const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// ours: new processes, not the target's, whose maps are kept at each poll: 50 µs each.
 const MOST_REMEMBERED: usize = 8;
@@ -70,8 +69,6 @@ pub struct Session {
     recording: Recording,
     started: Instant,
     next_counters: Instant,
-    call_budget: syscalls::Budget,
-    fault_budget: syscalls::Budget,
     cpu_before: Duration,
 }
 
@@ -93,14 +90,12 @@ impl Session {
         for pid in &target.members {
             symbolizer.remember(*pid);
         }
-        let call_budget = syscalls::Budget::new(host.cpus, syscalls::CALL_COST, syscalls::CALL_AHEAD);
-        // Each CPU has one of its own, lest who storms on one pays for all.
-        let fault_budget = syscalls::Budget::new(1, memory::FAULT_COST, memory::FAULT_AHEAD);
         let kernel = if tier == Tier::Counters {
             Err(Absent::NotCollected("nothing was attached to the kernel (--tier 1)".to_owned()))
         } else {
             Kernel::start(&Settings {
                 roots,
+                cpus: host.cpus,
                 tier,
                 everyone: !target.is_named(),
                 targets: target.members.iter().map(|pid| pid.0).collect(),
@@ -139,8 +134,6 @@ impl Session {
             recording,
             started,
             next_counters: started + COUNTER_INTERVAL,
-            call_budget,
-            fault_budget,
             cpu_before,
         })
     }
@@ -154,11 +147,8 @@ impl Session {
     pub fn poll(&mut self) {
         if let Ok(kernel) = &mut self.kernel {
             let now = self.started.elapsed();
-            let seen = kernel.calls_seen();
-            kernel.trace_calls(self.call_budget.decide(now, seen));
-            let seen = kernel.faults_seen();
-            kernel.trace_faults(self.fault_budget.decide(now, seen));
-            kernel.keep_statistics(now.as_millis() % STATISTICS_INTERVAL.as_millis() < STATISTICS_SLICE.as_millis());
+            kernel.pace(now);
+            kernel.keep_statistics(measures_programs(now));
             let began = self.lifecycle.take(kernel.events());
             let targets: BTreeSet<u32> =
                 if began.is_empty() { BTreeSet::new() } else { kernel.targets().into_iter().collect() };
@@ -268,7 +258,7 @@ fn read_out(
 ) {
     let length = into.window.length;
     let samples = Samples::read(kernel);
-    let mut books = sched::Books::read(kernel);
+    let mut books = sched::Books::read(kernel, length);
     let sleepers = match (&mut books, unwinder) {
         (Ok(books), Ok(unwinder)) => books.add_sleepers(unwinder.take_sleepers()),
         _ => Vec::new(),
@@ -333,6 +323,14 @@ fn present(kernel: &Kernel, group: Group, metrics: &[&dyn AnyMetric], into: &mut
         None => return true,
     }
     false
+}
+
+/// Whether it is time to measure the kernel-side programs. The moment moves from second to second: what comes and goes
+/// with the window's begin or with the seconds, such as programs that are attached in slices, is met as often as not.
+fn measures_programs(now: Duration) -> bool {
+    let room = 1000 - STATISTICS_SLICE.as_millis();
+    let begin = (100 + 370 * u128::from(now.as_secs())) % room;
+    (begin..begin + STATISTICS_SLICE.as_millis()).contains(&u128::from(now.subsec_millis()))
 }
 
 fn refuse(metrics: &[&dyn AnyMetric], why: &Absent, into: &mut Recording) {

@@ -1,11 +1,15 @@
 //! The kernel side: loads and attaches the one BPF object, and reads its maps.
 
+mod budget;
+mod frequent;
 mod load;
 mod message;
 mod plain;
 mod sampler;
 pub(crate) mod snapshot;
 
+pub(crate) use frequent::Frequent;
+use frequent::Slices;
 pub(crate) use message::refused;
 pub(crate) use plain::{bytes_of, plain, rows, text};
 use sampler::attach_sampler;
@@ -55,6 +59,7 @@ pub(crate) enum Group {
     Locks,
     Network,
     Memory,
+    Interrupts,
 }
 
 impl Group {
@@ -67,6 +72,7 @@ impl Group {
             Some("lock") => Group::Locks,
             Some("net") => Group::Network,
             Some("memory") => Group::Memory,
+            Some("interrupt") => Group::Interrupts,
             _ => Group::Ledger,
         }
     }
@@ -75,6 +81,8 @@ impl Group {
 /// Settings of the kernel side.
 pub(crate) struct Settings<'a> {
     pub roots: &'a Roots,
+    /// CPUs of this machine.
+    pub cpus: u32,
     pub tier: Tier,
     /// Trace the system calls of every process.
     pub everyone: bool,
@@ -91,11 +99,8 @@ pub(crate) struct Settings<'a> {
 /// The loaded and attached programs. Dropping it detaches everything.
 pub(crate) struct Kernel {
     links: Vec<Link>,
-    call_links: Vec<Link>,
-    /// When system calls began to be traced, while they are.
-    tracing_since: u64,
-    traced: Duration,
-    faults: Slices,
+    /// By `Frequent`.
+    slices: [Slices; 3],
     ring: RingBuffer<'static>,
     events: Rc<RefCell<Vec<types::event>>>,
     ended: Rc<RefCell<Vec<types::thread_times>>>,
@@ -135,10 +140,7 @@ impl Kernel {
         let ring = builder.build().map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
         let mut kernel = Kernel {
             links: Vec::new(),
-            call_links: Vec::new(),
-            tracing_since: 0,
-            traced: Duration::ZERO,
-            faults: Slices::default(),
+            slices: Slices::of_all(settings.cpus),
             ring,
             events,
             ended,
@@ -158,9 +160,7 @@ impl Kernel {
             unsafe { std::ptr::write_volatile(&mut bss.window_begin, kernel.begin) };
         }
         run_iterator(&kernel.skel.progs.ledger_before)?;
-        kernel.trace_calls(true);
-        kernel.trace_faults(true);
-        kernel.keep_statistics(true);
+        Frequent::ALL.into_iter().for_each(|kind| kernel.trace(kind, true));
         Ok(kernel)
     }
 
@@ -180,9 +180,8 @@ impl Kernel {
             .object()
             .progs_mut()
             .filter(|prog| prog.autoload() && prog.section().to_string_lossy().starts_with("tp_btf/"))
+            .filter(|prog| prog.name() != "ledger_fork" && Frequent::of(&prog.name().to_string_lossy()).is_none())
             .map(|prog| (Group::of(&prog.name().to_string_lossy()), prog))
-            .filter(|(group, prog)| *group != Group::Calls && prog.name() != "ledger_fork")
-            .filter(|(_, prog)| !is_of_faults(prog))
             .collect();
         traced.sort_by_key(|(group, _)| *group == Group::Ledger);
         for (group, prog) in traced {
@@ -223,86 +222,6 @@ impl Kernel {
     /// Begin of the window on the kernel's clock.
     pub fn begin(&self) -> u64 {
         self.begin
-    }
-
-    /// Begins or ends the tracing of system calls: while it is off, calls cost nothing at all.
-    pub fn trace_calls(&mut self, on: bool) {
-        if on == (self.tracing_since != 0) || self.absent.contains_key(&Group::Calls) {
-            return;
-        }
-        let now = monotonic_ns();
-        self.traced += Duration::from_nanos(if on { 0 } else { now - self.tracing_since });
-        self.tracing_since = if on { now } else { 0 };
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            // SAFETY: as in `start`.
-            unsafe { std::ptr::write_volatile(&mut bss.calls_since, self.tracing_since) };
-        }
-        self.call_links.clear();
-        if on {
-            for prog in [&self.skel.progs.call_enter, &self.skel.progs.call_exit] {
-                match prog.attach_trace() {
-                    Ok(link) => self.call_links.push(link),
-                    Err(error) => {
-                        let why = refused(&format!("attaching {}", prog.name().to_string_lossy()), &error);
-                        self.absent.insert(Group::Calls, why);
-                        self.call_links.clear();
-                        self.tracing_since = 0;
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Calls traced so far.
-    pub fn calls_seen(&self) -> u64 {
-        let map = &self.skel.maps.calls_seen;
-        let of_each = map.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
-        of_each.iter().filter_map(|bytes| plain::<u64>(bytes)).sum()
-    }
-
-    /// In which part of the window system calls were traced; never zero; after [`Kernel::close`].
-    pub fn traced_part(&self, window: Duration) -> f64 {
-        part_of(self.traced, window)
-    }
-
-    /// Begins or ends the tracing of page faults: while it is off, faults cost nothing.
-    pub fn trace_faults(&mut self, on: bool) {
-        if on != self.faults.links.is_empty() || self.absent.contains_key(&Group::Memory) {
-            return;
-        }
-        if !on {
-            self.faults.end();
-            return;
-        }
-        for prog in self.skel.object().progs_mut().filter(|prog| prog.autoload() && is_of_faults(prog)) {
-            match prog.attach_trace() {
-                Ok(link) => self.faults.links.push(link),
-                Err(error) => {
-                    let why = refused(&format!("attaching {}", prog.name().to_string_lossy()), &error);
-                    self.absent.insert(Group::Memory, why);
-                    self.faults.end();
-                    return;
-                }
-            }
-        }
-        self.faults.since = monotonic_ns();
-    }
-
-    /// Page faults traced so far on the CPU that had most of them.
-    pub fn faults_seen(&self) -> u64 {
-        self.fault_clocks().iter().map(|clock| clock.seen).max().unwrap_or_default()
-    }
-
-    /// Where each CPU's count of faults has got to.
-    pub fn fault_clocks(&self) -> Vec<types::fault_clock> {
-        let clocks = self.skel.maps.fault_clocks.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY);
-        clocks.ok().flatten().unwrap_or_default().iter().filter_map(|bytes| plain(bytes)).collect()
-    }
-
-    /// In which part of the window page faults were traced; never zero; after [`Kernel::close`].
-    pub fn faults_traced_part(&self, window: Duration) -> f64 {
-        part_of(self.faults.traced, window)
     }
 
     /// Has the kernel measure its programs, which makes each of them a little slower, or not.
@@ -351,12 +270,7 @@ impl Kernel {
             // SAFETY: as in `start`.
             unsafe { std::ptr::write_volatile(&mut bss.window_end, end) };
         }
-        if self.tracing_since != 0 {
-            // The kernel side still needs to know since when.
-            self.traced += Duration::from_nanos(end - self.tracing_since);
-        }
-        self.call_links.clear();
-        self.faults.end();
+        self.slices.iter_mut().for_each(|slices| slices.end(end));
         self.links.clear();
         self.statistics.keep(false);
         end
@@ -426,35 +340,6 @@ impl Kernel {
             })
             .collect()
     }
-}
-
-/// Programs that are attached for part of the time.
-#[derive(Default)]
-struct Slices {
-    links: Vec<Link>,
-    since: u64,
-    traced: Duration,
-}
-
-impl Slices {
-    fn end(&mut self) {
-        if !self.links.is_empty() {
-            self.traced += Duration::from_nanos(monotonic_ns().saturating_sub(self.since));
-            self.links.clear();
-        }
-    }
-}
-
-/// The programs that page faults run.
-fn is_of_faults(prog: &ProgramMut<'_>) -> bool {
-    prog.name().to_string_lossy().starts_with("memory_fault_")
-}
-
-fn part_of(traced: Duration, window: Duration) -> f64 {
-    /// What beginning and ending take is no gap.
-    const WHOLE: f64 = 0.98;
-    let part = traced.as_secs_f64() / window.as_secs_f64().max(1e-9);
-    if part >= WHOLE { 1.0 } else { part.max(1e-6) }
 }
 
 struct ProgramInfo {

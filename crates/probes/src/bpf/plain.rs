@@ -41,6 +41,7 @@ plain!(
     types::event,
     types::fault_key,
     types::fault_clock,
+    types::interrupts,
     types::reclaim_key,
     types::place,
     types::snapshot,

@@ -7,7 +7,7 @@ mod usage;
 pub(crate) use usage::Usage;
 
 use crate::{
-    bpf::{Kernel, rows, text, types},
+    bpf::{Frequent, Kernel, rows, text, types},
     process::Lifecycle,
     sched::Books,
     stacks::Stacks,
@@ -26,12 +26,6 @@ pub(crate) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::RECLAIM_TIME,
     &catalog::OOM_KILL,
 ];
-
-/// What a page fault costs more while it is traced; see `faults.bpf.c`.
-pub(crate) const FAULT_COST: Duration = Duration::from_nanos(110);
-
-/// ours: CPU time that may be spent ahead on each CPU: a burst of 90,000 faults is seen whole.
-pub(crate) const FAULT_AHEAD: Duration = Duration::from_millis(10);
 
 const OOM_KILL: u32 = 6;
 
@@ -55,7 +49,7 @@ impl Faults {
         for clock in kernel.fault_clocks().into_iter().filter(|clock| clock.last.tgid != 0) {
             add(clock.last, clock.passed);
         }
-        Faults { seen: faults, in_part: kernel.faults_traced_part(window) < 1.0 }
+        Faults { seen: faults, in_part: kernel.traced_part(Frequent::Faults, window) < 1.0 }
     }
 
     /// Which process each user stack belongs to.
@@ -137,7 +131,7 @@ pub(crate) fn collect(
 ) {
     if kernel.serves("memory_fault_user") {
         faults.collect(stacks, into);
-        let part = kernel.faults_traced_part(into.window.length);
+        let part = kernel.traced_part(Frequent::Faults, into.window.length);
         into.set(&catalog::FAULTS_TRACED, Ok(vec![Series::total(Labels::default(), into.window.length, part)]));
     } else {
         let why = || Absent::Unsupported("this kernel has no tracepoint for page faults (x86 has)".to_owned());

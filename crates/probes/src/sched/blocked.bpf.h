@@ -224,7 +224,7 @@ static __always_inline void note_block(struct task_struct *task, struct thread *
 		t->flags |= WAIT_STOPPED;
 	if (BPF_CORE_READ_BITFIELD(task, in_iowait))
 		t->flags |= WAIT_IOWAIT;
-	if (t->failed_at && calls_since && t->failed_at >= calls_since)
+	if (t->failed_at && attached_since[FREQUENT_CALLS] && t->failed_at >= attached_since[FREQUENT_CALLS])
 		t->flags |= WAIT_AFTER_FAILURE;
 	if (task->flags & PF_KTHREAD)
 		return;

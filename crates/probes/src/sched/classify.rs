@@ -13,8 +13,8 @@ pub(crate) const AFTER_FAILURE: u8 = 4;
 pub(crate) const STOPPED: u8 = 8;
 /// Not over when the window ended.
 pub(crate) const OPEN: u8 = 16;
-/// Woken from a soft interrupt: the waker may be whoever was interrupted.
-pub(crate) const WOKEN_IN_SOFTIRQ: u8 = 32;
+/// Woken from an interrupt, hard or soft: the waker may be whoever was interrupted.
+pub(crate) const WOKEN_IN_INTERRUPT: u8 = 32;
 
 /// Began before the window did.
 pub(crate) const BEFORE: u8 = 64;

@@ -4,15 +4,6 @@
  * sending over the loopback does, are that call's own work.
  */
 
-struct interrupts {
-	u64 begin;    /* of the outermost one that is being handled */
-	u64 hard_end; /* of the last hard one */
-	u32 depth;
-	u32 in_softirq;
-	u32 own; /* the current task's own doing */
-	u32 pad;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -25,11 +16,33 @@ struct {
 /* ours: what a hard interrupt raises follows it within that time. */
 #define FOLLOWS_NS 5000
 
+/* THREAD_SIZE, from arch/{x86,arm64}/include, is 16 KiB, and twice that for debugging. */
+#define STACK_BYTES 32768
+
+/*
+ * Whether an interrupt, hard or soft, is being handled rather than the current task. It has a stack of its own, as have
+ * soft interrupts that a task sets off itself, unless it came while the task was in user space; then that task is in no
+ * system call. What a tracepoint hands over lies on the stack in use.
+ */
+static __always_inline bool in_interrupt(void *ctx)
+{
+	u64 stack = (u64)bpf_get_current_task_btf()->stack, here = 0;
+
+	bpf_probe_read_kernel(&here, sizeof(here), &ctx);
+	return here - stack >= STACK_BYTES;
+}
+
 static __always_inline struct interrupts *interrupts_here(void)
 {
 	u32 zero = 0;
+	struct interrupts *i = bpf_map_lookup_elem(&interrupts_of, &zero);
 
-	return bpf_map_lookup_elem(&interrupts_of, &zero);
+	/* One that was being handled when the last slice ended was not seen to end. */
+	if (i && i->slice != attached_since[FREQUENT_INTERRUPTS]) {
+		i->slice = attached_since[FREQUENT_INTERRUPTS];
+		i->depth = 0;
+	}
+	return i;
 }
 
 static __always_inline void interrupt_begins(struct interrupts *i, u64 now, bool own)
@@ -38,6 +51,7 @@ static __always_inline void interrupt_begins(struct interrupts *i, u64 now, bool
 		return;
 	i->begin = now;
 	i->own = own;
+	i->seen++;
 }
 
 static __always_inline void interrupt_ends(struct interrupts *i, u64 now)
@@ -56,7 +70,7 @@ static __always_inline void interrupt_ends(struct interrupts *i, u64 now)
 }
 
 SEC("tp_btf/irq_handler_entry")
-int BPF_PROG(ledger_irq_entry)
+int BPF_PROG(interrupt_irq_entry)
 {
 	struct interrupts *i = interrupts_here();
 
@@ -66,7 +80,7 @@ int BPF_PROG(ledger_irq_entry)
 }
 
 SEC("tp_btf/irq_handler_exit")
-int BPF_PROG(ledger_irq_exit)
+int BPF_PROG(interrupt_irq_exit)
 {
 	struct interrupts *i = interrupts_here();
 	u64 now = bpf_ktime_get_ns();
@@ -80,7 +94,7 @@ int BPF_PROG(ledger_irq_exit)
 
 /* x86: the scheduler's tick and the high-resolution timers do not go through a handler. */
 SEC("tp_btf/local_timer_entry")
-int BPF_PROG(ledger_timer_entry)
+int BPF_PROG(interrupt_timer_entry)
 {
 	struct interrupts *i = interrupts_here();
 
@@ -90,7 +104,7 @@ int BPF_PROG(ledger_timer_entry)
 }
 
 SEC("tp_btf/local_timer_exit")
-int BPF_PROG(ledger_timer_exit)
+int BPF_PROG(interrupt_timer_exit)
 {
 	struct interrupts *i = interrupts_here();
 	u64 now = bpf_ktime_get_ns();
@@ -113,7 +127,7 @@ static __always_inline bool in_system_call(void)
 }
 
 SEC("tp_btf/softirq_entry")
-int BPF_PROG(ledger_softirq_entry, unsigned int vector)
+int BPF_PROG(interrupt_softirq_entry, unsigned int vector)
 {
 	struct interrupts *i = interrupts_here();
 	u64 now = bpf_ktime_get_ns();
@@ -123,18 +137,15 @@ int BPF_PROG(ledger_softirq_entry, unsigned int vector)
 		return 0;
 	own = (vector == NET_RX_SOFTIRQ || vector == NET_TX_SOFTIRQ) && now - i->hard_end > FOLLOWS_NS && in_system_call();
 	interrupt_begins(i, now, own);
-	i->in_softirq = 1;
 	return 0;
 }
 
 SEC("tp_btf/softirq_exit")
-int BPF_PROG(ledger_softirq_exit)
+int BPF_PROG(interrupt_softirq_exit)
 {
 	struct interrupts *i = interrupts_here();
 
-	if (!i)
-		return 0;
-	interrupt_ends(i, bpf_ktime_get_ns());
-	i->in_softirq = 0;
+	if (i)
+		interrupt_ends(i, bpf_ktime_get_ns());
 	return 0;
 }

@@ -318,27 +318,14 @@ static __always_inline void add_run_queue_wait(u32 tgid, u64 ns)
 	hist_add(hist, ns);
 }
 
-/* Books a wait for a CPU that ends (or is cut off) now. */
-static __noinline int end_runnable(struct task_struct *task, struct thread *t, u64 now)
+/* Books whom and what a longer wait for a CPU, which ends now, was for. */
+static __noinline int explain_runnable(struct task_struct *task, struct thread *t, u64 now)
 {
 	u64 since = t->since, ns = since_until(since, now), throttled = 0, pinned = 0;
 	u64 queue = throttling ? queue_of(task) : 0;
 	struct throttle *throttle;
 	u32 scratch = SCRATCH_SWITCH, last;
 
-	t->times.runnable += ns;
-	t->off_cpu += ns;
-	if (ns < stack_threshold_ns && ns < 1 << 16) {
-		u64 slot = hist_slot(ns);
-
-		if (slot < SHORT_SLOTS)
-			t->times.short_run_queue[slot]++;
-		t->times.short_run_queue_ns += ns;
-		if (ns > t->times.short_run_queue_max)
-			t->times.short_run_queue_max = ns;
-		t->throttled = 0;
-		return 0;
-	}
 	add_run_queue_wait(account_of(task, t, now), ns);
 	if (t->throttled) {
 		throttled = ns;
@@ -383,6 +370,26 @@ static __noinline int end_runnable(struct task_struct *task, struct thread *t, u
 		}
 	}
 	return 0;
+}
+
+/* Books a wait for a CPU that ends now; most are short. */
+static __always_inline void end_runnable(struct task_struct *task, struct thread *t, u64 now)
+{
+	u64 ns = since_until(t->since, now), slot;
+
+	t->times.runnable += ns;
+	t->off_cpu += ns;
+	if (ns >= stack_threshold_ns || ns >= 1 << 16) {
+		explain_runnable(task, t, now);
+		return;
+	}
+	slot = hist_slot(ns);
+	if (slot < SHORT_SLOTS)
+		t->times.short_run_queue[slot]++;
+	t->times.short_run_queue_ns += ns;
+	if (ns > t->times.short_run_queue_max)
+		t->times.short_run_queue_max = ns;
+	t->throttled = 0;
 }
 
 /* Writes the totals out under the thread's id. */
@@ -535,10 +542,8 @@ SEC("tp_btf/sched_waking")
 int BPF_PROG(ledger_waking, struct task_struct *task)
 {
 	u64 now = bpf_ktime_get_ns();
-	struct interrupts *interrupts;
 	struct task_struct *current;
 	struct thread *t;
-	u32 zero = 0;
 
 	if (!window_open() || now < window_begin)
 		return 0;
@@ -563,10 +568,9 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	note_throttle(task, t);
 	if (t->blocked_ns < stack_threshold_ns)
 		return 0; /* counted without a waker */
-	interrupts = bpf_map_lookup_elem(&interrupts_of, &zero);
-	t->flags &= ~WAIT_WOKEN_IN_SOFTIRQ;
-	if (interrupts && interrupts->in_softirq)
-		t->flags |= WAIT_WOKEN_IN_SOFTIRQ;
+	t->flags &= ~WAIT_WOKEN_IN_INTERRUPT;
+	if (in_interrupt(ctx))
+		t->flags |= WAIT_WOKEN_IN_INTERRUPT;
 	current = bpf_get_current_task_btf();
 	t->waker_syscall = -1;
 	if (!(current->flags & PF_KTHREAD) &&
@@ -701,7 +705,7 @@ int ledger_close(struct bpf_iter__task *ctx)
 		}
 	}
 	since = t->since < end ? t->since : end;
-	if (t->call_begin && calls_since && t->call_begin >= calls_since && t->call_begin < end) {
+	if (t->call_begin && attached_since[FREQUENT_CALLS] && t->call_begin >= attached_since[FREQUENT_CALLS] && t->call_begin < end) {
 		u64 off = t->off_cpu - t->call_off_cpu, wall = end - t->call_begin;
 
 		if (t->state != RUNNING)

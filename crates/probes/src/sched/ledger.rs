@@ -9,7 +9,7 @@ use super::{
     waits::{self, Classified, KINDS},
 };
 use crate::{
-    bpf::{Kernel, rows, text, types},
+    bpf::{Frequent, Kernel, rows, text, types},
     cpu::{Samples, Split},
     stacks::{Stacks, UserStack},
     unwind::Walked,
@@ -29,8 +29,12 @@ pub(crate) struct Books {
 
 impl Books {
     /// Closes and reads the books; after the window has ended.
-    pub fn read(kernel: &Kernel) -> Result<Self, Absent> {
-        let threads = kernel.close_books()?;
+    pub fn read(kernel: &Kernel, window: Duration) -> Result<Self, Absent> {
+        let mut threads = kernel.close_books()?;
+        let traced = kernel.traced_part(Frequent::Interrupts, window);
+        for times in &mut threads {
+            times.interrupted = ((times.interrupted as f64 / traced) as u64).min(times.running);
+        }
         Ok(Books { threads, waits: rows(&kernel.maps().waits), blames: rows(&kernel.maps().blames) })
     }
 
@@ -84,8 +88,11 @@ pub(crate) fn collect(
     samples: &Samples,
     into: &mut Recording,
 ) {
-    let machine =
-        Machine { traced: kernel.traced_part(into.window.length), steals: steals(into), ..Machine::of(books) };
+    let machine = Machine {
+        traced: kernel.traced_part(Frequent::Calls, into.window.length),
+        steals: steals(into),
+        ..Machine::of(books)
+    };
     collect_ledger(books, stacks, namer, &samples.split(), machine, into);
     into.set(&catalog::RUN_QUEUE_WAIT, Ok(run_queue::latency(books, rows(&kernel.maps().run_queue_waits))));
     spins(books, samples, stacks, into);

@@ -1,7 +1,7 @@
 //! What a blocked wait was: its class, the resource, and whom it was for.
 
 use super::{
-    classify::{self, AFTER_FAILURE, OPEN, Seen, WOKEN_IN_SOFTIRQ, classify},
+    classify::{self, AFTER_FAILURE, OPEN, Seen, WOKEN_IN_INTERRUPT, classify},
     resource::{Namer, Object},
 };
 use crate::{bpf::types, stacks::Stacks, syscalls};
@@ -111,20 +111,20 @@ fn waker(key: &types::wait_key, class: TimeClass, object: &Object) -> Option<(Pi
     }
     let call = u32::try_from(key.waker_syscall).map_or_else(|_| String::new(), syscalls::name);
     let ends = matches!(call.as_str(), "exit" | "exit_group") || signals(key.waker_syscall);
-    let soft = key.flags & WOKEN_IN_SOFTIRQ != 0;
+    let interrupt = key.flags & WOKEN_IN_INTERRUPT != 0;
     let did_it = match object {
-        Object::Futex { .. } => !soft && (call.starts_with("futex") || ends || call == "madvise"),
+        Object::Futex { .. } => !interrupt && (call.starts_with("futex") || ends || call == "madvise"),
         // Delivery on the loopback runs in a soft interrupt of the sender; any other soft interrupt hits a bystander.
         Object::Socket(socket) => !call.is_empty() && (socket.unix || socket.loopback),
         Object::Poll { .. } => !call.is_empty() && !call.starts_with("futex"),
-        Object::Pipe(_) | Object::Tty | Object::Other => !soft && !call.is_empty(),
-        Object::Child => !soft,
+        Object::Pipe(_) | Object::Tty | Object::Other => !interrupt && !call.is_empty(),
+        Object::Child => !interrupt,
         Object::None | Object::File { .. } => {
             let by_somebody =
                 matches!(class, TimeClass::BlockedProcess | TimeClass::BlockedLock | TimeClass::BlockedKernelLock);
-            !soft && (by_somebody || signals(key.waker_syscall))
+            !interrupt && (by_somebody || signals(key.waker_syscall))
         }
-        Object::Lock { .. } => !soft,
+        Object::Lock { .. } => !interrupt,
         Object::Disk(_) => false,
     };
     did_it.then_some((Pid(key.waker_tgid), Tid(key.waker_tid)))

@@ -82,7 +82,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long result)
 		return 0;
 	t = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
 	/* A call that began when calls were traced the last time did not end then. */
-	if (!t || !t->call_begin || t->call_begin < calls_since)
+	if (!t || !t->call_begin || t->call_begin < attached_since[FREQUENT_CALLS])
 		return 0;
 	now = bpf_ktime_get_ns();
 	wall = now - t->call_begin;

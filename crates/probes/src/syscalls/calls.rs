@@ -2,7 +2,7 @@
 //! are traced, nothing while they are not; `budget.rs` says when that is.
 
 use super::{error_name, name};
-use crate::bpf::{Kernel, rows, text, types};
+use crate::bpf::{Frequent, Kernel, rows, text, types};
 use observe::{AnyMetric, Histogram, Labels, Recording, Series, catalog};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -24,7 +24,7 @@ pub(crate) const METRICS: &[&dyn AnyMetric] = &[
 /// Adds counts, times and failures by process and call. Where calls were traced for a part of the window only, counts
 /// and sums are what the whole window would have had at that rate, and the part is told.
 pub(crate) fn collect(kernel: &Kernel, length: Duration, into: &mut Recording) {
-    let part = kernel.traced_part(length);
+    let part = kernel.traced_part(Frequent::Calls, length);
     let scaled = |count: u64| count as f64 / part;
     into.set(&catalog::SYSCALL_TRACED, Ok(vec![Series::total(Labels::default(), length, part)]));
     into.set(&catalog::SYSCALL_TIME, Ok(Vec::new()));

@@ -1,9 +1,7 @@
 //! System calls: what each one waits for and returns, and the target's counts, times and failures.
 
-mod budget;
 mod calls;
 
-pub(crate) use budget::{Budget, CALL_AHEAD, CALL_COST};
 pub(crate) use calls::{METRICS, collect};
 
 use crate::bpf::types;

@@ -1,0 +1,155 @@
+//! Programs for events so frequent that, in a storm of them, they are attached in slices only, within a budget.
+
+use super::{Group, Kernel, budget::Budget, monotonic_ns, plain, refused, types};
+use libbpf_rs::{Link, MapCore, MapFlags, skel::Skel};
+use observe::Absent;
+use std::time::Duration;
+
+/// Kinds of such events; `enum frequent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frequent {
+    Calls,
+    Faults,
+    Interrupts,
+}
+
+impl Frequent {
+    pub const ALL: [Frequent; 3] = [Frequent::Calls, Frequent::Faults, Frequent::Interrupts];
+
+    /// The kind that a program is for.
+    pub fn of(program: &str) -> Option<Frequent> {
+        Self::ALL.into_iter().find(|kind| program.starts_with(kind.prefix()))
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Frequent::Calls => "call_",
+            Frequent::Faults => "memory_fault_",
+            Frequent::Interrupts => "interrupt_",
+        }
+    }
+
+    fn group(self) -> Group {
+        Group::of(self.prefix())
+    }
+
+    /// ours: what one event costs more while it is traced, and how much may be spent on it. A call takes 0.4 µs in its two
+    /// programs and 0.2 µs for the kernel's slower way into and out of it (`perf bench syscall basic`); for a fault see
+    /// `faults.bpf.c`; a soft interrupt runs two programs of 0.1 µs each.
+    fn budget(self, cpus: u32) -> Budget {
+        let (ns, ms) = (Duration::from_nanos, Duration::from_millis);
+        match self {
+            Frequent::Calls => Budget::new(cpus, 0.005, ns(600), ms(20)),
+            // Each CPU has one of its own, lest who storms on one pays for all: a burst of 90,000 is seen whole.
+            Frequent::Faults => Budget::new(1, 0.005, ns(110), ms(10)),
+            Frequent::Interrupts => Budget::new(cpus, 0.0025, ns(200), ms(10)),
+        }
+    }
+}
+
+/// The slices of one kind.
+pub(super) struct Slices {
+    budget: Budget,
+    links: Vec<Link>,
+    /// When the one that goes on began, on the kernel's clock; 0: none does.
+    since: u64,
+    traced: Duration,
+}
+
+impl Slices {
+    pub fn of_all(cpus: u32) -> [Slices; 3] {
+        Frequent::ALL.map(|kind| Slices {
+            budget: kind.budget(cpus),
+            links: Vec::new(),
+            since: 0,
+            traced: Duration::ZERO,
+        })
+    }
+
+    /// Detaches; the kernel side keeps what it knows of when the last slice began.
+    pub fn end(&mut self, now: u64) {
+        if self.since != 0 {
+            self.traced += Duration::from_nanos(now.saturating_sub(self.since));
+            self.since = 0;
+        }
+        self.links.clear();
+    }
+}
+
+impl Kernel {
+    /// Begins and ends slices as the budgets allow; call a few times a second with the time since the window began.
+    pub fn pace(&mut self, now: Duration) {
+        for kind in Frequent::ALL {
+            let seen = self.seen(kind);
+            let on = self.slices[kind as usize].budget.decide(now, seen);
+            self.trace(kind, on);
+        }
+    }
+
+    /// Begins or ends a slice: outside of slices, events cost nothing.
+    pub(super) fn trace(&mut self, kind: Frequent, on: bool) {
+        let slices = &mut self.slices[kind as usize];
+        if on == (slices.since != 0) || self.absent.contains_key(&kind.group()) {
+            return;
+        }
+        let now = monotonic_ns();
+        slices.end(now);
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: a valid, aligned place in the map shared with the kernel, which reads it at any time.
+            unsafe { std::ptr::write_volatile(&mut bss.attached_since[kind as usize], if on { now } else { 0 }) };
+        }
+        if !on {
+            return;
+        }
+        for prog in self.skel.object().progs_mut().filter(|prog| prog.autoload()) {
+            let name = prog.name().to_string_lossy().into_owned();
+            if Frequent::of(&name) != Some(kind) {
+                continue;
+            }
+            match prog.attach_trace() {
+                Ok(link) => slices.links.push(link),
+                Err(error) => {
+                    slices.links.clear();
+                    self.absent.insert(kind.group(), refused(&format!("attaching {name}"), &error));
+                    return;
+                }
+            }
+        }
+        if slices.links.is_empty() {
+            let why = || Absent::Unsupported("this kernel has no tracepoints for it".to_owned());
+            self.absent.entry(kind.group()).or_insert_with(why);
+        } else {
+            slices.since = now;
+        }
+    }
+
+    /// Events traced so far: all, or on the CPU that had most of them where each CPU has a budget of its own.
+    fn seen(&self, kind: Frequent) -> u64 {
+        match kind {
+            Frequent::Calls => per_cpu::<u64>(&self.skel.maps.calls_seen).iter().sum(),
+            Frequent::Faults => self.fault_clocks().iter().map(|clock| clock.seen).max().unwrap_or_default(),
+            Frequent::Interrupts => {
+                per_cpu::<types::interrupts>(&self.skel.maps.interrupts_of).iter().map(|i| i.seen).sum()
+            }
+        }
+    }
+
+    /// Where each CPU's count of faults has got to.
+    pub fn fault_clocks(&self) -> Vec<types::fault_clock> {
+        per_cpu(&self.skel.maps.fault_clocks)
+    }
+
+    /// In which part of the window events of a kind were traced; never zero; after [`Kernel::close`].
+    pub fn traced_part(&self, kind: Frequent, window: Duration) -> f64 {
+        /// What beginning and ending take is no gap.
+        const WHOLE: f64 = 0.98;
+        let part = self.slices[kind as usize].traced.as_secs_f64() / window.as_secs_f64().max(1e-9);
+        if part >= WHOLE { 1.0 } else { part.max(1e-6) }
+    }
+}
+
+/// The only entry of a map, of each CPU.
+fn per_cpu<T: super::plain::Plain>(map: &impl MapCore) -> Vec<T> {
+    let of_each = map.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
+    of_each.iter().filter_map(|bytes| plain(bytes)).collect()
+}
