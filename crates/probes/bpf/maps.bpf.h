@@ -59,7 +59,8 @@ struct walk {
 	u32 exact; /* ip is where it was, not where it returns to */
 	u32 missed;
 	u32 guessed;
-	u32 pad;
+	u16 crossed; /* the frame pointer has just led to another stack */
+	u16 crossings;
 	struct unwind_range range; /* that of the last frame */
 };
 
@@ -157,7 +158,8 @@ __noinline u64 keep_kernel_stack(u32 scratch, s64 bytes)
 	return hash;
 }
 
-/* The same for a user stack; the process is part of the id, as addresses mean nothing without it. */
+/* The same for a user stack. The process is part of the id, as addresses mean nothing without it, and so is its end, as
+ * the same frames may be found once with tables and once without. */
 __noinline u64 keep_user_stack(u32 scratch, s64 bytes, u32 tgid)
 {
 	struct stack_scratch *stacks = bpf_map_lookup_elem(&scratches, &scratch);
@@ -176,6 +178,7 @@ __noinline u64 keep_user_stack(u32 scratch, s64 bytes, u32 tgid)
 			break;
 		hash = mix(hash, stack->ips[i]);
 	}
+	hash = mix(hash, stack->end);
 	if (!hash)
 		hash = 1;
 	if (!bpf_map_lookup_elem(&user_stacks, &hash) &&

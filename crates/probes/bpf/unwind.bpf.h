@@ -73,6 +73,8 @@ struct {
 #define UNWIND_HIGHEST (1ULL << 56)
 /* A frame pointer that far above the stack pointer is some other number; the usual limit of a stack is 8 MiB. */
 #define UNWIND_FARTHEST (8ULL << 20)
+/* Runtimes with stacks of their own (Go) go on from one to another with the frame pointer leading back; ours: so often. */
+#define UNWIND_CROSSINGS 4
 /* An impossible frame pointer, for one that is lost. */
 #define UNWIND_LOST_FP 1
 
@@ -177,10 +179,12 @@ static __always_inline int unwind_by_fp(struct walk *w, u64 *ip, u64 *sp)
 	w->guessed = 1;
 	if (!w->bp) /* thread starts and JIT entry points clear it */
 		return unwind_stop(w, UNWIND_ROOT);
-	if (w->bp & 7 || w->bp < w->sp || w->bp - w->sp > UNWIND_FARTHEST)
+	w->crossed = w->bp < w->sp || w->bp - w->sp > UNWIND_FARTHEST;
+	w->crossings += w->crossed;
+	if (w->bp & 7 || w->crossings > UNWIND_CROSSINGS)
 		return unwind_stop(w, UNWIND_NO_TABLE);
 	if (bpf_probe_read_user(pair, sizeof(pair), (void *)w->bp))
-		return unwind_stop(w, UNWIND_FAULT);
+		return unwind_stop(w, w->crossed ? UNWIND_NO_TABLE : UNWIND_FAULT);
 	*sp = w->bp + 16;
 	w->bp = pair[0];
 	*ip = pair[1];
@@ -218,13 +222,16 @@ __noinline int unwind_step(u32 scratch)
 	if (depth >= USER_DEPTH)
 		return unwind_stop(w, UNWIND_DEEP);
 	asm volatile("" : "+r"(depth)); /* keeps the compiler from dropping the mask that the verifier needs */
-	s->user.ips[depth & USER_DEPTH] = w->ip;
-	s->user.depth = depth + 1;
 	pc = w->exact ? w->ip : w->ip - 1;
 	if (unwind_find_range(w, pc))
 		rule = unwind_find_rule(w, pc);
+	else if (w->crossed) /* it was no frame pointer */
+		return unwind_stop(w, UNWIND_NO_TABLE);
 	else
 		w->missed = 1;
+	w->crossed = 0;
+	s->user.ips[depth & USER_DEPTH] = w->ip;
+	s->user.depth = depth + 1;
 	if (rule == UNWIND_UNKNOWN && !w->exact && unwind_is_sigreturn(w->ip))
 		rule = UNWIND_SIGNAL;
 

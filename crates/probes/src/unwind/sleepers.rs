@@ -24,6 +24,8 @@ const STACK: usize = 16 << 10;
 /// Rules of the kernel side's walker: where user space ends, and how far a frame pointer may lie above the stack pointer.
 const HIGHEST: u64 = 1 << 56;
 const FARTHEST: u64 = 8 << 20;
+/// How often a frame pointer may lead to another stack.
+const CROSSINGS: u32 = 4;
 
 /// A stack, innermost frame first, and why it ends (`unwind_end`).
 #[derive(Debug, PartialEq, Eq)]
@@ -108,6 +110,10 @@ impl Process {
         Some(u64::from_ne_bytes(bytes))
     }
 
+    fn is_code(&self, pc: u64) -> bool {
+        self.code.iter().any(|(code, _)| (code.start()..code.end()).contains(&pc))
+    }
+
     fn rule(&self, pc: u64) -> Rule {
         let at = self.code.partition_point(|(code, _)| code.end() <= pc);
         let Some((code, Some(binary))) = self.code.get(at).filter(|(code, _)| code.start() <= pc) else {
@@ -121,7 +127,7 @@ impl Process {
         self.from = sp;
         let read = self.memory.read_at(&mut self.stack, sp).unwrap_or(0);
         self.stack.truncate(read);
-        let mut registers = Registers { ip, sp, bp, exact: true };
+        let mut registers = Registers { ip, sp, bp, exact: true, crossed: false, crossings: 0 };
         let mut ips = Vec::new();
         let end = loop {
             if registers.ip == 0 || registers.ip >= HIGHEST {
@@ -129,6 +135,9 @@ impl Process {
             }
             if ips.len() == DEEPEST {
                 break End::UNWIND_DEEP;
+            }
+            if std::mem::take(&mut registers.crossed) && !self.is_code(registers.ip - 1) {
+                break End::UNWIND_NO_TABLE;
             }
             ips.push(registers.ip);
             let rule = self.rule(registers.ip - u64::from(!registers.exact));
@@ -146,6 +155,9 @@ struct Registers {
     bp: u64,
     /// The instruction pointer is where the thread was, not where a call returns to.
     exact: bool,
+    /// The frame pointer has just led to another stack.
+    crossed: bool,
+    crossings: u32,
 }
 
 impl Registers {
@@ -166,12 +178,16 @@ impl Registers {
                 if self.bp == 0 {
                     return Err(End::UNWIND_ROOT);
                 }
-                if self.bp & 7 != 0 || self.bp < self.sp || self.bp - self.sp > FARTHEST {
+                self.crossed = self.bp < self.sp || self.bp - self.sp > FARTHEST;
+                self.crossings += u32::from(self.crossed);
+                if self.bp & 7 != 0 || self.crossings > CROSSINGS {
                     return Err(End::UNWIND_NO_TABLE);
                 }
                 let from = self.bp;
-                self.bp = word(from)?;
-                (word(from + 8)?, from + 16)
+                let word = |at| word(at).map_err(|why| if self.crossed { End::UNWIND_NO_TABLE } else { why });
+                let pair = (word(from)?, word(from + 8)?);
+                self.bp = pair.0;
+                (pair.1, from + 16)
             }
             Rule::Frame { cfa, frame_pointer } => {
                 let cfa = match cfa {
@@ -208,7 +224,7 @@ mod tests {
     #[test]
     fn steps_follow_the_rules() {
         let memory = HashMap::from([(0x1000, 7), (0x1008, 0x4242), (0x1018, 0x55), (0x1020, 0x4343)]);
-        let mut at = Registers { ip: 0x4000, sp: 0x1000, bp: 0x1018, exact: true };
+        let mut at = Registers { ip: 0x4000, sp: 0x1000, bp: 0x1018, exact: true, crossed: false, crossings: 0 };
         let word = |address: u64| memory.get(&address).copied();
         let frame = |cfa, frame_pointer| Rule::Frame { cfa, frame_pointer };
         at.step(frame(Cfa::StackPointer(16), FramePointer::Kept), word).unwrap();
