@@ -133,7 +133,7 @@ impl Surveyed {
                 short.push(format!("no {name} stacks"));
                 continue;
             };
-            if set.unwound < target && !(self.opaque && !set.not_unwound.is_empty()) {
+            if set.unwound < target && (!self.opaque || set.not_unwound.is_empty()) {
                 short.push(format!("{:.1} % of {name} stacks are unwound", 100.0 * set.unwound));
             }
             // Names that a binary does not hold are not to be had.
