@@ -98,7 +98,7 @@ def syncer():
     while True: os.write(f, b'x' * 4096); os.fsync(f)
 def forker():
     while True: subprocess.call(['/bin/true'])
-for f in [spin, nap, nap, locker, locker, reader, writer, syncer] * 25 + [forker]:
+for f in [forker] + [nap, nap, locker, locker, reader, writer, syncer] * 28 + [spin, spin]:
     threading.Thread(target=f, daemon=True).start()
 time.sleep(60)
 ";
@@ -107,7 +107,7 @@ time.sleep(60)
 #[ignore = "live: needs root and BPF"]
 fn live_ledger_sums_to_the_wall_time_of_every_thread() {
     let load = Load::python(MIXED);
-    sleep(Duration::from_millis(500));
+    sleep(Duration::from_secs(2));
     let rec = watch(&Request::System, Duration::from_secs(3));
     let ledger = rec.get(&catalog::THREAD_TIME).expect("there is a ledger");
     assert!(ledger.iter().filter(|t| t.pid == load.pid()).count() >= 200);

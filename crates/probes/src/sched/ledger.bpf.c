@@ -11,6 +11,14 @@ struct {
 	__type(value, struct wait_value);
 } waits SEC(".maps");
 
+/* Waits that find that table full, without what makes rows many: user stacks, and which thread of a process it was. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct wait_key);
+	__type(value, struct wait_value);
+} coarse_waits SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
@@ -186,10 +194,21 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	if (!value) {
 		bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST);
 		value = bpf_map_lookup_elem(&waits, &key);
-		if (!value) {
-			count_lost();
-			return 0;
-		}
+	}
+	if (!value) {
+		count_lost_of(LOST_STACKS);
+		key.user_stack = key.waker_stack = 0;
+		key.waker_tid = key.waker_tgid;
+		key.holder = 0;
+		value = bpf_map_lookup_elem(&coarse_waits, &key);
+	}
+	if (!value) {
+		bpf_map_update_elem(&coarse_waits, &key, &first, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&coarse_waits, &key);
+	}
+	if (!value) {
+		count_lost();
+		return 0;
 	}
 	value->ns += ns;
 	value->count++;

@@ -35,7 +35,9 @@ impl Books {
         for times in &mut threads {
             times.interrupted = ((times.interrupted as f64 / traced) as u64).min(times.running);
         }
-        Ok(Books { threads, waits: rows(&kernel.maps().waits), blames: rows(&kernel.maps().blames) })
+        let maps = kernel.maps();
+        let waits = [rows(&maps.waits), rows(&maps.coarse_waits)].concat();
+        Ok(Books { threads, waits, blames: rows(&maps.blames) })
     }
 
     /// The threads that lived in the window.
