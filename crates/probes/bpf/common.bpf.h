@@ -92,6 +92,7 @@ struct thread {
 	u8 early_wake;
 	u8 faults_known; /* it was there when the window opened, or was made later */
 	u8 reason;
+	u8 closed; /* its books are */
 };
 
 static __always_inline void count_lost_of(u64 kind)

@@ -114,7 +114,7 @@ fn live_ledger_sums_to_the_wall_time_of_every_thread() {
     assert!(ledger.iter().filter(|t| t.wall < rec.window.length / 2).count() > 20, "short-lived threads are there too");
     for thread in ledger {
         let (wall, sum) = (thread.wall.as_secs_f64(), thread.classes.total().as_secs_f64());
-        assert!((wall - sum).abs() <= 0.01 * wall + 20e-6, "{} {}: {wall} s, classes {sum} s", thread.name, thread.tid);
+        assert!((wall - sum).abs() <= 0.01 * wall + 20e-6, "{wall} s, classes {sum} s: {thread:?}");
         assert!(thread.wall <= rec.window.length + Duration::from_millis(1));
     }
     let mine = |class| ledger.iter().filter(|t| t.pid == load.pid()).map(|t| t.classes[class]).sum::<Duration>();
