@@ -107,7 +107,10 @@ time.sleep(60)
 #[ignore = "live: needs root and BPF"]
 fn live_ledger_sums_to_the_wall_time_of_every_thread() {
     let load = Load::python(MIXED);
-    sleep(Duration::from_secs(2));
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", load.pid())).map_or(0, Iterator::count);
+    while threads() < 200 {
+        sleep(Duration::from_millis(100));
+    }
     let rec = watch(&Request::System, Duration::from_secs(3));
     let ledger = rec.get(&catalog::THREAD_TIME).expect("there is a ledger");
     assert!(ledger.iter().filter(|t| t.pid == load.pid()).count() >= 200);
