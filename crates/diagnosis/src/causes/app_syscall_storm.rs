@@ -27,7 +27,7 @@ const USELESS: Ratio = Ratio(0.5);
 const TINY: f64 = 32.0;
 
 /// ours: a short message on a socket is a request or a reply, not a waste; above this part of the calls they are that.
-const MESSAGES: Ratio = Ratio(0.5);
+pub(super) const MESSAGES: Ratio = Ratio(0.5);
 
 /// ours: useless calls are a loop of their own when most calls of the process are such.
 const DOMINANT: Ratio = Ratio(0.6);
