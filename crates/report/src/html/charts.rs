@@ -140,6 +140,17 @@ mod tests {
     use observe::Labels;
 
     #[test]
+    fn every_class_has_a_colour() {
+        let style = include_str!("style.css");
+        for class in TimeClass::ALL.into_iter().map(Some).chain([None]) {
+            let rule = class_style(class);
+            let coloured =
+                |line: &str| line.contains("background") && line.split([' ', ',']).any(|w| w == format!(".{rule}"));
+            assert!(style.lines().any(coloured), "{rule}");
+        }
+    }
+
+    #[test]
     fn bins_keep_every_value_and_do_not_overlap() {
         let slots = [3u32; 200];
         let histogram = Histogram::from_slots(Labels::default(), &slots, 0, u64::MAX);
