@@ -387,6 +387,7 @@ struct fault_key {
 struct fault_clock {
 	struct fault_key last; /* the one that was looked at */
 	u64 passed;	       /* it, and those since */
+	u64 before;	       /* those before it that it stands for */
 	u64 period;	       /* from one that is looked at to the next */
 	u64 since;	       /* ns */
 	u64 since_tick;

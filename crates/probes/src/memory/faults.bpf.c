@@ -2,7 +2,7 @@
 /*
  * Page faults: which code takes them, and of which kind. How many there are the kernel counts itself, for every task;
  * the ledger reads that. Here one fault in some is looked at, fewer the more there are; it stands for itself and for
- * those that follow on its CPU up to the next.
+ * those that follow on its CPU up to the next. Where the same thread takes that one, each stands for half of them.
  *
  * Measured on a virtual machine, touching warm memory: 110 ns a fault, next to 2 µs for the fault itself; all but 10 ns
  * of that is what it costs to run any program there (a perf event costs more). That is 5 %, so user space attaches these
@@ -47,16 +47,18 @@ static __always_inline u32 fault_kind(u64 error)
 
 static __noinline int sample_fault(void *ctx, struct fault_clock *clock, u64 error, bool late)
 {
-	u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), period = clock->period, *count, first = 0;
+	u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), period = clock->period, *count, first = 0, half = 0;
 
 	if (clock->last.tgid) {
+		if (clock->last.tid == (u32)id)
+			half = clock->passed / 2;
 		count = bpf_map_lookup_elem(&faults, &clock->last);
 		if (!count) {
 			bpf_map_update_elem(&faults, &clock->last, &first, BPF_NOEXIST);
 			count = bpf_map_lookup_elem(&faults, &clock->last);
 		}
 		if (count)
-			__sync_fetch_and_add(count, clock->passed);
+			__sync_fetch_and_add(count, clock->before + clock->passed - half);
 		else
 			count_lost();
 	}
@@ -69,6 +71,7 @@ static __noinline int sample_fault(void *ctx, struct fault_clock *clock, u64 err
 	clock->period = period;
 	clock->since = now;
 	clock->passed = 1;
+	clock->before = half;
 	clock->last.tid = (u32)id;
 	clock->last.tgid = id >> 32;
 	clock->last.kind = fault_kind(error);

@@ -47,7 +47,7 @@ impl Faults {
         rows(&kernel.maps().faults).into_iter().for_each(|(key, count)| add(key, count));
         // Those since each CPU's last one.
         for clock in kernel.fault_clocks().into_iter().filter(|clock| clock.last.tgid != 0) {
-            add(clock.last, clock.passed);
+            add(clock.last, clock.before + clock.passed);
         }
         Faults { seen: faults, in_part: kernel.traced_part(Frequent::Faults, window) < 1.0 }
     }
