@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn every_class_has_a_colour() {
         let style = include_str!("style.css");
-        for class in TimeClass::ALL.into_iter().map(Some).chain([None]) {
+        for class in TimeClass::ALL.iter().copied().map(Some).chain([None]) {
             let rule = class_style(class);
             let coloured =
                 |line: &str| line.contains("background") && line.split([' ', ',']).any(|w| w == format!(".{rule}"));
