@@ -288,7 +288,6 @@ fn untested(scene: &Scene, tests: &[Test]) -> Vec<Untested> {
 const NOT_LOOKED_AT: &[(&str, &str)] = &[
     ("requests", "requests on sockets are not followed yet: shares are of threads' active time, not of request time"),
     ("hardware counters", "cycles per instruction, caches and memory bandwidth are not read yet"),
-    ("network path", "loss, round-trip times and windows of connections are not read yet"),
     ("inside the application", "its own queues, pools and caches are invisible unless they end in a system call"),
 ];
 

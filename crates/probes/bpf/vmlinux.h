@@ -244,7 +244,7 @@ struct task_struct {
 	void *stack;
 	unsigned int __state;
 	unsigned int flags;
-	int on_cpu;
+	unsigned int on_cpu; /* an int, one byte in 7.3: only unsigned loads can be fitted to both */
 	int prio;
 	unsigned int policy;
 	int nr_cpus_allowed;

@@ -120,6 +120,8 @@ static __always_inline u64 throttled_time_of(u64 queue)
 {
 	struct cfs_rq *cfs_rq = (struct cfs_rq *)queue;
 
+	if (!bpf_core_field_exists(cfs_rq->throttled_clock_self_time))
+		return 0;
 	return BPF_CORE_READ(cfs_rq, throttled_clock_self_time);
 }
 
