@@ -51,9 +51,26 @@ const volatile enum socket_reason exported_reason = 0;
 
 enum thread_state { UNSEEN = 0, RUNNING = 1, RUNNABLE = 2, BLOCKED = 3 };
 
+/* Whether a wait is looked at, and for how many it stands. */
+enum chosen {
+	SKIPPED = 0,
+	SAMPLED = 1, /* for itself and skipped ones of its thread and kind */
+	ALWAYS = 2,  /* for itself */
+};
+
+#define PLACES 4
+
+/* Where in user space a thread was as its stack was taken. */
+struct known_place {
+	u64 place;
+	u64 user_stack;
+};
+
 /* What is remembered of a thread between events. */
 struct thread {
 	struct thread_times times;
+	struct known_place places[PLACES];
+	u64 place;	  /* where it blocked: of its instruction and stack pointers; 0: not known */
 	u64 since; /* begin of the state it is in */
 	u64 user_stack;
 	u64 waker_stack;
@@ -80,7 +97,8 @@ struct thread {
 	u32 waker_tid;
 	u32 waker_tgid;
 	u32 device;	  /* of its latest block request */
-	u32 calm;	  /* short waits in a row */
+	u32 calm;	  /* waits in a row that were not long */
+	u32 calm_short;	  /* and not even worth a stack */
 	s16 syscall;
 	s16 waker_syscall;
 	u8 state;
@@ -93,6 +111,7 @@ struct thread {
 	u8 faults_known; /* it was there when the window opened, or was made later */
 	u8 reason;
 	u8 closed; /* its books are */
+	u8 chosen; /* enum chosen: of the wait that goes on or ended last */
 };
 
 static __always_inline void count_lost_of(u64 kind)

@@ -111,7 +111,7 @@ struct wait_key {
 	u8 flags;
 	u8 object;
 	u8 reason; /* enum socket_reason */
-	u8 pad;
+	u8 kind;   /* enum call_kind */
 	/* Thread that held the lock, as the lock itself tells; of a unix socket, the process that opened the other end. 0: not
 	 * known. */
 	u32 holder;
@@ -119,6 +119,15 @@ struct wait_key {
 };
 
 struct wait_value {
+	u64 ns;
+	u64 count;
+	u64 max;
+	/* Part of both above: waits that stand for others of their thread and kind, which were skipped. */
+	u64 sampled_ns;
+	u64 sampled;
+};
+
+struct blame_value {
 	u64 ns;
 	u64 count;
 	u64 max;
@@ -283,7 +292,7 @@ struct thread_times {
 	u64 switches;
 	u64 minor_faults;
 	u64 major_faults;
-	u64 short_ns[CALL_KINDS]; /* blocked waits under the threshold, without a stack */
+	u64 skipped_ns[CALL_KINDS]; /* blocked waits that are in no table: sampled ones stand for them */
 	u64 short_run_queue_ns;
 	u64 short_run_queue_max;
 	u32 short_run_queue[SHORT_SLOTS]; /* run-queue waits under the threshold, by histogram slot */

@@ -65,8 +65,8 @@ pub(crate) fn collect(samples: &Samples, books: Option<&Books>, stacks: &Stacks,
                 wakers.add(end(key.waker_stack), seconds, stacks.user(key.waker_stack), stacks);
             }
         }
-        let short: u64 = books.short_waits(of_interest).sum();
-        off.add("short wait", short as f64 / 1e9, &[], stacks);
+        let skipped: u64 = books.skipped_waits(of_interest).sum();
+        off.add("short wait", skipped as f64 / 1e9, &[], stacks);
     }
     let length = into.window.length;
     for metric in [&catalog::STACK_SETS, &catalog::STACK_ENDS, &catalog::STACK_NAMES] {

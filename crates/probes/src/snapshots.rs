@@ -98,7 +98,7 @@ impl Snapshots {
         let waits = self.waits.into_values().map(|(key, seen)| {
             let all = self.blocked.get(&key.tid).copied().unwrap_or(seen).max(1);
             let time = blocked.get(&key.tid).copied().unwrap_or_default() as f64 * seen as f64 / all as f64;
-            (key, types::wait_value { ns: time as u64, count: seen, max: 0 })
+            (key, types::wait_value { ns: time as u64, count: seen, ..Default::default() })
         });
         let books = Books::of(threads, waits.filter(|(_, value)| value.ns > 0).collect());
         let stacks = Stacks::of_kernel(self.stacks, symbolizer);

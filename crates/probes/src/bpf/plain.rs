@@ -24,6 +24,7 @@ plain!(
     types::wait_key,
     types::wait_value,
     types::blame_key,
+    types::blame_value,
     types::kernel_stack,
     types::user_stack,
     types::hist,

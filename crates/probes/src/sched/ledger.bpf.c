@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause)
 /*
  * The ledger: where 100 % of each thread's wall time goes, aggregated in the kernel. Totals are exact for every thread;
- * a kernel stack, the waker and the object waited for are taken only past stack_threshold_ns, at switch-in.
+ * a kernel stack, the waker and the object waited for are taken at switch-in, of long waits and of
+ * some of the others, which then stand for the rest.
  */
 
 struct {
@@ -23,7 +24,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
 	__type(key, struct blame_key);
-	__type(value, struct wait_value);
+	__type(value, struct blame_value);
 } blames SEC(".maps");
 
 struct {
@@ -55,6 +56,10 @@ struct slice {
 struct cpu_history {
 	u64 head; /* slices written */
 	struct slice slices[SLICES];
+	/* How many waits may be looked at: the fewer, the more there are. */
+	u64 long_ns; /* those of this length or more always are; never under stack_threshold_ns */
+	u64 period;  /* the one that looked_at is of */
+	u64 looked_at;
 };
 
 struct {
@@ -163,6 +168,38 @@ static __always_inline struct thread *start_clock(struct task_struct *task, u8 s
 	return t;
 }
 
+/*
+ * A wait that nobody chose may turn out to be long, and then it is too late for its user stack. A thread that is at the
+ * same instruction, with its stack as deep as before, is taken to have got there as before.
+ */
+static __always_inline void note_place(struct task_struct *task, struct thread *t)
+{
+	struct pt_regs *regs;
+
+	t->place = 0;
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	if (REGS_IP(regs))
+		t->place = mix(REGS_IP(regs), REGS_SP(regs));
+}
+
+static __always_inline void keep_place(struct thread *t)
+{
+	struct known_place *known = &t->places[t->place & (PLACES - 1)];
+
+	known->place = t->place;
+	known->user_stack = t->user_stack;
+}
+
+static __always_inline void recall_stack(struct thread *t)
+{
+	struct known_place *known = &t->places[t->place & (PLACES - 1)];
+
+	if (!t->user_stack && t->place && known->place == t->place)
+		t->user_stack = known->user_stack;
+}
+
 /* Adds a finished (or cut off) wait of the task to the table. */
 static __noinline int record_wait(struct task_struct *task, struct thread *t, u64 ns, u32 scratch)
 {
@@ -178,6 +215,7 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 		bytes = bpf_get_task_stack(task, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0);
 		key.kernel_stack = keep_kernel_stack(scratch, bytes);
 	}
+	recall_stack(t);
 	key.user_stack = t->user_stack;
 	key.waker_stack = t->waker_stack;
 	key.object = t->object;
@@ -191,6 +229,7 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	key.waker_syscall = t->waker_syscall;
 	key.flags = t->flags;
 	key.reason = t->reason;
+	key.kind = t->kind;
 	key.holder = t->holder;
 	value = bpf_map_lookup_elem(&waits, &key);
 	if (!value) {
@@ -216,6 +255,10 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	value->count++;
 	if (ns > value->max)
 		value->max = ns;
+	if (t->chosen == SAMPLED) {
+		value->sampled_ns += ns;
+		value->sampled++;
+	}
 	return 0;
 }
 
@@ -226,7 +269,7 @@ static __noinline int blame(u32 victim_tid, u32 victim_tgid, u32 tid, u32 tgid, 
 		.victim_tid = victim_tid, .victim_tgid = victim_tgid, .runner_tgid = tgid, .runner_tid = tid,
 		.outranked = outranked_ns & 1,
 	};
-	struct wait_value *value = bpf_map_lookup_elem(&blames, &key), first = {};
+	struct blame_value *value = bpf_map_lookup_elem(&blames, &key), first = {};
 
 	if (!value) {
 		bpf_map_update_elem(&blames, &key, &first, BPF_NOEXIST);
@@ -426,9 +469,79 @@ static __always_inline void finish_times(struct task_struct *task, struct thread
 	__builtin_memcpy(t->times.comm, task->comm, COMM_LEN);
 }
 
-/* ours: a thread's stacks are taken until that many waits in a row were short, then one time in so many. */
+/*
+ * ours: looking at a wait takes 5 to 10 us for its three stacks. A CPU looks at 1000 a second and all is well, or doubles
+ * the length from which on waits are long. A thread's other waits are looked at until that many in a row were not long,
+ * then one in so many; short ones, of which there may be many more, fewer.
+ */
+#define LOOKS_A_PERIOD 67
+#define PERIOD_SHIFT 26 /* 67 ms */
 #define CALM 4
-#define SAMPLED 64
+#define ONE_IN 16
+#define ONE_SHORT_IN 256
+
+/* Chooses whether the wait that begins will be looked at, should it not be long. */
+static __always_inline u8 choose(struct thread *t)
+{
+	u32 one_in = t->calm_short < CALM ? ONE_IN : ONE_SHORT_IN;
+
+	if (t->calm < CALM)
+		return ALWAYS;
+	return t->calm & (one_in - 1) ? SKIPPED : SAMPLED;
+}
+
+/* Nobody waits for the kernel's own threads and ours: only the sums of their waits are kept. */
+static __always_inline bool has_books(struct task_struct *task, struct thread *t)
+{
+	return !(task->flags & PF_KTHREAD) && t->times.tgid != self_tgid;
+}
+
+/* Decides whether the wait that ends now is looked at. */
+static __always_inline void look_at(struct task_struct *task, struct thread *t, u64 now)
+{
+	u32 zero = 0;
+	struct cpu_history *h;
+
+	t->calm++;
+	if (t->blocked_ns < stack_threshold_ns) {
+		t->calm_short++;
+		if (t->chosen == ALWAYS)
+			t->chosen = SKIPPED;
+		return;
+	}
+	t->calm_short = 0;
+	if (!has_books(task, t))
+		return;
+	h = bpf_map_lookup_elem(&history, &zero);
+	if (!h)
+		return;
+	if (h->period != now >> PERIOD_SHIFT) {
+		h->period = now >> PERIOD_SHIFT;
+		if (h->looked_at < LOOKS_A_PERIOD / 4)
+			h->long_ns /= 2;
+		h->looked_at = 0;
+	}
+	if (h->long_ns < stack_threshold_ns)
+		h->long_ns = stack_threshold_ns;
+	if (t->blocked_ns >= h->long_ns) {
+		t->calm = 0;
+		t->chosen = ALWAYS;
+	}
+	if (t->chosen != SKIPPED && ++h->looked_at > LOOKS_A_PERIOD) {
+		h->long_ns *= 2;
+		h->looked_at = 0;
+	}
+}
+
+/* Books a wait that is over, or cut off. */
+static __always_inline void book_wait(struct task_struct *task, struct thread *t, u32 scratch)
+{
+	if (t->chosen == SKIPPED || !has_books(task, t))
+		t->times.skipped_ns[t->kind & (CALL_KINDS - 1)] += t->blocked_ns;
+	else
+		record_wait(task, t, t->blocked_ns, scratch);
+	t->blocked_ns = 0;
+}
 
 static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool preempt, u64 now)
 {
@@ -470,17 +583,21 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 	t->waker_stack = 0;
 	t->user_stack = 0;
 	note_block(prev, t, state);
-	if (prev->flags & PF_KTHREAD || t->times.tgid == self_tgid)
+	if (!has_books(prev, t))
 		return;
-	/* What only the thread itself can tell can only be had now. It is asked where waits are long enough to matter. */
-	if (t->calm >= CALM && (t->calm & (SAMPLED - 1)))
+	/* What only the thread itself can tell can only be had now. */
+	note_place(prev, t);
+	t->chosen = choose(t);
+	if (t->chosen == SKIPPED)
 		return;
 	if (t->kind == CALL_FUTEX)
 		note_futex_holder(t);
 	else if (t->kind == CALL_FD || t->poll_one)
 		note_held(prev, t);
-	if (take_stacks)
+	if (take_stacks) {
 		t->user_stack = take_user_stack(ctx, SCRATCH_SWITCH, t->times.tgid);
+		keep_place(t);
+	}
 }
 
 static __always_inline void switch_in(struct task_struct *next, u64 now)
@@ -494,18 +611,12 @@ static __always_inline void switch_in(struct task_struct *next, u64 now)
 		t->blocked_ns = since_until(t->blocked_since, now);
 		t->times.blocked += t->blocked_ns;
 		t->off_cpu += t->blocked_ns;
+		look_at(next, t, now);
 	} else if (t->state == RUNNABLE) {
 		end_runnable(next, t, now);
 	}
-	if (t->blocked_ns) {
-		if (t->blocked_ns < stack_threshold_ns || next->flags & PF_KTHREAD ||
-		    t->times.tgid == self_tgid)
-			t->times.short_ns[t->kind & (CALL_KINDS - 1)] += t->blocked_ns;
-		else
-			record_wait(next, t, t->blocked_ns, SCRATCH_SWITCH);
-		t->calm = t->blocked_ns < stack_threshold_ns ? t->calm + 1 : 0;
-		t->blocked_ns = 0;
-	}
+	if (t->blocked_ns)
+		book_wait(next, t, SCRATCH_SWITCH);
 	queue = throttling ? queue_of(next) : 0;
 	if (queue) {
 		struct throttle *throttle = bpf_map_lookup_elem(&throttles, &queue);
@@ -574,6 +685,7 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	if (t->state == BLOCKED && t->blocked_since == window_begin) { /* it blocked before anybody looked */
 		note_block(task, t, task_state(task));
 		t->flags |= WAIT_BEFORE;
+		t->chosen = ALWAYS;
 	}
 	if (t->state == RUNNING) {
 		t->early_wake = 1;
@@ -587,7 +699,8 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	t->state = RUNNABLE;
 	t->since = now;
 	note_throttle(task, t);
-	if (t->blocked_ns < stack_threshold_ns)
+	look_at(task, t, now);
+	if (t->chosen == SKIPPED)
 		return 0; /* counted without a waker */
 	t->flags &= ~WAIT_WOKEN_IN_INTERRUPT;
 	if (in_interrupt(ctx))
@@ -602,8 +715,8 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	}
 	t->waker_tid = current->pid;
 	t->waker_tgid = current->tgid;
-	if (task->flags & PF_KTHREAD || current->flags & PF_KTHREAD ||
-	    !current->pid || t->times.tgid == self_tgid || t->waker_tgid == self_tgid || !take_stacks)
+	if (!has_books(task, t) || current->flags & PF_KTHREAD || !current->pid || t->waker_tgid == self_tgid ||
+	    !take_stacks)
 		return 0;
 	t->waker_stack = take_user_stack(ctx, SCRATCH_WAKE, t->waker_tgid);
 	return 0;
@@ -754,14 +867,10 @@ int ledger_close(struct bpf_iter__task *ctx)
 		t->times.blocked += end - since;
 		t->blocked_ns = end - since;
 		t->flags |= WAIT_OPEN;
+		t->chosen = ALWAYS;
 	}
-	if (t->blocked_ns) {
-		if (t->blocked_ns < stack_threshold_ns || task->flags & PF_KTHREAD || t->times.tgid == self_tgid)
-			t->times.short_ns[t->kind & (CALL_KINDS - 1)] += t->blocked_ns;
-		else
-			record_wait(task, t, t->blocked_ns, SCRATCH_ITER);
-		t->blocked_ns = 0;
-	}
+	if (t->blocked_ns)
+		book_wait(task, t, SCRATCH_ITER);
 	finish_times(task, t, end);
 	bpf_seq_write(seq, &t->times, sizeof(t->times));
 	return 0;

@@ -24,7 +24,30 @@ use std::{
 pub(crate) struct Books {
     pub(super) threads: Vec<types::thread_times>,
     pub(super) waits: Vec<(types::wait_key, types::wait_value)>,
-    pub(super) blames: Vec<(types::blame_key, types::wait_value)>,
+    pub(super) blames: Vec<(types::blame_key, types::blame_value)>,
+}
+
+/// Gives the time of skipped waits to the sampled ones of the same thread and kind, each by its part of their time; where
+/// there are none it stays what it is. The sum of each thread stays what it was.
+fn spread_skipped(threads: &mut [types::thread_times], waits: &mut [(types::wait_key, types::wait_value)]) {
+    let mut sampled: HashMap<(u32, u8), u64> = HashMap::new();
+    for (key, value) in waits.iter().filter(|(_, value)| value.sampled_ns > 0) {
+        *sampled.entry((key.tid, key.kind)).or_default() += value.sampled_ns;
+    }
+    let mut parts: HashMap<(u32, u8), f64> = HashMap::new();
+    for times in threads {
+        for (kind, skipped) in times.skipped_ns.iter_mut().enumerate() {
+            let thread = (times.tid, kind as u8);
+            if let Some(sampled) = sampled.get(&thread) {
+                *parts.entry(thread).or_default() += std::mem::take(skipped) as f64 / *sampled as f64;
+            }
+        }
+    }
+    for (key, value) in waits.iter_mut().filter(|(_, value)| value.sampled_ns > 0) {
+        let part = parts.get(&(key.tid, key.kind)).copied().unwrap_or(0.0);
+        value.ns += (value.sampled_ns as f64 * part) as u64;
+        value.count += (value.sampled as f64 * part).round() as u64;
+    }
 }
 
 impl Books {
@@ -36,7 +59,8 @@ impl Books {
             times.interrupted = ((times.interrupted as f64 / traced) as u64).min(times.running);
         }
         let maps = kernel.maps();
-        let waits = [rows(&maps.waits), rows(&maps.coarse_waits)].concat();
+        let mut waits = [rows(&maps.waits), rows(&maps.coarse_waits)].concat();
+        spread_skipped(&mut threads, &mut waits);
         Ok(Books { threads, waits, blames: rows(&maps.blames) })
     }
 
@@ -69,10 +93,10 @@ impl Books {
         self.waits.iter()
     }
 
-    /// Nanoseconds of waits too short for a stack, by thread of the processes asked for.
-    pub fn short_waits(&self, wanted: impl Fn(u32) -> bool) -> impl Iterator<Item = u64> {
+    /// Nanoseconds of waits that no sampled one stands for, by thread of the processes asked for.
+    pub fn skipped_waits(&self, wanted: impl Fn(u32) -> bool) -> impl Iterator<Item = u64> {
         let threads = self.threads.iter().filter(move |times| times.kernel == 0 && wanted(times.tgid));
-        threads.map(|times| times.short_ns.iter().sum())
+        threads.map(|times| times.skipped_ns.iter().sum())
     }
 
     /// Which process each user stack belongs to.
@@ -227,14 +251,14 @@ fn thread_time(
         by_kind[one.kind].add(one.wait.class, one.wait.time);
         booked += one.wait.time;
     }
-    for (kind, short) in times.short_ns.iter().enumerate().filter(|(_, short)| **short > 0) {
+    for (kind, skipped) in times.skipped_ns.iter().enumerate().filter(|(_, skipped)| **skipped > 0) {
         let class = if times.kernel != 0 {
             TimeClass::BlockedIdle
         } else {
             likeliest(&by_kind[kind]).or_else(|| likeliest(&process[kind])).unwrap_or(default_class(kind))
         };
-        classes.add(class, ns(*short));
-        booked += ns(*short);
+        classes.add(class, ns(*skipped));
+        booked += ns(*skipped);
     }
     // What the tables had no room for.
     classes.add(TimeClass::BlockedUnknown, ns(times.blocked).saturating_sub(booked));
@@ -273,7 +297,7 @@ fn kernel_part(times: &types::thread_times, samples: Split, traced: f64) -> u64 
     if times.kernel != 0 { times.running } else { part.min(times.running) }
 }
 
-/// Short waits are counted by kind only: they go where the longer ones of the same kind went.
+/// What no sampled wait stands for goes where the others of the same kind went.
 fn likeliest(times: &ClassTimes) -> Option<TimeClass> {
     times.iter().max_by_key(|(_, time)| *time).map(|(class, _)| class)
 }
@@ -335,7 +359,7 @@ mod tests {
     fn the_classes_of_a_thread_sum_to_its_wall_time() {
         let long = wait(7, 8, TimeClass::BlockedLock, 400, 1);
         let mut times = times();
-        times.short_ns[2] = 60;
+        times.skipped_ns[2] = 60;
         let row = thread_time(
             &times,
             &[&long],
@@ -349,6 +373,23 @@ mod tests {
         assert_eq!(row.classes[TimeClass::BlockedUnknown], Duration::from_nanos(40));
         assert_eq!(row.classes[TimeClass::RunnableBusy], Duration::from_nanos(130));
         assert_eq!(row.classes[TimeClass::RunningKernel], Duration::from_nanos(100));
+    }
+
+    #[test]
+    fn sampled_waits_stand_for_the_skipped_ones_of_their_thread_and_kind() {
+        let mut own = times();
+        own.skipped_ns[2] = 300;
+        own.skipped_ns[3] = 40;
+        let row = |kind, ns, count, sampled_ns, sampled| {
+            let key = types::wait_key { tid: 7, kind, ..Default::default() };
+            (key, types::wait_value { ns, count, max: ns, sampled_ns, sampled })
+        };
+        let mut waits = [row(2, 100, 5, 50, 4), row(2, 100, 1, 100, 1), row(2, 500, 1, 0, 0), row(1, 70, 1, 70, 1)];
+        let mut threads = [own];
+        spread_skipped(&mut threads, &mut waits);
+        let told: Vec<(u64, u64)> = waits.iter().map(|(_, value)| (value.ns, value.count)).collect();
+        assert_eq!(told, [(200, 13), (300, 3), (500, 1), (70, 1)]);
+        assert_eq!(threads[0].skipped_ns[..4], [0, 0, 0, 40], "nothing stands for the last ones");
     }
 
     #[test]

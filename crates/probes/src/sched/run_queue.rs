@@ -129,7 +129,7 @@ mod tests {
             outranked,
             pad: 0,
         };
-        let value = types::wait_value { ns: 5, count: 1, max: 5 };
+        let value = types::blame_value { ns: 5, count: 1, max: 5 };
         let books =
             Books { threads: Vec::new(), waits: Vec::new(), blames: vec![(blame(0), value), (blame(1), value)] };
         let classes: Vec<TimeClass> =

@@ -57,7 +57,7 @@ pub(super) fn name_wait(
         resource = format!("{resource} ({reason})");
     }
     Classified {
-        kind: kind_of(key.flags, &syscall),
+        kind: usize::from(key.kind) & (KINDS - 1),
         wait: Wait {
             pid: Pid(key.tgid),
             tid: Tid(key.tid),
@@ -154,15 +154,6 @@ pub(super) fn waiting_function<'a>(outermost_first: &[&'a str]) -> &'a str {
         "_raw_spin_lock_bh",
     ];
     outermost_first.iter().rev().find(|name| !name.is_empty() && !SCHEDULER.contains(name)).copied().unwrap_or("")
-}
-
-/// The kind under which the kernel side counts short waits.
-fn kind_of(flags: u8, syscall: &str) -> usize {
-    match syscall {
-        _ if flags & classify::IOWAIT != 0 => 7,
-        "" => 6,
-        call => usize::from(syscalls::kind(call)),
-    }
 }
 
 /// The holder of a lock, as the lock's own memory tells, where it is a thread that there was: of the same process for a

@@ -28,11 +28,6 @@ pub(crate) fn polls(name: &str) -> bool {
     info_of(name).kind == POLL
 }
 
-/// What a call waits for, as the kernel side counts it (`call_kind`).
-pub(crate) fn kind(name: &str) -> u8 {
-    info_of(name).kind
-}
-
 /// The name of an error number, such as `ENOENT`.
 pub(crate) fn error_name(number: u32) -> String {
     Errno::new(number as i32).name().map_or_else(|| format!("error {number}"), str::to_owned)
