@@ -53,7 +53,13 @@ impl Stacks {
         for (pid, stacks) in by_process {
             let wanted = addresses(stacks.iter().map(|(_, ips)| ips.as_slice()));
             let names = look_up(&wanted, |list| symbolizer.process(Pid(pid), list), &mut intern);
-            user.extend(stacks.into_iter().map(|(id, ips)| (id, assemble(&ips, &names))));
+            for (id, ips) in stacks {
+                let mut frames = assemble(&ips, &names);
+                if cut_at_top(&mut frames, &intern.frames) {
+                    ends.insert(id, u64::from(types::unwind_end::UNWIND_ROOT.0));
+                }
+                user.insert(id, frames);
+            }
         }
         Stacks { kernel, user, ends, frames: intern.frames }
     }
@@ -160,4 +166,44 @@ fn assemble(ips: &[u64], names: &HashMap<Address, Vec<FrameId>>) -> Vec<FrameId>
         }
     }
     frames
+}
+
+/// Functions at which a runtime has moved to another stack for good, so that what the frame pointer leads to beyond is of the
+/// past: Go's scheduler runs on a stack of its own. They end the runtime's own traces too (`topofstack` in Go's
+/// runtime/traceback.go).
+const TOPS: &[&str] = &["runtime.mcall", "runtime.mcall.abi0"];
+
+/// Drops the frames outside of such a function. Whether there was one.
+fn cut_at_top(outermost_first: &mut Vec<FrameId>, frames: &[Frame]) -> bool {
+    let top = outermost_first.iter().rposition(|id| TOPS.contains(&frames[id.0 as usize].name.as_str()));
+    if let Some(top) = top {
+        outermost_first.drain(..top);
+    }
+    top.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observe::FrameKind;
+
+    #[test]
+    fn a_stack_that_the_runtime_has_left_for_good_is_no_part_of_the_next() {
+        let mut intern = Intern::default();
+        let mut stack = |names: &[&str]| -> Vec<FrameId> {
+            let frame = |name: &&str| Frame {
+                name: (*name).to_owned(),
+                module: "server".into(),
+                kind: FrameKind::User,
+                unknown: String::new(),
+            };
+            names.iter().map(|name| intern.id(frame(name))).collect()
+        };
+        let mut parked = stack(&["net/http.(*conn).serve", "runtime.mcall", "runtime.schedule", "runtime.futex"]);
+        let mut whole = stack(&["main", "work"]);
+        assert!(cut_at_top(&mut parked, &intern.frames) && !cut_at_top(&mut whole, &intern.frames));
+        let names: Vec<&str> = parked.iter().map(|id| intern.frames[id.0 as usize].name.as_str()).collect();
+        assert_eq!(names, ["runtime.mcall", "runtime.schedule", "runtime.futex"]);
+        assert_eq!(whole.len(), 2);
+    }
 }

@@ -27,6 +27,14 @@ struct {
 	__type(value, struct blame_value);
 } blames SEC(".maps");
 
+/* What finds that table full: by the runners' processes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct blame_key);
+	__type(value, struct blame_value);
+} coarse_blames SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -53,13 +61,19 @@ struct slice {
 	u32 pad;
 };
 
-struct cpu_history {
-	u64 head; /* slices written */
-	struct slice slices[SLICES];
-	/* How many waits may be looked at: the fewer, the more there are. */
+/* Which waits are looked at on a CPU, so that there are not too many. */
+struct pace {
 	u64 long_ns; /* those of this length or more always are; never under stack_threshold_ns */
 	u64 period;  /* the one that looked_at is of */
 	u64 looked_at;
+	u64 turn;
+};
+
+struct cpu_history {
+	u64 head; /* slices written */
+	struct slice slices[SLICES];
+	struct pace blocked;
+	struct pace runnable;
 };
 
 struct {
@@ -139,6 +153,31 @@ static __always_inline void note_throttle(struct task_struct *task, struct threa
 		t->throttle_queue = queue_of(task);
 		if (t->throttle_queue)
 			t->throttle_self = throttled_time_of(t->throttle_queue);
+	}
+}
+
+#define PERIOD_SHIFT 26 /* 67 ms */
+
+/* How long a wait has to be now to be looked at in any case. Every period with little to look at halves that. */
+static __always_inline u64 long_now(struct pace *pace, u64 now, u64 most)
+{
+	if (pace->period != now >> PERIOD_SHIFT) {
+		pace->period = now >> PERIOD_SHIFT;
+		if (pace->looked_at < most / 4)
+			pace->long_ns /= 2;
+		pace->looked_at = 0;
+	}
+	if (pace->long_ns < stack_threshold_ns)
+		pace->long_ns = stack_threshold_ns;
+	return pace->long_ns;
+}
+
+/* Counts one that is looked at. Too many within a period double the length that makes it certain. */
+static __always_inline void count_look(struct pace *pace, u64 most)
+{
+	if (++pace->looked_at > most) {
+		pace->long_ns *= 2;
+		pace->looked_at = 0;
 	}
 }
 
@@ -262,25 +301,45 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	return 0;
 }
 
-static __noinline int blame(u32 victim_tid, u32 victim_tgid, u32 tid, u32 tgid, u64 outranked_ns)
+enum blame_flags {
+	OUTRANKED = 1,
+	STANDS_FOR_OTHERS = 2,
+	BLAME_SHIFT = 2, /* what comes above are nanoseconds */
+};
+
+/* ours: handing out a wait takes up to 3 us. A CPU does so 3000 times a second and all is well, or for long waits and one
+ * in so many of the others. */
+#define BLAMES_A_PERIOD 200
+#define ONE_BLAME_IN 8
+
+static __noinline int blame(u32 victim_tid, u32 victim_tgid, u32 tid, u32 tgid, u64 ns_and_flags)
 {
-	u64 ns = outranked_ns >> 1;
+	u64 ns = ns_and_flags >> BLAME_SHIFT;
 	struct blame_key key = {
 		.victim_tid = victim_tid, .victim_tgid = victim_tgid, .runner_tgid = tgid, .runner_tid = tid,
-		.outranked = outranked_ns & 1,
+		.outranked = ns_and_flags & OUTRANKED,
 	};
+	u64 weight = ns_and_flags & STANDS_FOR_OTHERS ? ONE_BLAME_IN : 1;
 	struct blame_value *value = bpf_map_lookup_elem(&blames, &key), first = {};
 
 	if (!value) {
 		bpf_map_update_elem(&blames, &key, &first, BPF_NOEXIST);
 		value = bpf_map_lookup_elem(&blames, &key);
-		if (!value) {
-			count_lost();
-			return 0;
-		}
 	}
-	value->ns += ns;
-	value->count++;
+	if (!value) {
+		key.runner_tid = key.runner_tgid;
+		value = bpf_map_lookup_elem(&coarse_blames, &key);
+	}
+	if (!value) {
+		bpf_map_update_elem(&coarse_blames, &key, &first, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&coarse_blames, &key);
+	}
+	if (!value) {
+		count_lost();
+		return 0;
+	}
+	value->ns += ns * weight;
+	value->count += weight;
 	if (ns > value->max)
 		value->max = ns;
 	return 0;
@@ -312,10 +371,16 @@ __noinline u32 blame_runners(u32 victim_tid, u32 victim_tgid, u32 rank, u64 sinc
 {
 	u32 zero = 0, last = 0;
 	struct cpu_history *h = bpf_map_lookup_elem(&history, &zero);
-	u64 rest = now - since;
+	u64 rest = now - since, flags = 0;
 
 	if (!h)
 		return 0;
+	if (rest < long_now(&h->runnable, now, BLAMES_A_PERIOD)) {
+		if (h->runnable.turn++ & (ONE_BLAME_IN - 1))
+			return 0;
+		flags = STANDS_FOR_OTHERS;
+	}
+	count_look(&h->runnable, BLAMES_A_PERIOD);
 	for (u64 back = 0; back < SLICES; back++) {
 		struct slice *s = &h->slices[(h->head - 1 - back) & (SLICES - 1)];
 		u64 begin = s->begin > since ? s->begin : since;
@@ -324,16 +389,16 @@ __noinline u32 blame_runners(u32 victim_tid, u32 victim_tgid, u32 rank, u64 sinc
 			break;
 		if (s->end > begin) {
 			u64 ns = s->end - begin;
-			bool outranked = s->tid && outranks(s->rank, rank);
+			u64 how = flags | (s->tid && outranks(s->rank, rank) ? OUTRANKED : 0);
 
 			if (!last)
 				last = s->tgid;
-			blame(victim_tid, victim_tgid, s->tid, s->tgid, ns << 1 | outranked);
+			blame(victim_tid, victim_tgid, s->tid, s->tgid, ns << BLAME_SHIFT | how);
 			rest = rest > ns ? rest - ns : 0;
 		}
 	}
 	if (rest >= stack_threshold_ns)
-		blame(victim_tid, victim_tgid, 0, 0, rest << 1);
+		blame(victim_tid, victim_tgid, 0, 0, rest << BLAME_SHIFT | flags);
 	return last;
 }
 
@@ -475,7 +540,6 @@ static __always_inline void finish_times(struct task_struct *task, struct thread
  * then one in so many; short ones, of which there may be many more, fewer.
  */
 #define LOOKS_A_PERIOD 67
-#define PERIOD_SHIFT 26 /* 67 ms */
 #define CALM 4
 #define ONE_IN 16
 #define ONE_SHORT_IN 256
@@ -515,22 +579,12 @@ static __always_inline void look_at(struct task_struct *task, struct thread *t, 
 	h = bpf_map_lookup_elem(&history, &zero);
 	if (!h)
 		return;
-	if (h->period != now >> PERIOD_SHIFT) {
-		h->period = now >> PERIOD_SHIFT;
-		if (h->looked_at < LOOKS_A_PERIOD / 4)
-			h->long_ns /= 2;
-		h->looked_at = 0;
-	}
-	if (h->long_ns < stack_threshold_ns)
-		h->long_ns = stack_threshold_ns;
-	if (t->blocked_ns >= h->long_ns) {
+	if (t->blocked_ns >= long_now(&h->blocked, now, LOOKS_A_PERIOD)) {
 		t->calm = 0;
 		t->chosen = ALWAYS;
 	}
-	if (t->chosen != SKIPPED && ++h->looked_at > LOOKS_A_PERIOD) {
-		h->long_ns *= 2;
-		h->looked_at = 0;
-	}
+	if (t->chosen != SKIPPED)
+		count_look(&h->blocked, LOOKS_A_PERIOD);
 }
 
 /* Books a wait that is over, or cut off. */
@@ -862,7 +916,7 @@ int ledger_close(struct bpf_iter__task *ctx)
 		if (t->throttled)
 			t->times.throttled += end - since;
 		else
-			blame(t->times.tid, t->times.tgid, 0, 0, (end - since) << 1);
+			blame(t->times.tid, t->times.tgid, 0, 0, (end - since) << BLAME_SHIFT);
 	} else {
 		t->times.blocked += end - since;
 		t->blocked_ns = end - since;

@@ -61,7 +61,8 @@ impl Books {
         let maps = kernel.maps();
         let mut waits = [rows(&maps.waits), rows(&maps.coarse_waits)].concat();
         spread_skipped(&mut threads, &mut waits);
-        Ok(Books { threads, waits, blames: rows(&maps.blames) })
+        let blames = [rows(&maps.blames), rows(&maps.coarse_blames)].concat();
+        Ok(Books { threads, waits, blames })
     }
 
     /// The threads that lived in the window.
