@@ -7,7 +7,7 @@ use crate::{
     shapes::{Columns, Context, Stored, frames_from, frames_to, processes_from, processes_to},
     table::{self, Table},
 };
-use observe::{Event, Fact, Histogram, Recording, Series, Stack, ThreadTime, Wait};
+use observe::{Episode, Event, Fact, Histogram, Recording, Series, Stack, ThreadTime, Wait};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     fs, io,
@@ -70,6 +70,7 @@ fn write_all(into: &Path, document: &Document, recording: &Recording, files: Fil
     write_shape::<ThreadTime>(&tables, recording, &mut meta)?;
     write_shape::<Wait>(&tables, recording, &mut meta)?;
     write_shape::<Event>(&tables, recording, &mut meta)?;
+    write_shape::<Episode>(&tables, recording, &mut meta)?;
     write_json(&tables.join(META), &meta)?;
     write_text(&into.join("cpu.folded"), files.cpu_folded)?;
     write_text(&into.join("report.html"), files.html)?;
@@ -159,6 +160,7 @@ pub fn load(dir: &Path) -> Result<(Document, Recording), Error> {
     reader.read_shape::<ThreadTime>()?;
     reader.read_shape::<Wait>()?;
     reader.read_shape::<Event>()?;
+    reader.read_shape::<Episode>()?;
     Ok((document, recording))
 }
 

@@ -6,6 +6,7 @@ mod chain;
 mod code;
 mod diagnose;
 mod finding;
+pub mod path;
 mod scene;
 #[cfg(test)]
 mod testing;

@@ -1,7 +1,7 @@
 //! Every metric, declared once: its name, shape, unit, labels, meaning and source. Names follow the OpenTelemetry
 //! semantic conventions where one exists.
 
-use crate::{Event, Fact, Histogram, Series, Stack, ThreadTime, Wait};
+use crate::{Episode, Event, Fact, Histogram, Series, Stack, ThreadTime, Wait};
 use std::marker::PhantomData;
 
 /// One metric. The type parameter is its shape.
@@ -84,6 +84,14 @@ catalog! {
         "Bytes moved by direction (read, write), cumulative.", "/proc/diskstats";
     CGROUP_CPU: Series = "cgroup.cpu.throttling", "1", ["cgroup", "what"],
         "Quota enforcement: periods, throttled_periods, and throttled_time in seconds, cumulative.", "cpu.stat";
+
+    EPISODES: Episode = "thread.episode", "s", [],
+        "Every time off a CPU in the event window, one by one, of every thread but friday's.", "sched_switch, sched_waking";
+    EPISODE_WAITS: Wait = "thread.episode.wait", "s", [],
+        "What the episodes' threads waited for: one row for what many waits have in common.", "sched_switch, sched_waking";
+    EVENT_WINDOW: Series = "friday.event_window", "1", ["what"],
+        "The event window: its `begin` and `end`, in seconds since the window began, and how many episodes were `lost` in it.",
+        "friday";
 
     RUN_QUEUE_WAIT: Histogram = "process.cpu.run_queue_wait", "ns", ["pid"],
         "From wake-up or preemption to running, per process.", "sched_waking, sched_switch";

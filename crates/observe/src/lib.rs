@@ -2,6 +2,7 @@
 
 mod absent;
 pub mod catalog;
+mod episode;
 mod histogram;
 mod recording;
 mod shape;
@@ -10,6 +11,7 @@ mod time_class;
 mod units;
 
 pub use absent::{Absent, Observed};
+pub use episode::{Episode, EpisodeKind};
 pub use histogram::{Bucket, Histogram};
 pub use recording::{AnyMetric, Cost, Host, Process, ProgramCost, Recording, Table, Window};
 pub use shape::{Event, Fact, Frame, FrameId, FrameKind, Labels, Point, Series, Shape, Stack, ThreadTime, Wait};

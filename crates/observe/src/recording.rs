@@ -1,8 +1,8 @@
 //! Everything seen in one window: the only thing that checks and diagnosis read.
 
 use crate::{
-    Absent, Event, Fact, Frame, FrameId, Histogram, Observed, Pid, Series, Shape, Stack, Target, ThreadTime, Wait,
-    catalog::Metric,
+    Absent, Episode, Event, Fact, Frame, FrameId, Histogram, Observed, Pid, Series, Shape, Stack, Target, ThreadTime,
+    Wait, catalog::Metric,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -120,6 +120,7 @@ pub struct Recording {
     pub(crate) ledgers: BTreeMap<String, Observed<Table<ThreadTime>>>,
     pub(crate) waits: BTreeMap<String, Observed<Table<Wait>>>,
     pub(crate) events: BTreeMap<String, Observed<Table<Event>>>,
+    pub(crate) episodes: BTreeMap<String, Observed<Table<Episode>>>,
 }
 
 impl Recording {
@@ -139,6 +140,7 @@ impl Recording {
             ledgers: BTreeMap::new(),
             waits: BTreeMap::new(),
             events: BTreeMap::new(),
+            episodes: BTreeMap::new(),
         }
     }
 

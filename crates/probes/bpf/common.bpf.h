@@ -33,6 +33,7 @@ u64 window_begin = 0; /* 0: not yet */
 u64 window_end = 0;   /* 0: still open */
 u64 lost[LOST_KINDS] = {}; /* what did not fit */
 u64 throttling = 0;   /* somebody has been throttled: look more closely from then on */
+u64 streaming = 0;    /* the event window is open */
 u64 attached_since[FREQUENT_KINDS] = {}; /* of frequent events' programs; 0: they are not */
 /* Which process ids can be targets, so that the others' system calls cost no lookup. */
 u64 target_filter[TARGET_WORDS] = {};
@@ -40,6 +41,9 @@ u64 target_filter[TARGET_WORDS] = {};
 /* No map holds these types, so they are named here for the generated bindings. */
 const volatile struct event exported_event = {};
 const volatile struct place exported_place = {};
+const volatile struct seen_episode exported_episode = {};
+const volatile enum episode_kind exported_episode_kind = 0;
+const volatile enum lost_kind exported_lost = 0;
 const volatile struct snapshot exported_snapshot = {};
 const volatile struct unwind_row exported_row = {};
 const volatile enum unwind_limit exported_limit = 0;

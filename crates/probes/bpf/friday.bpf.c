@@ -7,6 +7,7 @@
 #include "maps.bpf.h"
 #include "unwind.bpf.h"
 #include "../src/sched/blocked.bpf.h"
+#include "../src/stream/episodes.bpf.h"
 #include "../src/sched/interrupts.bpf.c"
 #include "../src/sched/ledger.bpf.c"
 #include "../src/sched/locks.bpf.c"

@@ -69,6 +69,7 @@ struct stack_scratch {
 	struct user_stack user;
 	struct walk walk;
 	u64 allowed[4]; /* CPUs, as bits */
+	struct seen_episode seen;
 };
 
 struct {

@@ -168,7 +168,8 @@ enum lost_kind {
 	LOST_STACKS = 1, /* the time is there, its stack is not */
 	LOST_CLOCKS = 2, /* events of threads without a record */
 	LOST_EVENTS = 3, /* single ones */
-	LOST_KINDS = 4,
+	LOST_EPISODES = 4, /* of the event window */
+	LOST_KINDS = 5,
 };
 
 /* Why a user stack ends where it does. */
@@ -301,6 +302,41 @@ struct thread_times {
 	u32 kernel;
 	u32 traced;
 	u32 pad;
+};
+
+/* How a thread's time off a CPU began, or what it did when the event window ended. */
+enum episode_kind {
+	EPISODE_PREEMPTED = 0,
+	EPISODE_BLOCKED = 1,
+	EPISODE_BORN = 2, /* it did not exist before; its waker is its parent */
+	EPISODE_ENDED = 3, /* it does not come back */
+	EPISODE_RUNNING = 4, /* not an episode: it ran as the event window ended, since on_at */
+};
+
+/* One time of a thread off the CPUs. Between two of them it runs. */
+struct episode {
+	u64 off_at;
+	u64 woken_at; /* 0: it was not; preempted threads need not be */
+	u64 on_at;    /* 0: not before the event window ended */
+	u32 tid;
+	u32 tgid;
+	u32 waker_tid;
+	u32 waker_tgid;
+	u32 throttled_us; /* of the time from woken_at, or off_at, to on_at */
+	u32 pinned_us;
+	s16 syscall;
+	s16 waker_syscall;
+	u16 cpu; /* on which it runs from on_at */
+	u8 kind; /* enum episode_kind */
+	u8 flags; /* enum wait_flags */
+	u8 call;  /* enum call_kind */
+	u8 pad[7];
+};
+
+/* One that was looked at. */
+struct seen_episode {
+	struct episode episode;
+	struct wait_key key;
 };
 
 /* Where a blocked thread is in user space. */

@@ -47,6 +47,9 @@ enum bpf_map_type_local {
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 #define BPF_LOCAL_STORAGE_GET_F_CREATE 1
 #define BPF_RB_NO_WAKEUP 1
+#define BPF_RB_FORCE_WAKEUP 2
+#define BPF_RB_AVAIL_DATA 0
+#define BPF_RB_RING_SIZE 1
 
 /* 5.15 and later; tested for by name. */
 enum bpf_func_id {
@@ -240,7 +243,12 @@ struct css_set {
 	struct cgroup_subsys_state *subsys[1];
 };
 
+struct thread_info {
+	unsigned int cpu;
+};
+
 struct task_struct {
+	struct thread_info thread_info; /* with CONFIG_THREAD_INFO_IN_TASK; its cpu since 5.16 */
 	void *stack;
 	unsigned int __state;
 	unsigned int flags;

@@ -14,6 +14,7 @@ mod sched;
 mod session;
 mod snapshots;
 mod stacks;
+mod stream;
 mod syscalls;
 pub mod target;
 mod threads;
@@ -21,3 +22,4 @@ mod unit;
 mod unwind;
 
 pub use session::{Session, Tier};
+pub use stream::Span;

@@ -17,6 +17,7 @@ use crate::{
     sched,
     snapshots::Snapshots,
     stacks::Stacks,
+    stream::{self, Span, Stream, Streamed},
     syscalls,
     unwind::{self, Unwinder},
 };
@@ -49,6 +50,17 @@ pub enum Tier {
     Times = 2,
     /// Code paths as well.
     Stacks = 3,
+    /// For a few seconds, every switch between threads one by one.
+    Events = 4,
+}
+
+/// The event window, before, while and after it is open.
+enum Events {
+    Planned(Span),
+    Open(Stream, Span),
+    Done(Streamed),
+    /// It never was, or is not any more.
+    Absent(Absent),
 }
 
 /// Probes that are armed.
@@ -67,6 +79,7 @@ pub struct Session {
     lifecycle: Lifecycle,
     /// In place of the kernel side.
     snapshots: Option<Snapshots>,
+    events: Events,
     recording: Recording,
     started: Instant,
     next_counters: Instant,
@@ -120,6 +133,7 @@ impl Session {
         recording.window.start = SystemTime::now();
         Ok(Session {
             snapshots: kernel.is_err().then(|| Snapshots::start(roots, &target)),
+            events: Events::Absent(Absent::NotCollected("the event window was not asked for (--tier)".to_owned())),
             roots: roots.clone(),
             target,
             kernel,
@@ -139,6 +153,31 @@ impl Session {
         })
     }
 
+    /// Plans the event window: it opens by itself, and closes at its end, when it is full, or with the window.
+    pub fn plan_events(&mut self, span: Span) {
+        if self.kernel.is_ok() {
+            self.events = Events::Planned(span);
+        }
+    }
+
+    /// Opens the event window or closes it when it is time.
+    fn pace_events(&mut self, now: Duration, last: bool) {
+        let Ok(kernel) = &mut self.kernel else { return };
+        let early = Absent::NotCollected("the run ended before the event window".to_owned());
+        self.events = match std::mem::replace(&mut self.events, Events::Absent(early)) {
+            Events::Planned(span) if now >= span.after && !last => match Stream::open(kernel) {
+                Ok(stream) => Events::Open(stream, span),
+                Err(why) => Events::Absent(why),
+            },
+            Events::Planned(span) if !last => Events::Planned(span),
+            Events::Open(stream, span) if last || stream.is_full() || now >= span.after + span.length => {
+                stream.close(kernel).map_or_else(Events::Absent, Events::Done)
+            }
+            Events::Planned(_) => return,
+            other => other,
+        };
+    }
+
     /// Why the kernel side is missing, if it is.
     pub fn blind(&self) -> Option<&Absent> {
         self.kernel.as_ref().err()
@@ -146,6 +185,7 @@ impl Session {
 
     /// Drains what has come and reads counters when it is time; call a few times a second.
     pub fn poll(&mut self) {
+        self.pace_events(self.started.elapsed(), false);
         if let Ok(kernel) = &mut self.kernel {
             let now = self.started.elapsed();
             kernel.pace(now);
@@ -188,6 +228,7 @@ impl Session {
         let mut length = self.started.elapsed();
         self.counters.sample(length);
         self.network.end(length);
+        self.pace_events(length, true);
         if let Ok(kernel) = &mut self.kernel {
             length = Duration::from_nanos(kernel.close() - kernel.begin());
             self.lifecycle.take(kernel.events());
@@ -211,8 +252,7 @@ impl Session {
                     &self.unwinder,
                     &self.roots,
                     &mut self.symbolizer,
-                    &self.lifecycle,
-                    &groups,
+                    Beside { lifecycle: &self.lifecycle, groups: &groups, events: self.events },
                     recording,
                 );
                 if present(&kernel, Group::Network, net::METRICS, recording) {
@@ -248,15 +288,22 @@ fn members(target: &Target, kernel: &Kernel) -> Vec<Pid> {
     }
 }
 
+/// What was seen beside the tables of the kernel side.
+struct Beside<'a> {
+    lifecycle: &'a Lifecycle,
+    groups: &'a HashMap<u64, String>,
+    events: Events,
+}
+
 fn read_out(
     kernel: &Kernel,
     unwinder: &Result<Unwinder, Absent>,
     roots: &Roots,
     symbolizer: &mut Symbolizer,
-    lifecycle: &Lifecycle,
-    groups: &HashMap<u64, String>,
+    beside: Beside,
     into: &mut Recording,
 ) {
+    let Beside { lifecycle, groups, events } = beside;
     let length = into.window.length;
     let samples = Samples::read(kernel);
     let mut books = sched::Books::read(kernel, length);
@@ -301,10 +348,18 @@ fn read_out(
             let mut namer = sched::Namer::new(roots, &mut disks, rows(&kernel.maps().file_names));
             memory::collect_faults(&books, into);
             sched::collect(&books, kernel, &stacks, &mut namer, &samples, into);
+            match events {
+                Events::Done(streamed) => {
+                    stream::collect(streamed, &books, &stacks, &mut namer, kernel.begin(), into);
+                }
+                Events::Absent(why) => refuse(stream::METRICS, &why, into),
+                Events::Planned(_) | Events::Open(..) => {}
+            }
         }
         Err(why) => {
             refuse(sched::METRICS, &why, into);
             refuse(&[&catalog::PROCESS_FAULTS], &why, into);
+            refuse(stream::METRICS, &why, into);
         }
     }
     into.frames = stacks.into_frames();
@@ -349,6 +404,7 @@ fn blind(why: &Absent, into: &mut Recording) {
         process::METRICS,
         memory::METRICS,
         net::METRICS,
+        stream::METRICS,
     ] {
         refuse(metrics, why, into);
     }

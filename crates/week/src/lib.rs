@@ -14,7 +14,7 @@ use observe::{Pid, Recording, Series, ThreadTime, TimeClass, catalog};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 pub use probes::{
-    Session, Tier,
+    Session, Span, Tier,
     host::facts::HostError,
     roots::Roots,
     target::{self, Request, TargetError},

@@ -1,5 +1,6 @@
 //! Each shape of a recording as one table: which columns it has and how its rows come back.
 
+mod episodes;
 mod frames;
 mod rows;
 mod threads;

@@ -276,6 +276,31 @@ impl Kernel {
         end
     }
 
+    /// Opens the event window, or closes it; returns when, on the kernel's clock.
+    pub fn stream(&mut self, on: bool) -> u64 {
+        let now = monotonic_ns();
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: as in `start`.
+            unsafe { std::ptr::write_volatile(&mut bss.streaming, u64::from(on)) };
+        }
+        now
+    }
+
+    /// Has the event window say what every thread is doing; returns when, on the kernel's clock.
+    pub fn moment(&self) -> Result<u64, Absent> {
+        let now = monotonic_ns();
+        run_iterator(&self.skel.progs.ledger_moment)?;
+        Ok(now)
+    }
+
+    /// How many episodes did not fit into the event window's rings.
+    pub fn lost_episodes(&self) -> u64 {
+        self.skel.maps.bss_data.as_deref().map_or(0, |bss| {
+            // SAFETY: as in `start`.
+            unsafe { std::ptr::read_volatile(&bss.lost[types::lost_kind::LOST_EPISODES.0 as usize]) }
+        })
+    }
+
     /// Where blocked threads are in user space now.
     pub fn places(&self) -> Vec<types::place> {
         let bytes = run_iterator(&self.skel.progs.ledger_places).unwrap_or_default();
@@ -298,7 +323,8 @@ impl Kernel {
 
     /// What did not fit, by what it was; kinds without a loss are left out. A program that interrupts itself does not run.
     pub fn lost(&self) -> BTreeMap<String, u64> {
-        const KINDS: [&str; 4] = ["table rows", "stacks", "events of threads without a record", "events"];
+        const KINDS: [&str; 5] =
+            ["table rows", "stacks", "events of threads without a record", "events", "episodes of the event window"];
         let dropped = self.skel.maps.bss_data.as_deref().map_or([0; KINDS.len()], |bss| {
             // SAFETY: as in `start`.
             unsafe { std::ptr::read_volatile(&bss.lost) }

@@ -46,6 +46,8 @@ plain!(
     types::reclaim_key,
     types::place,
     types::snapshot,
+    types::episode,
+    types::seen_episode,
     types::resend_key,
     types::resend_value,
     types::connect_key,

@@ -270,6 +270,8 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	key.reason = t->reason;
 	key.kind = t->kind;
 	key.holder = t->holder;
+	if (streaming)
+		stacks->seen.key = key;
 	value = bpf_map_lookup_elem(&waits, &key);
 	if (!value) {
 		bpf_map_update_elem(&waits, &key, &first, BPF_NOEXIST);
@@ -535,11 +537,11 @@ static __always_inline void finish_times(struct task_struct *task, struct thread
 }
 
 /*
- * ours: looking at a wait takes 5 to 10 us for its three stacks. A CPU looks at 1000 a second and all is well, or doubles
- * the length from which on waits are long. A thread's other waits are looked at until that many in a row were not long,
- * then one in so many; short ones, of which there may be many more, fewer.
+ * ours: looking at a wait takes 5 to 10 us for its three stacks. A CPU looks at 1000 a second (four times that in the event
+ * window) and all is well, or doubles the length from which on waits are long. A thread's other waits are looked at until
+ * that many in a row were not long, then one in so many; short ones, of which there may be many more, fewer.
  */
-#define LOOKS_A_PERIOD 67
+#define LOOKS_A_PERIOD (streaming ? 268 : 67)
 #define CALM 4
 #define ONE_IN 16
 #define ONE_SHORT_IN 256
@@ -614,6 +616,14 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 	t->since = now;
 	if (state & TASK_DEAD) {
 		finish_times(prev, t, now);
+		if (streaming && t->times.tgid != self_tgid) {
+			struct episode *e = episode_of(t, SCRATCH_SWITCH, EPISODE_ENDED);
+
+			if (e) {
+				e->off_at = now;
+				stream_episode(SCRATCH_SWITCH, false);
+			}
+		}
 		if (bpf_ringbuf_output(&ended, &t->times, sizeof(t->times), BPF_RB_NO_WAKEUP))
 			count_lost();
 		return;
@@ -657,20 +667,47 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 static __always_inline void switch_in(struct task_struct *next, u64 now)
 {
 	struct thread *t = start_clock(next, RUNNABLE, now);
-	u64 queue;
+	u64 queue, throttled, pinned, off_at, woken_at;
+	bool looked_at;
+	u8 kind;
 
 	if (!t)
 		return;
+	throttled = t->times.throttled;
+	pinned = t->times.pinned;
+	woken_at = now;
 	if (t->state == BLOCKED) { /* its wake-up was not seen */
 		t->blocked_ns = since_until(t->blocked_since, now);
 		t->times.blocked += t->blocked_ns;
 		t->off_cpu += t->blocked_ns;
 		look_at(next, t, now);
 	} else if (t->state == RUNNABLE) {
+		woken_at = t->since;
 		end_runnable(next, t, now);
 	}
-	if (t->blocked_ns)
+	kind = EPISODE_PREEMPTED;
+	off_at = t->since;
+	looked_at = false;
+	if (t->blocked_ns) {
+		kind = EPISODE_BLOCKED;
+		off_at = t->blocked_since;
+		looked_at = t->chosen != SKIPPED && has_books(next, t);
 		book_wait(next, t, SCRATCH_SWITCH);
+	} else if (!t->times.switches && t->times.begin != window_begin) {
+		kind = EPISODE_BORN;
+	}
+	if (streaming && t->times.tgid != self_tgid) {
+		struct episode *e = episode_of(t, SCRATCH_SWITCH, kind);
+
+		if (e) {
+			e->off_at = off_at;
+			e->woken_at = kind == EPISODE_BLOCKED ? woken_at : 0;
+			e->on_at = now;
+			e->throttled_us = (t->times.throttled - throttled) / 1000;
+			e->pinned_us = (t->times.pinned - pinned) / 1000;
+			stream_episode(SCRATCH_SWITCH, looked_at);
+		}
+	}
 	queue = throttling ? queue_of(next) : 0;
 	if (queue) {
 		struct throttle *throttle = bpf_map_lookup_elem(&throttles, &queue);
@@ -754,7 +791,7 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	t->since = now;
 	note_throttle(task, t);
 	look_at(task, t, now);
-	if (t->chosen == SKIPPED)
+	if (t->chosen == SKIPPED && !streaming)
 		return 0; /* counted without a waker */
 	t->flags &= ~WAIT_WOKEN_IN_INTERRUPT;
 	if (in_interrupt(ctx))
@@ -769,8 +806,8 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	}
 	t->waker_tid = current->pid;
 	t->waker_tgid = current->tgid;
-	if (!has_books(task, t) || current->flags & PF_KTHREAD || !current->pid || t->waker_tgid == self_tgid ||
-	    !take_stacks)
+	if (t->chosen == SKIPPED || !has_books(task, t) || current->flags & PF_KTHREAD || !current->pid ||
+	    t->waker_tgid == self_tgid || !take_stacks)
 		return 0;
 	t->waker_stack = take_user_stack(ctx, SCRATCH_WAKE, t->waker_tgid);
 	return 0;
@@ -861,7 +898,44 @@ int BPF_PROG(ledger_new, struct task_struct *task)
 	t->state = RUNNABLE;
 	t->syscall = -1;
 	t->kind = CALL_NONE;
+	t->waker_tid = bpf_get_current_pid_tgid();
+	t->waker_tgid = bpf_get_current_pid_tgid() >> 32;
 	note_throttle(task, t);
+	return 0;
+}
+
+/* Run as the event window closes: what every thread is doing that has done anything in the whole window. */
+SEC("iter/task")
+int ledger_moment(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct thread *t;
+	struct episode *e;
+
+	if (!task || !task->pid)
+		return 0;
+	t = bpf_task_storage_get(&threads, task, 0, 0);
+	if (!t || t->state == UNSEEN || t->times.tgid == self_tgid)
+		return 0;
+	e = episode_of(t, SCRATCH_ITER, t->state == RUNNING ? EPISODE_RUNNING : EPISODE_PREEMPTED);
+	if (!e)
+		return 0;
+	if (t->state == RUNNING) {
+		e->on_at = t->since;
+		if (bpf_core_field_exists(task->thread_info.cpu))
+			e->cpu = BPF_CORE_READ(task, thread_info.cpu);
+	} else if (t->state == RUNNABLE) {
+		e->off_at = t->since;
+		if (t->blocked_ns) {
+			e->kind = EPISODE_BLOCKED;
+			e->off_at = t->blocked_since;
+			e->woken_at = t->since;
+		}
+	} else {
+		e->kind = EPISODE_BLOCKED;
+		e->off_at = t->blocked_since;
+	}
+	stream_episode(SCRATCH_ITER, false);
 	return 0;
 }
 

@@ -125,6 +125,20 @@ pub(crate) fn collect(
     spins(books, samples, stacks, into);
 }
 
+/// Classifies and names waits.
+pub(crate) fn name_waits(
+    waits: &[(types::wait_key, types::wait_value)],
+    books: &Books,
+    stacks: &Stacks,
+    namer: &mut Namer,
+) -> Vec<Classified> {
+    let owners: HashMap<u32, u32> = books.threads.iter().map(|times| (times.tid, times.tgid)).collect();
+    let mut named: Vec<Classified> =
+        waits.iter().map(|(key, value)| waits::name_wait(key, value, stacks, namer, &owners)).collect();
+    waits::find_symmetric_locks(&mut named);
+    named
+}
+
 /// Adds the ledger and the waits.
 pub(crate) fn collect_ledger(
     books: &Books,
@@ -134,10 +148,7 @@ pub(crate) fn collect_ledger(
     machine: Machine,
     into: &mut Recording,
 ) {
-    let owners: HashMap<u32, u32> = books.threads.iter().map(|times| (times.tid, times.tgid)).collect();
-    let mut classified: Vec<Classified> =
-        books.waits.iter().map(|(key, value)| waits::name_wait(key, value, stacks, namer, &owners)).collect();
-    waits::find_symmetric_locks(&mut classified);
+    let classified = name_waits(&books.waits, books, stacks, namer);
 
     let mut by_thread: HashMap<u32, Vec<&Classified>> = HashMap::new();
     let mut by_process: HashMap<u32, [ClassTimes; KINDS]> = HashMap::new();
@@ -303,7 +314,8 @@ fn likeliest(times: &ClassTimes) -> Option<TimeClass> {
     times.iter().max_by_key(|(_, time)| *time).map(|(class, _)| class)
 }
 
-fn default_class(kind: usize) -> TimeClass {
+/// What a wait of a kind (`call_kind`) mostly is.
+pub(crate) fn default_class(kind: usize) -> TimeClass {
     match kind {
         1 | 5 => TimeClass::BlockedProcess,
         2 => TimeClass::BlockedLock,
@@ -339,6 +351,8 @@ mod tests {
     fn wait(tid: u32, by: u32, class: TimeClass, ns: u64, count: u64) -> Classified {
         Classified {
             kind: 2,
+            waker: None,
+            in_interrupt: false,
             wait: Wait {
                 pid: Pid(7),
                 tid: Tid(tid),

@@ -8,8 +8,9 @@ mod resource;
 mod run_queue;
 mod waits;
 
-pub(crate) use ledger::{Books, Machine, collect, collect_ledger};
+pub(crate) use ledger::{Books, Machine, collect, collect_ledger, default_class, name_waits};
 pub(crate) use resource::Namer;
+pub(crate) use waits::Classified as Waited;
 
 use observe::{AnyMetric, catalog};
 

@@ -12,9 +12,13 @@ use std::{collections::HashMap, time::Duration};
 pub(super) const KINDS: usize = 8;
 
 /// A classified wait of one thread, and the kind under which the kernel side would have counted it had it been short.
-pub(super) struct Classified {
+pub(crate) struct Classified {
     pub wait: Wait,
     pub kind: usize,
+    /// Who ended it, where that thread can have done so; the wait names the holder of a lock first.
+    pub waker: Option<(Pid, Tid)>,
+    /// It was ended from an interrupt.
+    pub in_interrupt: bool,
 }
 
 /// Classifies and names one. `owners` are the processes of the threads there were.
@@ -31,7 +35,8 @@ pub(super) fn name_wait(
     let user = stacks.names(stacks.user(key.user_stack));
     let mut class =
         classify(&Seen { kernel: &kernel, user: &user, syscall: &syscall, flags: key.flags, object: &object });
-    let by = holder(key, class, owners).or_else(|| waker(key, class, &object));
+    let woken_by = waker(key, class, &object);
+    let by = holder(key, class, owners).or(woken_by);
     // Where nobody has woken it yet: whoever holds the other end.
     let by = by.or_else(|| if class == TimeClass::BlockedProcess { other_end(key, &object, namer) } else { None });
     let polled = syscalls::polls(&syscall);
@@ -58,6 +63,8 @@ pub(super) fn name_wait(
     }
     Classified {
         kind: usize::from(key.kind) & (KINDS - 1),
+        waker: woken_by,
+        in_interrupt: key.flags & WOKEN_IN_INTERRUPT != 0,
         wait: Wait {
             pid: Pid(key.tgid),
             tid: Tid(key.tid),
@@ -225,6 +232,8 @@ mod tests {
     fn wait(tid: u32, by: u32, class: TimeClass, ns: u64, count: u64) -> Classified {
         Classified {
             kind: 2,
+            waker: None,
+            in_interrupt: false,
             wait: Wait {
                 pid: Pid(7),
                 tid: Tid(tid),

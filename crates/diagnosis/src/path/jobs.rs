@@ -1,0 +1,62 @@
+//! Which threads' time is the victim's: those that do its work, or the one that ends the job.
+
+use super::timeline::{Doing, Ns, Timeline};
+use crate::{Scene, Victim};
+use observe::{TargetKind, Tid, TimeClass};
+
+/// A thread whose time counts, from one moment to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Job {
+    /// The thread.
+    pub tid: Tid,
+    /// Since when.
+    pub from: Ns,
+    /// Until when.
+    pub to: Ns,
+    /// How much it counts: all jobs of a victim together count 1.
+    pub weight: f64,
+}
+
+/// The victim's jobs. A command's is its first thread's life. Else they are the threads that do its work, each counting by
+/// what it ran: what a thread that hardly works waits for costs nobody much, unless those that work wait for it.
+pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
+    let target = &scene.rec.target;
+    if target.kind == TargetKind::Command
+        && let Some(pid) = target.pid.filter(|pid| victim.contains(*pid))
+        && let Some(thread) = timeline.thread(Tid(pid.0))
+    {
+        return vec![Job { tid: Tid(pid.0), from: thread.from, to: thread.to, weight: 1.0 }];
+    }
+    let workers = victim.pids.iter().flat_map(|pid| scene.workers(*pid)).map(|thread| thread.tid);
+    let mut jobs: Vec<Job> = workers
+        .filter_map(|tid| {
+            let thread = timeline.thread(tid)?;
+            let weight = ran(timeline, tid, thread.from, thread.to) as f64;
+            Some(Job { tid, from: thread.from, to: thread.to, weight })
+        })
+        .collect();
+    jobs.sort_by_key(|job| job.tid);
+    jobs.dedup_by_key(|job| job.tid);
+    let all: f64 = jobs.iter().map(|job| job.weight).sum();
+    let each = 1.0 / jobs.len() as f64;
+    jobs.iter_mut().for_each(|job| job.weight = if all > 0.0 { job.weight / all } else { each });
+    jobs
+}
+
+fn ran(timeline: &Timeline, tid: Tid, from: Ns, to: Ns) -> Ns {
+    let pieces = timeline.pieces(tid, from, to).into_iter();
+    pieces.filter(|(_, _, doing)| matches!(doing, Doing::Running)).map(|(a, b, _)| b - a).sum()
+}
+
+impl Job {
+    /// Its time without that in which nobody of the victim's could have given it work.
+    pub fn active(&self, timeline: &Timeline, victim: &Victim) -> Ns {
+        let idle = timeline.pieces(self.tid, self.from, self.to).into_iter().filter(|(_, _, doing)| {
+            let Doing::Blocked(off) = doing else { return false };
+            let idle = timeline.wait(off).is_some_and(|wait| wait.class == TimeClass::BlockedIdle);
+            let own = off.by.and_then(|by| timeline.thread(by)).is_some_and(|thread| victim.contains(thread.pid));
+            idle && !own
+        });
+        (self.to - self.from).saturating_sub(idle.map(|(a, b, _)| b - a).sum())
+    }
+}

@@ -1,0 +1,132 @@
+//! What the time of a thread is made of: where it waited for another thread, what that one did meanwhile, and so on.
+
+use super::timeline::{Doing, Ns, Off, Timeline};
+use observe::{Pid, Tid, TimeClass};
+
+/// ours: chains of waiting longer than this are cut; what is left is said to be spent waiting.
+const DEEPEST: usize = 24;
+
+/// A part of the critical path.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Segment {
+    /// Since when.
+    pub from: Ns,
+    /// Until when.
+    pub to: Ns,
+    /// The thread on the path.
+    pub tid: Tid,
+    /// Its process.
+    pub pid: Pid,
+    /// What it did: running, waiting for a CPU, or blocked with nobody behind that could be followed.
+    pub class: TimeClass,
+    /// Who ran meanwhile on the CPU it waited for, or for whom it waited and who could not be followed.
+    pub by: Option<(Pid, Tid)>,
+    /// Row of the waits, where it was blocked.
+    pub wait: Option<u32>,
+    /// How many threads were followed to get here.
+    pub depth: usize,
+}
+
+/// What a thread's time between two moments is made of. The segments are in no order; they cover the time once.
+pub fn critical_path(timeline: &Timeline, tid: Tid, from: Ns, to: Ns) -> Vec<Segment> {
+    let mut out = Vec::new();
+    let mut chain = vec![tid];
+    follow(timeline, tid, from, to, &mut chain, &mut out);
+    out
+}
+
+/// Waits that another thread ended by doing something for the waiter.
+fn followed(class: TimeClass, depth: usize) -> bool {
+    match class {
+        TimeClass::BlockedProcess | TimeClass::BlockedLock | TimeClass::BlockedKernelLock => true,
+        // The one at the start is idle when nobody sends it work. Further on it is a helper that somebody waits for, and
+        // waits itself.
+        TimeClass::BlockedIdle => depth > 0,
+        _ => false,
+    }
+}
+
+fn follow(timeline: &Timeline, tid: Tid, from: Ns, to: Ns, chain: &mut Vec<Tid>, out: &mut Vec<Segment>) {
+    let Some(thread) = timeline.thread(tid) else { return };
+    let depth = chain.len() - 1;
+    let segment = |from: Ns, to: Ns, class: TimeClass| Segment {
+        from,
+        to,
+        tid,
+        pid: thread.pid,
+        class,
+        by: None,
+        wait: None,
+        depth,
+    };
+    for (a, b, doing) in timeline.pieces(tid, from, to) {
+        match doing {
+            Doing::Running => out.push(segment(a, b, TimeClass::RunningUser)),
+            Doing::Runnable(off) => waited_for_cpu(timeline, &off, segment(a, b, TimeClass::RunnableBusy), out),
+            Doing::Blocked(off) => {
+                let class = timeline.wait(&off).map_or(TimeClass::BlockedUnknown, |wait| wait.class);
+                let leaf = Segment { wait: off.wait, by: by(timeline, &off), ..segment(a, b, class) };
+                let next = off.by.filter(|by| followed(class, depth) && !chain.contains(by) && chain.len() < DEEPEST);
+                match next.filter(|by| timeline.thread(*by).is_some()) {
+                    Some(next) => into(timeline, next, a, b, leaf, chain, out),
+                    None => out.push(leaf),
+                }
+            }
+        }
+    }
+    // Before it was born, its parent was on the way to make it; after its end nobody waits for it.
+    let (begin, end) = (thread.from.clamp(from, to), thread.to.clamp(from, to));
+    for (a, b) in [(from, begin), (end, to)] {
+        if a < b {
+            match thread.parent.filter(|parent| b == begin && !chain.contains(parent) && chain.len() < DEEPEST) {
+                Some(parent) => into(timeline, parent, a, b, segment(a, b, TimeClass::BlockedUnknown), chain, out),
+                None => out.push(segment(a, b, TimeClass::BlockedUnknown)),
+            }
+        }
+    }
+}
+
+/// Follows the one who ended a wait through the time that it took.
+fn into(timeline: &Timeline, next: Tid, from: Ns, to: Ns, leaf: Segment, chain: &mut Vec<Tid>, out: &mut Vec<Segment>) {
+    chain.push(next);
+    let before = out.len();
+    follow(timeline, next, from, to, chain, out);
+    chain.pop();
+    let covered: Ns = out[before..].iter().map(|segment| segment.to - segment.from).sum();
+    if covered == 0 {
+        out.push(leaf);
+    }
+}
+
+fn by(timeline: &Timeline, off: &Off) -> Option<(Pid, Tid)> {
+    let tid = off.by?;
+    timeline.thread(tid).map(|thread| (thread.pid, tid))
+}
+
+/// Splits a wait for a CPU: held back by a quota first, then kept to CPUs that were taken, then behind whoever ran.
+fn waited_for_cpu(timeline: &Timeline, off: &Off, whole: Segment, out: &mut Vec<Segment>) {
+    let throttled = (off.woken + off.throttled).clamp(whole.from, whole.to);
+    let pinned = (throttled + off.pinned).min(whole.to);
+    for (from, to, class) in [
+        (whole.from, throttled, TimeClass::RunnableThrottled),
+        (throttled, pinned, TimeClass::RunnablePinned),
+        (pinned, whole.to, TimeClass::RunnableBusy),
+    ] {
+        if from >= to {
+            continue;
+        }
+        let mut at = from;
+        for run in timeline.ran(off.cpu, from, to).filter(|run| run.tid != whole.tid) {
+            if class != TimeClass::RunnableThrottled && run.from >= at {
+                if run.from > at {
+                    out.push(Segment { from: at, to: run.from, class, ..whole });
+                }
+                out.push(Segment { from: run.from, to: run.to, class, by: Some((run.pid, run.tid)), ..whole });
+                at = run.to;
+            }
+        }
+        if at < to {
+            out.push(Segment { from: at, to, class, ..whole });
+        }
+    }
+}
