@@ -119,16 +119,41 @@ fn knots(scene: &Scene, parts: &[Part], all: Duration) -> Vec<String> {
 }
 
 impl Root {
-    /// What the party does, in words.
+    /// What the party does or is, in a few words.
     pub fn doing(&self) -> &'static str {
         use TimeClass::*;
         match (&self.node, self.class) {
-            (Node::Resource(..), class) => class.about(),
-            (Node::Ahead(..), _) => "its requests were ahead in the queue of the device",
-            (_, class) if class.is_runnable() => "ran on the CPU that was waited for",
+            (Node::Ahead(..), _) => "had requests ahead in the device's queue",
+            (Node::Resource(..), class) => resource(class),
+            (_, class) if class.is_runnable() => "ran on the CPU meanwhile",
+            (_, RunningUser) => "runs its own code",
+            (_, RunningKernel) => "runs in the kernel",
             (_, BlockedIdle) => "idles itself",
-            (_, BlockedUnknown) => "not followed further",
-            (_, class) => class.about(),
+            (_, _) => "not followed further",
         }
+    }
+}
+
+/// What kind of resource a wait of a class is for, where nobody is known to be behind it.
+fn resource(class: TimeClass) -> &'static str {
+    use TimeClass::*;
+    match class {
+        RunningUser | RunningKernel => "code",
+        RunningInterrupted => "interrupts took the CPU",
+        RunningStolen => "the hypervisor took the CPU",
+        RunnableBusy | RunnableOutranked => "busy CPU, runner not known",
+        RunnablePinned => "its CPUs, while others idled",
+        RunnableThrottled => "CPU quota",
+        BlockedDisk => "block device",
+        BlockedFs => "file system",
+        BlockedMemory => "memory management",
+        BlockedLock => "lock, holder not known",
+        BlockedKernelLock => "kernel lock, holder not known",
+        BlockedNetwork => "remote peer",
+        BlockedProcess => "process not known",
+        BlockedSleep => "timer",
+        BlockedIdle => "no work",
+        BlockedStopped => "stopped",
+        BlockedUnknown => "reason not known",
     }
 }
