@@ -1,7 +1,8 @@
 //! From a recording and its verdicts to ranked findings and a conclusion.
 
 use crate::{
-    Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, Whose, cause::NOTICED, causes, graph, victim,
+    Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, Whose, cause::NOTICED, causes, chain, graph,
+    victim,
 };
 use checks::{Light, Test};
 use observe::{Absent, Pid, Ratio, Recording, TimeClass, catalog};
@@ -47,7 +48,11 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         let mut found = weigh(&scene, &Victim::behind_another(&scene, pid));
         // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
         found.retain(Weighed::sure);
-        found.iter_mut().for_each(|w| w.awaited = true);
+        let why = held_up(&scene, &victims, pid);
+        for weighed in &mut found {
+            weighed.awaited = true;
+            weighed.finding.summary += &why;
+        }
         weighed.extend(found);
     }
     rank(&mut weighed, rec.target.is_named());
@@ -68,6 +73,17 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         whose: victims.iter().filter_map(|victim| graph::whose(&scene, victim)).collect(),
         untested,
     }
+}
+
+/// Why a process that nobody named is looked at: the victim that waits for it longest, and the way there.
+fn held_up(scene: &Scene, victims: &[Victim], pid: Pid) -> String {
+    let chains = victims.iter().filter_map(|victim| Some((victim, chain::longest(scene, victim)?)));
+    let longest =
+        chains.filter(|(_, chain)| chain.end() == pid).max_by_key(|(_, chain)| (chain.path.len(), chain.ending));
+    longest.map_or_else(String::new, |(victim, chain)| {
+        let (seconds, way) = (chain.ending.as_secs_f64(), chain.names(scene));
+        format!(" {} waits {seconds:.1} s for it, along {way}.", victim.label())
+    })
 }
 
 /// A finding with what its rank depends on.
@@ -402,7 +418,7 @@ mod tests {
             ("cpu.hot-code", Some(30), "scan")
         );
         assert!(findings.iter().all(|f| f.victim.pid == Some(30) || f.culprit.pid == Some(30)), "{findings:#?}");
-        assert!(findings.iter().any(|f| f.summary.contains("front → api → db")), "{findings:#?}");
+        assert!(findings[0].summary.contains("for it, along front → api → db."), "{findings:#?}");
     }
 
     #[test]

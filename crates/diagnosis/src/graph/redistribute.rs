@@ -184,17 +184,15 @@ impl Place {
     /// Whether somebody's wait belongs to the time for which it is waited for.
     fn counts(&self, edge: &Edge) -> bool {
         let lock = self.lock.as_ref().is_some_and(|lock| edge.resource == *lock);
+        // Who waits does not run meanwhile, and sends no work to the process that it waits for.
         let back = match edge.to {
-            Node::Thread(pid, tid) if pid == self.from.0 => Some(tid) == self.from.1 || self.among_processes(),
-            Node::Process(pid) => pid == self.from.0 && self.among_processes(),
+            Node::Thread(pid, tid) if self.from == (pid, Some(tid)) => true,
+            Node::Thread(pid, _) | Node::Process(pid) => {
+                pid == self.from.0 && self.at.pid() != Some(pid) && !edge.class.is_runnable()
+            }
             _ => false,
         };
-        let back = back && !edge.class.is_runnable();
         !lock && !back && (!edge.housekeeping || self.lock.is_some())
-    }
-
-    fn among_processes(&self) -> bool {
-        self.at.pid() != Some(self.from.0)
     }
 
     fn at_work(&self, account: &Account) -> Duration {
@@ -327,6 +325,17 @@ mod tests {
         assert_eq!(split(clients(), 10), rows(&one));
         let two = [("two>server disk:vda", 15), ("two>server running.user", 15), ("two running.user", 10)];
         assert_eq!(split(clients(), 11), rows(&two));
+    }
+
+    #[test]
+    fn who_waits_is_not_whom_the_server_waits_for() {
+        let pair = System::new()
+            .thread(10, "client", &[(RunningUser, 2.0), (BlockedProcess, 8.0)])
+            .thread(20, "server", &[(RunningUser, 8.0), (RunnableBusy, 1.0), (BlockedProcess, 1.0)])
+            .wait(10, BlockedProcess, "read", "pipe:1", Some((20, 20)), 8.0, 80)
+            .wait(20, BlockedProcess, "read", "pipe:2", Some((10, 10)), 1.0, 80)
+            .behind(20, 10, 1.0);
+        assert_eq!(split(pair, 10), rows(&[("client>server running.user", 80), ("client running.user", 20)]));
     }
 
     #[test]
