@@ -2,7 +2,7 @@
 
 use checks::{Evidence, Test};
 use chrono::{DateTime, SecondsFormat, Utc};
-use diagnosis::{Conclusion, Eliminated, Finding, Untested};
+use diagnosis::{Conclusion, Eliminated, Finding, Untested, Whose};
 use observe::{Host, ProgramCost, Ratio, Target, ThreadTime, Window};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +40,9 @@ pub struct Document {
     pub ledger: Vec<LedgerRow>,
     /// Who waited for whom, the longest first.
     pub waits: Vec<WaitRow>,
+    /// On whom each victim's time rests in the end.
+    #[serde(default)]
+    pub whose: Vec<Whose>,
     /// Requests per service.
     pub requests: Vec<RequestRow>,
     /// What the stacks are worth, by set.
@@ -68,7 +71,11 @@ impl Document {
         }
         document.days.iter_mut().flat_map(|day| &mut day.tests).for_each(|test| keep(&mut test.evidence));
         document.eliminated.iter_mut().for_each(|eliminated| keep(&mut eliminated.evidence));
-        document.waits.iter_mut().for_each(|wait| zero(&mut wait.seconds));
+        document.waits.iter_mut().for_each(|w| [&mut w.seconds, &mut w.longest_s].into_iter().for_each(zero));
+        for whose in &mut document.whose {
+            zero(&mut whose.seconds);
+            whose.parts.iter_mut().for_each(|p| [&mut p.seconds, &mut p.share].into_iter().for_each(zero));
+        }
         document.requests.iter_mut().for_each(|r| [&mut r.p50_s, &mut r.p99_s].into_iter().for_each(zero));
         for set in &mut document.stacks {
             [&mut set.weight, &mut set.unwound, &mut set.symbolized].into_iter().for_each(zero);
@@ -196,6 +203,12 @@ pub struct WaitRow {
     pub resource: String,
     /// How long, summed over threads.
     pub seconds: f64,
+    /// How often; 0 where only the time is known.
+    #[serde(default)]
+    pub count: u64,
+    /// The longest time; 0 where it is not known.
+    #[serde(default)]
+    pub longest_s: f64,
 }
 
 /// One service's requests.

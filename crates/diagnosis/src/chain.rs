@@ -1,72 +1,86 @@
-//! Waiting for somebody who waits for somebody: who is at the end, and are they at work?
+//! Waiting for other processes: for whom first, on whom it rests in the end, and is anybody at work there?
 
-use crate::Scene;
-use observe::{Pid, Ratio, TimeClass, Wait};
-use std::{collections::BTreeMap, time::Duration};
+use crate::{
+    Scene, Victim,
+    graph::{Part, Root, names_of},
+};
+use observe::{Pid, Ratio};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-/// ours: chains longer than this are not followed.
-const DEEPEST: usize = 6;
-
-/// ours: the process at the end must have been at work for at least this part of the time it was waited for. One that
-/// idles waits itself for work that nobody sends.
+/// ours: of the time that a process is waited for, at least this part must rest on somebody or something at work. Where all
+/// of them idle, they wait for work that nobody sends.
 const AT_WORK: Ratio = Ratio(0.3);
 
-/// Whom a wait for another process is for: who ended it; for one that has not ended, who of its children (or its parent,
-/// unless it waits for a child) is most at work. `None` when nobody is known.
-pub fn whom(scene: &Scene, wait: &Wait) -> Option<Pid> {
-    if let Some((by, _)) = wait.by {
-        return Some(by);
-    }
-    let parent = scene.rec.processes.get(&wait.pid).map(|p| p.parent).filter(|_| wait.resource != "child");
-    let family = scene.children(wait.pid).chain(parent).filter(|pid| !scene.threads(*pid).is_empty());
-    family.filter(|pid| !scene.is_background(*pid)).max_by_key(|pid| (at_work(scene, *pid), *pid))
+/// A victim's waiting for one process, and where most of it ends.
+pub struct Chain {
+    /// For whom it waits.
+    pub first: Pid,
+    /// How long, whoever is behind it.
+    pub time: Duration,
+    /// The processes from the victim's on; the last is the one to look at.
+    pub path: Vec<Pid>,
+    /// What most of the time that ends there rests on.
+    pub root: Root,
+    /// The time that ends there, of all that the victim waits for other processes.
+    pub ending: Duration,
 }
 
-/// For whom some waits are, and how long. Members of the own group, kernel threads and friday are left out.
-pub fn awaited<'a>(
-    scene: &Scene,
-    own: impl Fn(Pid) -> bool,
-    waits: impl Iterator<Item = &'a Wait>,
-) -> BTreeMap<Pid, Duration> {
-    let mut awaited: BTreeMap<Pid, Duration> = BTreeMap::new();
-    for wait in waits.filter(|w| w.class == TimeClass::BlockedProcess) {
-        if let Some(pid) = whom(scene, wait).filter(|pid| !own(*pid) && !scene.is_background(*pid)) {
-            *awaited.entry(pid).or_default() += wait.time;
+impl Chain {
+    /// The process at the end.
+    pub fn end(&self) -> Pid {
+        self.path.last().copied().unwrap_or(self.first)
+    }
+
+    /// Whether others are between the victim and the end.
+    pub fn is_long(&self) -> bool {
+        self.end() != self.first
+    }
+
+    /// The way in words: `api → db → disk:vda`.
+    pub fn names(&self, scene: &Scene) -> String {
+        let names: Vec<String> = self.path.iter().map(|pid| scene.rec.process_name(*pid)).collect();
+        [names, names_of(scene, &[], &self.root)].concat().join(" → ")
+    }
+}
+
+/// The victim's longest wait for another process that is held up by somebody at work.
+pub fn longest(scene: &Scene, victim: &Victim) -> Option<Chain> {
+    let parts = victim.awaited(scene);
+    let held_up = by_first(&parts).into_iter().filter(|(_, (all, vain))| !is_vain(*all, *vain));
+    let (first, (time, _)) = held_up.max_by_key(|(pid, (all, _))| (*all, Reverse(*pid)))?;
+    let ends = |part: &&Part| part.path.last().is_some_and(|pid| !victim.contains(*pid)) && !part.in_vain();
+    let mut paths: BTreeMap<&[Pid], Duration> = BTreeMap::new();
+    for part in parts.iter().filter(|part| part.first == Some(first)).filter(ends) {
+        *paths.entry(&part.path).or_default() += part.time;
+    }
+    let (path, _) = paths.into_iter().max_by_key(|(path, time)| (*time, Reverse(path.len())))?;
+    let at_end = || parts.iter().filter(ends).filter(|part| part.path.last() == path.last());
+    let mut roots: BTreeMap<&Root, Duration> = BTreeMap::new();
+    at_end().filter(|part| part.path == path).for_each(|part| *roots.entry(&part.root).or_default() += part.time);
+    let root = roots.into_iter().max_by_key(|(_, time)| *time)?.0.clone();
+    Some(Chain { first, time, path: path.to_vec(), root, ending: at_end().map(|part| part.time).sum() })
+}
+
+/// The processes that a victim waited for and behind which nobody is at work, and for how long.
+pub fn in_vain(scene: &Scene, victim: &Victim) -> BTreeMap<Pid, Duration> {
+    let sums = by_first(&victim.awaited(scene)).into_iter();
+    sums.filter(|(_, (all, vain))| is_vain(*all, *vain)).map(|(pid, (all, _))| (pid, all)).collect()
+}
+
+fn is_vain(all: Duration, vain: Duration) -> bool {
+    Ratio::of(all.saturating_sub(vain), all) < AT_WORK
+}
+
+/// The time that was waited for each process, and how much of it in vain.
+fn by_first(parts: &[Part]) -> BTreeMap<Pid, (Duration, Duration)> {
+    let mut sums: BTreeMap<Pid, (Duration, Duration)> = BTreeMap::new();
+    for part in parts {
+        let Some(first) = part.first else { continue };
+        let (all, vain) = sums.entry(first).or_default();
+        *all += part.time;
+        if part.in_vain() {
+            *vain += part.time;
         }
     }
-    awaited
-}
-
-/// From an awaited process on to the one that does not itself mostly wait for another.
-pub fn follow(scene: &Scene, own: &impl Fn(Pid) -> bool, first: Pid) -> Vec<Pid> {
-    let mut chain = vec![first];
-    while chain.len() < DEEPEST {
-        let pid = chain[chain.len() - 1];
-        let waiting = scene.times(pid)[TimeClass::BlockedProcess];
-        if Ratio::of(waiting, scene.times(pid).active()) < Ratio(0.5) {
-            break;
-        }
-        let next = awaited(scene, own, scene.waits(pid).iter().copied()).into_iter().max_by_key(|(_, time)| *time);
-        match next {
-            Some((next, _)) if !chain.contains(&next) => chain.push(next),
-            _ => break,
-        }
-    }
-    chain
-}
-
-/// Time in which a process did or wanted something itself, rather than wait for another: its busiest thread's, or that of
-/// its short-lived threads together, which take turns.
-pub fn at_work(scene: &Scene, pid: Pid) -> Duration {
-    let own = |class: TimeClass| !class.is_idle() && class != TimeClass::BlockedProcess;
-    let threads = || scene.threads(pid).iter().map(|t| (t.wall, t.classes.sum(own)));
-    let busiest = threads().map(|(_, time)| time).max().unwrap_or_default();
-    let in_turns: Duration = threads().filter(|(wall, _)| *wall < scene.window() / 2).map(|(_, time)| time).sum();
-    busiest.max(in_turns.min(scene.window()))
-}
-
-/// Whether the end of the chain behind an awaited process was at work while it was waited for.
-pub fn holds_up(scene: &Scene, own: &impl Fn(Pid) -> bool, first: Pid, time: Duration) -> bool {
-    let root = follow(scene, own, first).last().copied().unwrap_or(first);
-    Ratio::of(at_work(scene, root), time) >= AT_WORK
+    sums
 }

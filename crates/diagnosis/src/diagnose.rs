@@ -1,6 +1,9 @@
 //! From a recording and its verdicts to ranked findings and a conclusion.
 
-use crate::{Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, cause::NOTICED, causes, victim};
+use crate::{
+    Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, Whose, cause::NOTICED, causes, chain, graph,
+    victim,
+};
 use checks::{Light, Test};
 use observe::{Absent, Pid, Ratio, Recording, TimeClass, catalog};
 use std::{
@@ -19,6 +22,8 @@ pub struct Diagnosis {
     pub chosen: String,
     /// Ranked, most of the victim's time first.
     pub findings: Vec<Finding>,
+    /// Where each victim's time rests.
+    pub whose: Vec<Whose>,
     /// What was ruled out.
     pub eliminated: Vec<Eliminated>,
     /// What could not be seen.
@@ -40,15 +45,20 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         .filter(|pid| !victims.iter().any(|v| v.contains(*pid)))
         .collect();
     for pid in BTreeSet::from_iter(awaited) {
-        let mut found = weigh(&scene, &Victim::awaited(&scene, pid));
+        let mut found = weigh(&scene, &Victim::behind_another(&scene, pid));
         // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
         found.retain(Weighed::sure);
-        found.iter_mut().for_each(|w| w.awaited = true);
+        let why = held_up(&scene, &victims, pid);
+        for weighed in &mut found {
+            weighed.awaited = true;
+            weighed.finding.summary += &why;
+        }
         weighed.extend(found);
     }
     rank(&mut weighed, rec.target.is_named());
     let all_descriptive = weighed.iter().all(|w| w.descriptive);
     let mut findings: Vec<Finding> = weighed.into_iter().map(|w| w.finding).collect();
+    within_the_whole(&mut findings);
     for (at, finding) in findings.iter_mut().enumerate() {
         finding.rank = at as u32 + 1;
     }
@@ -60,8 +70,20 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         conclusion,
         chosen,
         findings,
+        whose: victims.iter().filter_map(|victim| graph::whose(&scene, victim)).collect(),
         untested,
     }
+}
+
+/// Why a process that nobody named is looked at: the victim that waits for it longest, and the way there.
+fn held_up(scene: &Scene, victims: &[Victim], pid: Pid) -> String {
+    let chains = victims.iter().filter_map(|victim| Some((victim, chain::longest(scene, victim)?)));
+    let longest =
+        chains.filter(|(_, chain)| chain.end() == pid).max_by_key(|(_, chain)| (chain.path.len(), chain.ending));
+    longest.map_or_else(String::new, |(victim, chain)| {
+        let (seconds, way) = (chain.ending.as_secs_f64(), chain.names(scene));
+        format!(" {} waits {seconds:.1} s for it, along {way}.", victim.label())
+    })
 }
 
 /// A finding with what its rank depends on.
@@ -106,6 +128,21 @@ fn rank(weighed: &mut [Weighed], named: bool) {
     };
     let aside = |w: &Weighed| link(w) || named && w.awaited;
     weighed.sort_by_key(|w| (Reverse(w.sure()), aside(w), Reverse(w.time), w.finding.cause.clone()));
+}
+
+/// Two causes may explain the same time: what a finding above has taken of its victim's time is not counted again.
+fn within_the_whole(findings: &mut [Finding]) {
+    for at in 0..findings.len() {
+        let (above, rest) = findings.split_at_mut(at);
+        let finding = &mut rest[0];
+        let taken: f64 = above.iter().filter(|f| f.victim == finding.victim).map(|f| f.share.0).sum();
+        let left = ((1.0 - taken).max(0.0) * 1e4).round() / 1e4;
+        if finding.share.0 > left {
+            finding.summary +=
+                &format!(" All but {} of its time is also explained by what is found above.", Ratio(left));
+            finding.share = Ratio(left);
+        }
+    }
 }
 
 fn conclude(
@@ -344,6 +381,44 @@ mod tests {
         assert_eq!(diagnosis.findings.len(), 1);
         assert_eq!(diagnosis.findings[0].victim.name, "api");
         assert!(diagnosis.chosen.contains("api (pid 10) 3.0 s"));
+    }
+
+    #[test]
+    fn findings_of_one_victim_share_its_time() {
+        let rec = System::new()
+            .disk("vda", 0.97, 6.0)
+            .issued(20, "vda", 60.0)
+            .thread(10, "db", &[(TimeClass::RunningUser, 1.0), (TimeClass::BlockedFs, 9.0)])
+            .thread(20, "backup", &[(TimeClass::BlockedDisk, 9.0)])
+            .wait(10, TimeClass::BlockedFs, "fsync", "file:/data/log", None, 9.0, 90)
+            .wait(10, TimeClass::BlockedDisk, "fsync", "disk:vda", None, 0.1, 1)
+            .target(10)
+            .build();
+        let findings = diagnose(&rec, &[]).findings;
+        let shares: Vec<f64> = findings.iter().map(|f| f.share.0).collect();
+        assert!(findings.len() >= 2, "{findings:#?}");
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{shares:?}");
+        assert!(findings[1].summary.contains("All but 9.0 % of its time"), "{}", findings[1].summary);
+    }
+
+    #[test]
+    fn the_root_of_a_chain_comes_first_with_the_way_there() {
+        use TimeClass::{BlockedProcess, RunningUser};
+        let rec = System::new()
+            .thread(10, "front", &[(RunningUser, 0.3), (BlockedProcess, 9.7)])
+            .thread(20, "api", &[(RunningUser, 0.5), (BlockedProcess, 9.2)])
+            .thread(30, "db", &[(RunningUser, 9.0)])
+            .samples(30, &[("main", "db"), ("scan", "db")], 400)
+            .wait(10, BlockedProcess, "recvfrom", "tcp:127.0.0.1:80", Some((20, 20)), 9.7, 900)
+            .wait(20, BlockedProcess, "recvfrom", "tcp:127.0.0.1:81", Some((30, 30)), 9.2, 900);
+        let findings = diagnose(&rec.build(), &[]).findings;
+        let first = &findings[0];
+        assert_eq!(
+            (first.cause.as_str(), first.victim.pid, first.culprit.name.as_str()),
+            ("cpu.hot-code", Some(30), "scan")
+        );
+        assert!(findings.iter().all(|f| f.victim.pid == Some(30) || f.culprit.pid == Some(30)), "{findings:#?}");
+        assert!(findings[0].summary.contains("for it, along front → api → db."), "{findings:#?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod chain;
 mod code;
 mod diagnose;
 mod finding;
+mod graph;
 pub mod path;
 mod scene;
 #[cfg(test)]
@@ -15,5 +16,6 @@ mod victim;
 pub use cause::{Cause, Draft};
 pub use diagnose::{Diagnosis, diagnose};
 pub use finding::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested};
+pub use graph::{Whose, WhosePart};
 pub use scene::Scene;
 pub use victim::Victim;

@@ -1,10 +1,15 @@
 //! The recording as a diagnosis reads it: processes with their time, whom they wait for, and what runs.
 
+use crate::graph::WaitGraph;
 use observe::{
     Absent, ClassTimes, Histogram, Observed, Pid, Ratio, Recording, Series, Stack, ThreadTime, Tid, TimeClass, Wait,
     catalog,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A recording with its ledger grouped by process.
 pub struct Scene<'a> {
@@ -15,6 +20,7 @@ pub struct Scene<'a> {
     threads: BTreeMap<Pid, Vec<&'a ThreadTime>>,
     waits: BTreeMap<Pid, Vec<&'a Wait>>,
     ledger: Observed<()>,
+    graph: OnceCell<WaitGraph>,
 }
 
 /// ours: fewer answers than this in a window are not a dialogue.
@@ -48,7 +54,12 @@ impl<'a> Scene<'a> {
             .filter(|((pid, _), _)| by_process.get(pid).is_some_and(|count| *count >= DIALOGUE))
             .map(|(by, (_, time))| (by, time))
             .collect();
-        Scene { rec, answers, threads, waits, ledger: rows.map(|_| ()) }
+        Scene { rec, answers, threads, waits, ledger: rows.map(|_| ()), graph: OnceCell::new() }
+    }
+
+    /// Who waits for whom.
+    pub fn graph(&self) -> &WaitGraph {
+        self.graph.get_or_init(|| WaitGraph::of(self))
     }
 
     /// The window's length.
@@ -66,6 +77,11 @@ impl<'a> Scene<'a> {
             return self.rec.get(&catalog::WAITS).map(|_| ());
         }
         Ok(())
+    }
+
+    /// Every process with a ledger.
+    pub fn all_processes(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.threads.keys().copied()
     }
 
     /// Every process with a ledger that is neither a kernel thread nor friday.
@@ -102,10 +118,11 @@ impl<'a> Scene<'a> {
 
     /// Time of a process by class, over its working threads. Pauses that do not matter are idle time.
     pub fn times(&self, pid: Pid) -> ClassTimes {
+        let pauses_matter = self.pausing(pid);
         let mut times = ClassTimes::default();
         for thread in self.workers(pid) {
             let mut classes = thread.classes;
-            if !self.pauses_matter(thread) {
+            if !pauses_matter(thread) {
                 classes.move_to_idle(TimeClass::BlockedSleep, classes[TimeClass::BlockedSleep]);
             }
             times.add_all(&classes);
@@ -113,22 +130,34 @@ impl<'a> Scene<'a> {
         times
     }
 
-    /// Whether anybody can be held up by the pauses of a thread. Where some threads of its process answer other
-    /// processes, or take up work as it comes, the pauses of the others are housekeeping.
-    pub fn pauses_matter(&self, thread: &ThreadTime) -> bool {
-        let threads = self.threads(thread.pid);
-        if threads.iter().any(|t| self.answers(t.pid, t.tid).is_some()) {
-            return self.answers(thread.pid, thread.tid).is_some();
-        }
+    /// Whether anybody can be held up by the pauses of a process' threads. Where some threads of it answer other processes,
+    /// or take up work as it comes, the pauses of the others are housekeeping.
+    pub fn pausing(&self, pid: Pid) -> impl Fn(&ThreadTime) -> bool {
+        let threads = self.threads(pid);
         let running: Duration = threads.iter().map(|t| t.classes.sum(TimeClass::is_running)).sum();
-        let takes_work = |t: &ThreadTime| {
+        let takes_work = |t: &&&ThreadTime| {
             /// ours: who is woken for work less often than this in a window does not serve.
             const OFTEN: u64 = 20;
             t.switches >= OFTEN
                 && Ratio::of(t.classes[TimeClass::BlockedIdle], t.wall) >= Ratio(0.2)
                 && Ratio::of(t.classes.sum(TimeClass::is_running), running) >= Ratio(0.2)
         };
-        takes_work(thread) || !threads.iter().any(|t| takes_work(t))
+        let answers = |t: &&&ThreadTime| self.answers(t.pid, t.tid).is_some();
+        let mut serve: BTreeSet<Tid> = threads.iter().filter(answers).map(|t| t.tid).collect();
+        if serve.is_empty() {
+            serve = threads.iter().filter(takes_work).map(|t| t.tid).collect();
+        }
+        move |thread| serve.is_empty() || serve.contains(&thread.tid)
+    }
+
+    /// Time in which a process did or wanted something itself, rather than wait for another: its busiest thread's, or that
+    /// of its short-lived threads together, which take turns.
+    pub fn at_work(&self, pid: Pid) -> Duration {
+        let own = |class: TimeClass| !class.is_idle() && class != TimeClass::BlockedProcess;
+        let threads = || self.threads(pid).iter().map(|t| (t.wall, t.classes.sum(own)));
+        let busiest = threads().map(|(_, time)| time).max().unwrap_or_default();
+        let in_turns: Duration = threads().filter(|(wall, _)| *wall < self.window() / 2).map(|(_, time)| time).sum();
+        busiest.max(in_turns.min(self.window()))
     }
 
     /// For how long other processes waited until this thread answered, if its process did so again and again.

@@ -97,6 +97,30 @@ impl System {
         self
     }
 
+    /// A wait of one of several threads.
+    pub fn wait_of(
+        self,
+        pid: u32,
+        tid: u32,
+        class: TimeClass,
+        resource: &str,
+        by: Option<(u32, u32)>,
+        time: f64,
+    ) -> Self {
+        let mut system = self.wait(pid, class, "", resource, by, time, 100);
+        let mut waits = system.rec.get(&catalog::WAITS).unwrap().to_vec();
+        waits.last_mut().unwrap().tid = Tid(tid);
+        system.rec.set(&catalog::WAITS, Ok(waits));
+        system
+    }
+
+    /// A process' requests were queued while a device served another's.
+    pub fn queued(mut self, pid: u32, device: &str, ahead: u32, time: f64) -> Self {
+        let labels = Labels::new([("device", device.into()), ("pid", pid.to_string()), ("behind", ahead.to_string())]);
+        self.rec.push(&catalog::BLOCK_BEHIND, Series::total(labels, WINDOW, time));
+        self
+    }
+
     /// Makes the last wait a pause after a failed call.
     pub fn after_failure(mut self) -> Self {
         let mut waits = self.rec.get(&catalog::WAITS).unwrap().to_vec();

@@ -1,8 +1,15 @@
 //! Who suffers: the target the user named, or the processes that lose most.
 
-use crate::{Party, Scene, chain, scene::DIALOGUE};
+use crate::{
+    Party, Scene, chain,
+    graph::{Edge, Part, redistribute},
+    scene::DIALOGUE,
+};
 use observe::{ClassTimes, Pid, Ratio, TargetKind, TimeClass, Wait};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Somebody whose time is examined: one process, or all of a named group.
 pub struct Victim {
@@ -19,6 +26,8 @@ pub struct Victim {
     pub times: ClassTimes,
     /// The container, pod or unit of a single process, where it has one.
     container: Option<String>,
+    /// Processes that it waits for and that idle themselves: all of them wait for work that nobody sends.
+    in_vain: BTreeSet<Pid>,
 }
 
 impl Victim {
@@ -31,25 +40,19 @@ impl Victim {
             [one] => scene.rec.processes.get(&one).map(|p| p.container.clone()).filter(|name| !name.is_empty()),
             _ => None,
         };
-        let mut victim = Victim { pids, name, kind, named, times, container };
+        let mut victim = Victim { pids, name, kind, named, times, container, in_vain: BTreeSet::new() };
         if victim.pids.len() > 1 {
             let inside = victim.internal_waits(scene);
             victim.times.move_to_idle(TimeClass::BlockedProcess, inside);
         }
-        let in_vain = victim.waits_for_idlers(scene);
-        victim.times.move_to_idle(TimeClass::BlockedProcess, in_vain);
+        let in_vain = chain::in_vain(scene, &victim);
+        victim.times.move_to_idle(TimeClass::BlockedProcess, in_vain.values().sum());
+        victim.in_vain = in_vain.into_keys().collect();
         victim
     }
 
-    /// Time spent waiting for processes that idle themselves: all of them wait for work that nobody sends.
-    fn waits_for_idlers(&self, scene: &Scene) -> Duration {
-        let own = |pid| self.contains(pid);
-        let awaited = chain::awaited(scene, own, self.waits(scene));
-        awaited.into_iter().filter(|(pid, time)| !chain::holds_up(scene, &own, *pid, *time)).map(|(_, time)| time).sum()
-    }
-
     /// A process that a victim waits for: what it does is of interest as if it had been named.
-    pub fn awaited(scene: &Scene, pid: Pid) -> Self {
+    pub fn behind_another(scene: &Scene, pid: Pid) -> Self {
         Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", true)
     }
 
@@ -86,6 +89,25 @@ impl Victim {
             let workers: Vec<_> = scene.workers(*pid).iter().map(|t| t.tid).collect();
             scene.waits(*pid).iter().copied().filter(move |w| workers.contains(&w.tid))
         })
+    }
+
+    /// Its active time by where it rests.
+    pub fn redistributed(&self, scene: &Scene) -> Vec<Part> {
+        let inside = |pid| self.pids.len() > 1 && self.contains(pid);
+        let nobodys = |edge: &Edge| edge.to.pid().is_some_and(|pid| inside(pid) || self.in_vain.contains(&pid));
+        self.split(scene, |edge| edge.class != TimeClass::BlockedProcess || !nobodys(edge))
+    }
+
+    /// Its waiting for other processes by where it rests. Kernel threads are nobody to wait for.
+    pub fn awaited(&self, scene: &Scene) -> Vec<Part> {
+        let others = |pid| !self.contains(pid) && !scene.is_background(pid);
+        self.split(scene, |edge| edge.class == TimeClass::BlockedProcess && edge.to.pid().is_some_and(others))
+    }
+
+    fn split(&self, scene: &Scene, keep: impl Fn(&Edge) -> bool) -> Vec<Part> {
+        let workers = self.pids.iter().flat_map(|pid| scene.workers(*pid));
+        let workers: Vec<_> = workers.map(|t| (t.pid, t.tid)).collect();
+        redistribute(scene, &workers, keep)
     }
 
     /// The largest part of the window that one of its threads spent on a CPU.

@@ -36,9 +36,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let housekeeping: Vec<Tid> = victim
         .pids
         .iter()
-        .flat_map(|pid| scene.threads(*pid))
-        .filter(|t| !scene.pauses_matter(t))
-        .map(|t| t.tid)
+        .flat_map(|pid| {
+            let pauses_matter = scene.pausing(*pid);
+            scene.threads(*pid).iter().filter(move |t| !pauses_matter(t)).map(|t| t.tid)
+        })
         .collect();
     let naps: Vec<&Wait> = victim
         .waits(scene)

@@ -8,7 +8,7 @@ use super::app_short_lived;
 use crate::{
     Cause, Confidence, Draft, Scene, Victim,
     cause::{grade, how_much, process},
-    chain::{at_work, awaited, follow, holds_up},
+    chain,
     code::path,
 };
 use checks::Evidence;
@@ -22,13 +22,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         return Vec::new();
     }
     let waits: Vec<&Wait> = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedProcess).collect();
-    let own = |pid| victim.contains(pid);
-    let mut awaited = awaited(scene, own, waits.iter().copied());
-    // Somebody who idles cannot be what holds the victim up, nor can somebody who waits for such.
-    awaited.retain(|pid, time| holds_up(scene, &own, *pid, *time));
-    let Some((first, time)) = awaited.iter().max_by_key(|(_, time)| **time).map(|(pid, time)| (*pid, *time)) else {
-        return Vec::new();
-    };
+    let Some(chain) = chain::longest(scene, victim) else { return Vec::new() };
+    let (first, root) = (chain.first, chain.end());
+    // Who is in between adds time of its own, which is not the root's.
+    let time = if chain.is_long() { chain.ending } else { chain.time };
     let time = time.min(victim.times[TimeClass::BlockedProcess]);
     let Some(mut confidence) = grade(scene, victim, time) else { return Vec::new() };
     let seen = waits.iter().any(|w| w.by.is_some_and(|(by, _)| by == first));
@@ -36,17 +33,14 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !victim.named && !seen {
         return Vec::new();
     }
-    let chain = follow(scene, &own, first);
-    let root = chain.last().copied().unwrap_or(first);
     let doing = mostly(scene, root);
     // A child that only sleeps was started to do so: the victim's own pause.
-    let pause = chain.len() == 1 && scene.times(root)[TimeClass::BlockedSleep] * 2 > scene.times(root).active();
+    let pause = !chain.is_long() && scene.times(root)[TimeClass::BlockedSleep] * 2 > scene.times(root).active();
     let own_pause = pause && scene.children(victim.pids[0]).any(|child| child == root);
-    if own_pause || !seen && at_work(scene, root) < time / 2 {
+    if own_pause || !seen && scene.at_work(root) < time / 2 {
         confidence = Confidence::Possible;
     }
-    let through: Vec<String> = chain.iter().map(|pid| scene.rec.process_name(*pid)).collect();
-    let via = if chain.len() > 1 { format!(" by way of {}", through.join(" → ")) } else { String::new() };
+    let via = if chain.is_long() { format!(", along {}", chain.names(scene)) } else { String::new() };
     let heaviest = waits.iter().filter(|w| w.by.is_none_or(|(by, _)| by == first)).max_by_key(|w| w.time);
     let mut culprit = process(scene, root);
     culprit.detail = Some(match culprit.detail {
@@ -73,7 +67,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             .at("recording/waits.parquet"),
             Evidence::new(
                 format!("{} at work meanwhile", scene.rec.process_name(root)),
-                at_work(scene, root).as_secs_f64(),
+                scene.at_work(root).as_secs_f64(),
                 "s",
             )
             .at("recording/ledger.parquet"),

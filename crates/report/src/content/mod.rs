@@ -6,6 +6,7 @@ mod outliers;
 mod summary;
 mod syscalls;
 mod threads;
+mod whose;
 
 pub use latency::latency;
 pub use limits::{eliminated, overhead, requests, untested};
@@ -13,6 +14,7 @@ pub use outliers::outliers;
 pub use summary::{findings, opening, week};
 pub use syscalls::syscalls;
 pub use threads::{ledger, ledger_table, waits};
+pub use whose::whose;
 
 use crate::{
     blocks::{Block, Section},

@@ -89,10 +89,14 @@ pub fn waits(document: &Document, rows: Rows) -> Section<'_> {
             ("Behind whom", Align::Left),
             ("For", Align::Left),
             ("Time", Align::Right),
+            ("Times", Align::Right),
+            ("Longest", Align::Right),
         ];
         let cells = |row: &WaitRow| {
             let by = if row.by.is_empty() { "not known" } else { &row.by };
-            vec![row.waiter.clone(), by.to_owned(), row.resource.clone(), format::seconds(row.seconds)]
+            let times = if row.count > 0 { format::count(row.count) } else { String::new() };
+            let longest = if row.longest_s > 0.0 { format::seconds(row.longest_s) } else { String::new() };
+            vec![row.waiter.clone(), by.to_owned(), row.resource.clone(), format::seconds(row.seconds), times, longest]
         };
         let table_rows = document.waits.iter().take(rows.0).map(cells).collect();
         blocks.push(Block::Table(Table { columns, rows: table_rows }));

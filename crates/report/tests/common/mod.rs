@@ -3,7 +3,7 @@
 
 use case::{Day, Document, LedgerRow, Overhead, SCHEMA, WaitRow};
 use checks::{Evidence, Light, Test};
-use diagnosis::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested};
+use diagnosis::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested, Whose, WhosePart};
 use observe::{
     Absent, ClassTimes, Cost, Event, Frame, FrameId, FrameKind, Histogram, Host, Labels, Pid, Process, ProgramCost,
     Ratio, Recording, Series, Stack, Target, TargetKind, ThreadTime, Tid, TimeClass, Wait, Window, catalog,
@@ -296,6 +296,31 @@ fn findings() -> Vec<Finding> {
     vec![throttled, sync, calls]
 }
 
+fn whose() -> Whose {
+    let part = |party: &str, doing: &str, share: f64, path: &[&str]| WhosePart {
+        party: party.into(),
+        doing: doing.into(),
+        share,
+        seconds: 44.0 * share,
+        path: path.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    Whose {
+        victim: party("process", Some(SHOP.0), "shopd", None),
+        seconds: 44.0,
+        parts: vec![
+            part("cpu quota:/shop.slice", "CPU quota", 0.617, &["shopd (812)", "cpu quota:/shop.slice"]),
+            part("shopd (812)", "runs its own code", 0.294, &["shopd (812)"]),
+            part(
+                "backup (2044)",
+                "had requests ahead in the device's queue",
+                0.089,
+                &["shopd (812)", "jbd2/vda1-8 (311)", "backup (2044)"],
+            ),
+        ],
+        knots: vec!["2 threads of shopd (812) wait for one another and for nobody else.".into()],
+    }
+}
+
 fn test(id: &str, verdict: Light, why: &str) -> Test {
     Test { id: id.into(), verdict, why: why.into(), evidence: vec![] }
 }
@@ -354,6 +379,8 @@ pub fn realistic() -> (Document, Recording) {
         by: by.into(),
         resource: resource.into(),
         seconds,
+        count: (seconds * 100.0) as u64,
+        longest_s: seconds / 20.0,
     };
     let document = Document {
         schema: SCHEMA.into(),
@@ -383,6 +410,7 @@ pub fn realistic() -> (Document, Recording) {
             wait("shopd (812)", "shopd (812)", "lock", 1.98),
             wait("shopd (812)", "", "tcp:10.0.0.9:5432", 0.825),
         ],
+        whose: vec![whose()],
         requests: vec![],
         stacks: vec![case::StackSet {
             set: "on-CPU".into(),
@@ -450,6 +478,16 @@ pub fn hostile() -> (Document, Recording) {
     for row in &mut document.waits {
         (row.waiter, row.by, row.resource) = (long.clone(), wide.clone(), long.clone());
         row.seconds = f64::MAX;
+        (row.count, row.longest_s) = (u64::MAX, f64::NAN);
+    }
+    for whose in &mut document.whose {
+        whose.victim.name.clone_from(&long);
+        whose.knots = vec![long.clone()];
+        for part in &mut whose.parts {
+            (part.party, part.doing) = (long.clone(), wide.clone());
+            part.path = vec![long.clone(); 5];
+            (part.share, part.seconds) = (f64::MAX, f64::NAN);
+        }
     }
     document.overhead.cpu_percent = f64::MAX;
     document.overhead.lost_events = u64::MAX;

@@ -1,0 +1,35 @@
+//! Whose time it is: on whom each victim's time rests in the end, and the way there.
+
+use super::{Rows, more};
+use crate::{
+    blocks::{Align, Block, Section, Table},
+    format,
+};
+use case::Document;
+
+/// A table for each victim, and the knots in which its time ends.
+pub fn whose(document: &Document, rows: Rows) -> Section<'_> {
+    let mut blocks = Vec::new();
+    for whose in &document.whose {
+        let name = match whose.victim.pid {
+            Some(pid) => format!("{} ({pid})", whose.victim.name),
+            None => whose.victim.name.clone(),
+        };
+        let seconds = format::seconds(whose.seconds);
+        blocks.push(Block::Text(format!("{name}: {seconds} of active time, by where it rests in the end.")));
+        let columns = vec![
+            ("Share", Align::Right),
+            ("Time", Align::Right),
+            ("Whose, at the end of the way there", Align::Left),
+            ("What that one does", Align::Left),
+        ];
+        let cells = whose.parts.iter().take(rows.0).map(|part| {
+            let way = if part.path.is_empty() { part.party.clone() } else { part.path.join(" → ") };
+            vec![format::percent(part.share), format::seconds(part.seconds), way, part.doing.clone()]
+        });
+        blocks.push(Block::Table(Table { columns, rows: cells.collect() }));
+        blocks.extend(more(rows.0, whose.parts.len(), ""));
+        blocks.extend(whose.knots.iter().map(|knot| Block::Text(knot.clone())));
+    }
+    Section::new("whose", "Whose time it is", blocks)
+}
