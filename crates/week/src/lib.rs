@@ -167,7 +167,7 @@ fn disk_queues(rec: &Recording) -> Vec<(Pid, Pid, String, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use observe::{Absent, Host, Target, Window};
+    use observe::{Absent, Host, Labels, Target, Tid, Wait, Window};
     use std::time::SystemTime;
 
     #[test]
@@ -180,5 +180,54 @@ mod tests {
         assert_eq!(document.conclusion, diagnosis::Conclusion::Unknown);
         assert!(document.untested.iter().any(|u| u.why.contains("run as root")));
         assert!(document.days.iter().all(|d| d.day != "wednesday" && d.day != "thursday"));
+    }
+    #[test]
+    fn every_kind_of_queue_is_told_with_who_was_ahead() {
+        let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+        let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(10) };
+        let mut rec = Recording::new(host, Target::system("h"), window);
+        let kinds = [
+            (TimeClass::RunnableBusy, "cpu", Some(2)),
+            (TimeClass::BlockedLock, "futex:0x10", Some(2)),
+            (TimeClass::BlockedKernelLock, "ext4_file_write_iter", Some(2)),
+            (TimeClass::BlockedProcess, "pipe:7", Some(2)),
+            (TimeClass::BlockedProcess, "unix socket", Some(2)),
+            (TimeClass::BlockedProcess, "child", Some(2)),
+            (TimeClass::BlockedNetwork, "tcp:10.0.0.2:5432", None),
+            (TimeClass::BlockedMemory, "", None),
+        ];
+        for (class, resource, by) in kinds {
+            let wait = Wait {
+                pid: Pid(1),
+                tid: Tid(1),
+                class,
+                resource: resource.into(),
+                by: by.map(|pid| (Pid(pid), Tid(pid))),
+                syscall: String::new(),
+                after_failure: false,
+                time: Duration::from_secs(1),
+                count: 3,
+                longest: Duration::from_millis(500),
+                stack: Vec::new(),
+                waker_stack: Vec::new(),
+            };
+            rec.push(&catalog::WAITS, wait.clone());
+            rec.push(&catalog::WAITS, Wait { tid: Tid(9), longest: Duration::from_millis(700), ..wait });
+        }
+        let labels = Labels::new([("device", "vda".into()), ("pid", "1".into()), ("behind", "2".into())]);
+        rec.push(&catalog::BLOCK_BEHIND, Series::total(labels, window.length, 2.5));
+        let rows = waits(&rec);
+        assert_eq!(rows.len(), kinds.len() + 1);
+        for (class, resource, by) in kinds {
+            let resource = if resource.is_empty() { class.name() } else { resource };
+            let row = rows.iter().find(|row| row.resource == resource).unwrap();
+            assert_eq!((row.seconds, row.count, row.longest_s), (2.0, 6, 0.7), "{resource}");
+            assert_eq!(row.by, by.map_or("", |_| "pid 2 (2)"), "{resource}");
+        }
+        let queue = &rows[0];
+        assert_eq!(
+            (queue.resource.as_str(), queue.by.as_str(), queue.seconds),
+            ("queue of disk:vda", "pid 2 (2)", 2.5)
+        );
     }
 }

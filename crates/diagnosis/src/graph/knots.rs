@@ -23,7 +23,10 @@ impl WaitGraph {
             let mut ends = Vec::new();
             for edge in ties {
                 match &edge.to {
-                    Node::Thread(pid, tid) if index.contains_key(&(*pid, *tid)) => ends.push(index[&(*pid, *tid)]),
+                    // Threads that take turns on a CPU wait for the CPU, not for what the other does.
+                    Node::Thread(pid, tid) if !edge.class.is_runnable() && index.contains_key(&(*pid, *tid)) => {
+                        ends.push(index[&(*pid, *tid)]);
+                    }
                     _ => open[at] = true,
                 }
             }
@@ -98,6 +101,14 @@ mod tests {
         assert_eq!(sets, BTreeSet::from([vec![0, 1, 2], vec![3, 4], vec![5]]));
         let long: Vec<Vec<usize>> = (0..200_000).map(|at| vec![(at + 1) % 200_000]).collect();
         assert_eq!(components(&long).len(), 1);
+    }
+
+    #[test]
+    fn two_that_take_turns_on_a_cpu_are_none() {
+        let times = [(RunningUser, 5.0), (RunnableBusy, 5.0)];
+        let turns =
+            System::new().thread(10, "a", &times).thread(20, "b", &times).behind(10, 20, 5.0).behind(20, 10, 5.0);
+        assert!(Scene::new(&turns.build()).graph().knots().is_empty());
     }
 
     #[test]
