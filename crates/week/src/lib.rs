@@ -115,11 +115,19 @@ fn stack_sets(rec: &Recording) -> Vec<StackSet> {
         .collect()
 }
 
+/// Waits of one kind together; a queue of which only the time is known has no count.
+#[derive(Default)]
+struct Waited {
+    time: Duration,
+    count: u64,
+    longest: Duration,
+}
+
 /// "A queued behind B": summed over threads, the longest first. Idle waits and the pauses of timers are nobody's queue.
 fn waits(rec: &Recording) -> Vec<WaitRow> {
     let Ok(waits) = rec.get(&catalog::WAITS) else { return Vec::new() };
     let skip = |pid: Pid| rec.processes.get(&pid).is_some_and(|p| p.is_kernel || p.is_friday);
-    let mut sums: BTreeMap<(Pid, Option<Pid>, &str), (Duration, u64, Duration)> = BTreeMap::new();
+    let mut sums: BTreeMap<(Pid, Option<Pid>, &str), Waited> = BTreeMap::new();
     for wait in waits.iter().filter(|w| !skip(w.pid) && !w.by.is_some_and(|(pid, _)| rec.is_friday(pid))) {
         // A wait for nobody known that never ended says little, unless it is the target's.
         let unanswered = wait.class == TimeClass::BlockedProcess && wait.by.is_none() && !rec.target.contains(wait.pid);
@@ -128,27 +136,29 @@ fn waits(rec: &Recording) -> Vec<WaitRow> {
         if !nobodys && !unanswered {
             let resource = if wait.resource.is_empty() { wait.class.name() } else { &wait.resource };
             let sum = sums.entry((wait.pid, wait.by.map(|(pid, _)| pid), resource)).or_default();
-            *sum = (sum.0 + wait.time, sum.1 + wait.count, sum.2.max(wait.longest));
+            sum.time += wait.time;
+            sum.count += wait.count;
+            sum.longest = sum.longest.max(wait.longest);
         }
     }
     let queues: Vec<(Pid, Pid, String, Duration)> = disk_queues(rec);
     for (waiter, ahead, resource, time) in &queues {
         if !skip(*waiter) {
-            sums.entry((*waiter, Some(*ahead), resource)).or_default().0 += *time;
+            sums.entry((*waiter, Some(*ahead), resource)).or_default().time += *time;
         }
     }
     let mut rows: Vec<_> = sums.into_iter().collect();
-    rows.sort_by_key(|(key, (time, ..))| (!rec.target.contains(key.0), Reverse(*time), *key));
+    rows.sort_by_key(|(key, sum)| (!rec.target.contains(key.0), Reverse(sum.time), *key));
     let label = |pid: Pid| format!("{} ({pid})", rec.process_name(pid));
     rows.into_iter()
         .take(MOST_WAITS)
-        .map(|((waiter, by, resource), (time, count, longest))| WaitRow {
+        .map(|((waiter, by, resource), sum)| WaitRow {
             waiter: label(waiter),
             by: by.map_or_else(String::new, label),
             resource: resource.to_owned(),
-            seconds: time.as_secs_f64(),
-            count,
-            longest_s: longest.as_secs_f64(),
+            seconds: sum.time.as_secs_f64(),
+            count: sum.count,
+            longest_s: sum.longest.as_secs_f64(),
         })
         .collect()
 }
