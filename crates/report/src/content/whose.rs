@@ -8,10 +8,10 @@ use crate::{
 use case::Document;
 use diagnosis::WhosePart;
 
-/// A table for each victim, and the knots in which its time ends.
-pub fn whose(document: &Document, rows: Rows) -> Section<'_> {
+/// A table for each of the first victims, and the knots in which its time ends.
+pub fn whose(document: &Document, victims: Rows, rows: Rows) -> Section<'_> {
     let mut blocks = Vec::new();
-    for whose in &document.whose {
+    for whose in document.whose.iter().take(victims.0) {
         let name = match whose.victim.pid {
             Some(pid) => format!("{} ({pid})", whose.victim.name),
             None => whose.victim.name.clone(),
@@ -31,6 +31,7 @@ pub fn whose(document: &Document, rows: Rows) -> Section<'_> {
         blocks.extend(more(rows.0, whose.parts.len(), ""));
         blocks.extend(whose.knots.iter().map(|knot| Block::Text(knot.clone())));
     }
+    blocks.extend(more(victims.0, document.whose.len(), " victims"));
     Section::new("whose", "Whose time it is", blocks)
 }
 
