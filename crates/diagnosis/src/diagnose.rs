@@ -42,16 +42,20 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         .iter()
         .filter(|w| w.sure() && w.finding.cause == causes::WAITS_FOR_CHILD)
         .filter_map(|w| w.finding.culprit.pid.map(Pid))
-        .filter(|pid| !victims.iter().any(|v| v.contains(*pid)))
+        .filter(|pid| !victims.iter().any(|v| v.named && v.contains(*pid)))
         .collect();
     for pid in BTreeSet::from_iter(awaited) {
+        let known: Vec<String> =
+            weighed.iter().filter(|w| w.finding.victim.pid == Some(pid.0)).map(|w| w.finding.cause.clone()).collect();
         let mut found = weigh(&scene, &Victim::behind_another(&scene, pid));
         // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
-        found.retain(Weighed::sure);
-        let why = held_up(&scene, &victims, pid);
+        found.retain(|w| w.sure() && !known.contains(&w.finding.cause));
+        let waiter = waiter(&scene, &victims, pid);
         for weighed in &mut found {
             weighed.awaited = true;
-            weighed.finding.summary += &why;
+            if let Some((who, why)) = waiter.as_ref().filter(|(who, _)| !weighed.finding.summary.contains(who)) {
+                weighed.finding.summary += &format!(" {who} {why}.");
+            }
         }
         weighed.extend(found);
     }
@@ -75,15 +79,13 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
     }
 }
 
-/// Why a process that nobody named is looked at: the victim that waits for it longest, and the way there.
-fn held_up(scene: &Scene, victims: &[Victim], pid: Pid) -> String {
+/// Why a process that nobody named is looked at: the victim with the longest way to it, and that way.
+fn waiter(scene: &Scene, victims: &[Victim], pid: Pid) -> Option<(String, String)> {
     let chains = victims.iter().filter_map(|victim| Some((victim, chain::longest(scene, victim)?)));
-    let longest =
-        chains.filter(|(_, chain)| chain.end() == pid).max_by_key(|(_, chain)| (chain.path.len(), chain.ending));
-    longest.map_or_else(String::new, |(victim, chain)| {
-        let (seconds, way) = (chain.ending.as_secs_f64(), chain.names(scene));
-        format!(" {} waits {seconds:.1} s for it, along {way}.", victim.label())
-    })
+    let (victim, chain) =
+        chains.filter(|(_, chain)| chain.end() == pid).max_by_key(|(_, chain)| (chain.path.len(), chain.ending))?;
+    let (seconds, way) = (chain.ending.as_secs_f64(), chain.names(scene));
+    Some((victim.label(), format!("waits {seconds:.1} s for it, along {way}")))
 }
 
 /// A finding with what its rank depends on.
@@ -403,22 +405,25 @@ mod tests {
 
     #[test]
     fn the_root_of_a_chain_comes_first_with_the_way_there() {
-        use TimeClass::{BlockedProcess, RunningUser};
-        let rec = System::new()
-            .thread(10, "front", &[(RunningUser, 0.3), (BlockedProcess, 9.7)])
-            .thread(20, "api", &[(RunningUser, 0.5), (BlockedProcess, 9.2)])
-            .thread(30, "db", &[(RunningUser, 9.0)])
-            .samples(30, &[("main", "db"), ("scan", "db")], 400)
-            .wait(10, BlockedProcess, "recvfrom", "tcp:127.0.0.1:80", Some((20, 20)), 9.7, 900)
-            .wait(20, BlockedProcess, "recvfrom", "tcp:127.0.0.1:81", Some((30, 30)), 9.2, 900);
-        let findings = diagnose(&rec.build(), &[]).findings;
-        let first = &findings[0];
-        assert_eq!(
-            (first.cause.as_str(), first.victim.pid, first.culprit.name.as_str()),
-            ("cpu.hot-code", Some(30), "scan")
-        );
-        assert!(findings.iter().all(|f| f.victim.pid == Some(30) || f.culprit.pid == Some(30)), "{findings:#?}");
-        assert!(findings[0].summary.contains("for it, along front → api → db."), "{findings:#?}");
+        use TimeClass::{BlockedProcess, RunnableBusy, RunningUser};
+        let chain = |queued: f64| {
+            let rec = System::new()
+                .cpu_busy(0.5)
+                .thread(10, "front", &[(RunningUser, 0.3), (BlockedProcess, 9.7)])
+                .thread(20, "api", &[(RunningUser, 0.5), (BlockedProcess, 9.2)])
+                .thread(30, "db", &[(RunningUser, 7.0), (RunnableBusy, queued)])
+                .samples(30, &[("main", "db"), ("scan", "db")], 400)
+                .wait(10, BlockedProcess, "recvfrom", "tcp:127.0.0.1:80", Some((20, 20)), 9.7, 900)
+                .wait(20, BlockedProcess, "recvfrom", "tcp:127.0.0.1:81", Some((30, 30)), 9.2, 900);
+            diagnose(&rec.build(), &[]).findings
+        };
+        // Whether the root is nobody's victim, or loses some time itself.
+        for findings in [chain(0.0), chain(1.5)] {
+            let first = &findings[0];
+            assert_eq!((first.cause.as_str(), first.culprit.name.as_str()), ("cpu.hot-code", "scan"), "{findings:#?}");
+            assert!(first.summary.contains("for it, along front → api → db."), "{first:#?}");
+            assert!(findings.iter().all(|f| f.victim.pid == Some(30) || f.culprit.pid == Some(30)), "{findings:#?}");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
         out.section(&content::findings(document, Rows(6)));
     }
     out.section(&content::ledger(document, recording, Rows(10)));
-    out.section(&content::whose(document, Rows(5)));
+    out.section(&content::whose(document, Rows(2), Rows(5)));
     out.section(&content::waits(document, Rows(8)));
     out.section(&content::week(document));
     out.section(&content::eliminated(document, Rows(10)));

@@ -115,11 +115,19 @@ fn stack_sets(rec: &Recording) -> Vec<StackSet> {
         .collect()
 }
 
+/// Waits of one kind together; a queue of which only the time is known has no count.
+#[derive(Default)]
+struct Waited {
+    time: Duration,
+    count: u64,
+    longest: Duration,
+}
+
 /// "A queued behind B": summed over threads, the longest first. Idle waits and the pauses of timers are nobody's queue.
 fn waits(rec: &Recording) -> Vec<WaitRow> {
     let Ok(waits) = rec.get(&catalog::WAITS) else { return Vec::new() };
     let skip = |pid: Pid| rec.processes.get(&pid).is_some_and(|p| p.is_kernel || p.is_friday);
-    let mut sums: BTreeMap<(Pid, Option<Pid>, &str), (Duration, u64, Duration)> = BTreeMap::new();
+    let mut sums: BTreeMap<(Pid, Option<Pid>, &str), Waited> = BTreeMap::new();
     for wait in waits.iter().filter(|w| !skip(w.pid) && !w.by.is_some_and(|(pid, _)| rec.is_friday(pid))) {
         // A wait for nobody known that never ended says little, unless it is the target's.
         let unanswered = wait.class == TimeClass::BlockedProcess && wait.by.is_none() && !rec.target.contains(wait.pid);
@@ -128,27 +136,29 @@ fn waits(rec: &Recording) -> Vec<WaitRow> {
         if !nobodys && !unanswered {
             let resource = if wait.resource.is_empty() { wait.class.name() } else { &wait.resource };
             let sum = sums.entry((wait.pid, wait.by.map(|(pid, _)| pid), resource)).or_default();
-            *sum = (sum.0 + wait.time, sum.1 + wait.count, sum.2.max(wait.longest));
+            sum.time += wait.time;
+            sum.count += wait.count;
+            sum.longest = sum.longest.max(wait.longest);
         }
     }
     let queues: Vec<(Pid, Pid, String, Duration)> = disk_queues(rec);
     for (waiter, ahead, resource, time) in &queues {
         if !skip(*waiter) {
-            sums.entry((*waiter, Some(*ahead), resource)).or_default().0 += *time;
+            sums.entry((*waiter, Some(*ahead), resource)).or_default().time += *time;
         }
     }
     let mut rows: Vec<_> = sums.into_iter().collect();
-    rows.sort_by_key(|(key, (time, ..))| (!rec.target.contains(key.0), Reverse(*time), *key));
+    rows.sort_by_key(|(key, sum)| (!rec.target.contains(key.0), Reverse(sum.time), *key));
     let label = |pid: Pid| format!("{} ({pid})", rec.process_name(pid));
     rows.into_iter()
         .take(MOST_WAITS)
-        .map(|((waiter, by, resource), (time, count, longest))| WaitRow {
+        .map(|((waiter, by, resource), sum)| WaitRow {
             waiter: label(waiter),
             by: by.map_or_else(String::new, label),
             resource: resource.to_owned(),
-            seconds: time.as_secs_f64(),
-            count,
-            longest_s: longest.as_secs_f64(),
+            seconds: sum.time.as_secs_f64(),
+            count: sum.count,
+            longest_s: sum.longest.as_secs_f64(),
         })
         .collect()
 }
@@ -167,7 +177,7 @@ fn disk_queues(rec: &Recording) -> Vec<(Pid, Pid, String, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use observe::{Absent, Host, Target, Window};
+    use observe::{Absent, Host, Labels, Target, Tid, Wait, Window};
     use std::time::SystemTime;
 
     #[test]
@@ -180,5 +190,54 @@ mod tests {
         assert_eq!(document.conclusion, diagnosis::Conclusion::Unknown);
         assert!(document.untested.iter().any(|u| u.why.contains("run as root")));
         assert!(document.days.iter().all(|d| d.day != "wednesday" && d.day != "thursday"));
+    }
+    #[test]
+    fn every_kind_of_queue_is_told_with_who_was_ahead() {
+        let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+        let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(10) };
+        let mut rec = Recording::new(host, Target::system("h"), window);
+        let kinds = [
+            (TimeClass::RunnableBusy, "cpu", Some(2)),
+            (TimeClass::BlockedLock, "futex:0x10", Some(2)),
+            (TimeClass::BlockedKernelLock, "ext4_file_write_iter", Some(2)),
+            (TimeClass::BlockedProcess, "pipe:7", Some(2)),
+            (TimeClass::BlockedProcess, "unix socket", Some(2)),
+            (TimeClass::BlockedProcess, "child", Some(2)),
+            (TimeClass::BlockedNetwork, "tcp:10.0.0.2:5432", None),
+            (TimeClass::BlockedMemory, "", None),
+        ];
+        for (class, resource, by) in kinds {
+            let wait = Wait {
+                pid: Pid(1),
+                tid: Tid(1),
+                class,
+                resource: resource.into(),
+                by: by.map(|pid| (Pid(pid), Tid(pid))),
+                syscall: String::new(),
+                after_failure: false,
+                time: Duration::from_secs(1),
+                count: 3,
+                longest: Duration::from_millis(500),
+                stack: Vec::new(),
+                waker_stack: Vec::new(),
+            };
+            rec.push(&catalog::WAITS, wait.clone());
+            rec.push(&catalog::WAITS, Wait { tid: Tid(9), longest: Duration::from_millis(700), ..wait });
+        }
+        let labels = Labels::new([("device", "vda".into()), ("pid", "1".into()), ("behind", "2".into())]);
+        rec.push(&catalog::BLOCK_BEHIND, Series::total(labels, window.length, 2.5));
+        let rows = waits(&rec);
+        assert_eq!(rows.len(), kinds.len() + 1);
+        for (class, resource, by) in kinds {
+            let resource = if resource.is_empty() { class.name() } else { resource };
+            let row = rows.iter().find(|row| row.resource == resource).unwrap();
+            assert_eq!((row.seconds, row.count, row.longest_s), (2.0, 6, 0.7), "{resource}");
+            assert_eq!(row.by, by.map_or("", |_| "pid 2 (2)"), "{resource}");
+        }
+        let queue = &rows[0];
+        assert_eq!(
+            (queue.resource.as_str(), queue.by.as_str(), queue.seconds),
+            ("queue of disk:vda", "pid 2 (2)", 2.5)
+        );
     }
 }

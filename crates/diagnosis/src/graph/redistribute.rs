@@ -8,7 +8,7 @@
 use super::{Account, Edge, Node, WaitGraph};
 use crate::Scene;
 use observe::{Pid, Ratio, Tid, TimeClass};
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 /// ours: time that is still on its way after so many steps goes round among processes of which none does anything.
 const DEEPEST: usize = 64;
@@ -175,7 +175,7 @@ impl Flow<'_> {
             .into_iter()
             .map(|((first, path, root), time)| Part { root, path, first, time: Duration::from_secs_f64(time) })
             .collect();
-        parts.sort_by(|a, b| b.time.cmp(&a.time));
+        parts.sort_by_key(|part| Reverse(part.time));
         parts
     }
 }

@@ -6,11 +6,12 @@ use crate::{
     format,
 };
 use case::Document;
+use diagnosis::WhosePart;
 
-/// A table for each victim, and the knots in which its time ends.
-pub fn whose(document: &Document, rows: Rows) -> Section<'_> {
+/// A table for each of the first victims, and the knots in which its time ends.
+pub fn whose(document: &Document, victims: Rows, rows: Rows) -> Section<'_> {
     let mut blocks = Vec::new();
-    for whose in &document.whose {
+    for whose in document.whose.iter().take(victims.0) {
         let name = match whose.victim.pid {
             Some(pid) => format!("{} ({pid})", whose.victim.name),
             None => whose.victim.name.clone(),
@@ -24,12 +25,19 @@ pub fn whose(document: &Document, rows: Rows) -> Section<'_> {
             ("What that one does", Align::Left),
         ];
         let cells = whose.parts.iter().take(rows.0).map(|part| {
-            let way = if part.path.is_empty() { part.party.clone() } else { part.path.join(" → ") };
-            vec![format::percent(part.share), format::seconds(part.seconds), way, part.doing.clone()]
+            vec![format::percent(part.share), format::seconds(part.seconds), way(part), part.doing.clone()]
         });
         blocks.push(Block::Table(Table { columns, rows: cells.collect() }));
         blocks.extend(more(rows.0, whose.parts.len(), ""));
         blocks.extend(whose.knots.iter().map(|knot| Block::Text(knot.clone())));
     }
+    blocks.extend(more(victims.0, document.whose.len(), " victims"));
     Section::new("whose", "Whose time it is", blocks)
+}
+
+/// The way to the party. Only the party at its end has its process id: the ways are long, and lines are short.
+fn way(part: &WhosePart) -> String {
+    let name = |label: &String| label.rsplit_once(" (").map_or(label.as_str(), |(name, _)| name).to_owned();
+    let before = part.path.iter().rev().skip(1).rev().map(name);
+    before.chain([part.party.clone()]).collect::<Vec<_>>().join(" → ")
 }

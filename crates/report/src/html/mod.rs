@@ -23,7 +23,7 @@ pub fn html(document: &Document, recording: &Recording) -> String {
     let sections: Vec<Section<'_>> = [
         content::findings(document, Rows::ALL),
         content::ledger(document, recording, Rows(30)),
-        content::whose(document, Rows::ALL),
+        content::whose(document, Rows::ALL, Rows::ALL),
         content::waits(document, Rows(30)),
         content::requests(document),
         content::week(document),
