@@ -2,7 +2,7 @@
 
 use checks::{Evidence, Test};
 use chrono::{DateTime, SecondsFormat, Utc};
-use diagnosis::{Conclusion, Eliminated, Finding, Untested, Whose};
+use diagnosis::{Conclusion, Eliminated, Finding, Untested, Whose, path::Path};
 use observe::{Host, ProgramCost, Ratio, Target, ThreadTime, Window};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,6 +48,9 @@ pub struct Document {
     /// What the stacks are worth, by set.
     #[serde(default)]
     pub stacks: Vec<StackSet>,
+    /// What each victim's time in the event window is made of.
+    #[serde(default)]
+    pub paths: Vec<Path>,
     /// What could not be seen.
     pub untested: Vec<Untested>,
     /// What the looking cost.
@@ -72,6 +75,10 @@ impl Document {
         document.days.iter_mut().flat_map(|day| &mut day.tests).for_each(|test| keep(&mut test.evidence));
         document.eliminated.iter_mut().for_each(|eliminated| keep(&mut eliminated.evidence));
         document.waits.iter_mut().for_each(|w| [&mut w.seconds, &mut w.longest_s].into_iter().for_each(zero));
+        for path in &mut document.paths {
+            zero(&mut path.seconds);
+            path.rows.iter_mut().flat_map(|row| [&mut row.seconds, &mut row.share.0]).for_each(zero);
+        }
         for whose in &mut document.whose {
             zero(&mut whose.seconds);
             whose.parts.iter_mut().for_each(|p| [&mut p.seconds, &mut p.share].into_iter().for_each(zero));

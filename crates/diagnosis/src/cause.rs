@@ -1,6 +1,6 @@
 //! What every cause has in common: its id, what it reads, and the draft of a finding.
 
-use crate::{Confidence, Finding, Party, Scene, ShareIs, Victim};
+use crate::{Confidence, Finding, Party, Scene, ShareIs, Victim, path::Removes};
 use checks::Evidence;
 use observe::Ratio;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Draft {
     pub codepath: Vec<String>,
     /// What to do next.
     pub next: Vec<String>,
+    /// What goes away without it.
+    pub removes: Removes,
     /// It says what the time goes to, without calling it wrong: alone, it leaves the conclusion `healthy`.
     pub descriptive: bool,
 }

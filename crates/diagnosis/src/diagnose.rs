@@ -1,7 +1,10 @@
 //! From a recording and its verdicts to ranked findings and a conclusion.
 
 use crate::{
-    Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, Whose, cause::NOTICED, causes, chain, graph,
+    Conclusion, Confidence, Draft, Eliminated, Finding, Scene, ShareIs, Untested, Victim, Whose,
+    cause::{NOTICED, WORTH_SAYING},
+    causes, chain, graph,
+    path::{self, Gain, Path, Timeline},
     victim,
 };
 use checks::{Light, Test};
@@ -24,6 +27,8 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// Where each victim's time rests.
     pub whose: Vec<Whose>,
+    /// What each victim's time in the event window is made of.
+    pub paths: Vec<Path>,
     /// What was ruled out.
     pub eliminated: Vec<Eliminated>,
     /// What could not be seen.
@@ -37,7 +42,9 @@ const IDLE: Ratio = Ratio(0.02);
 pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
     let scene = Scene::new(rec);
     let (victims, chosen) = victim::choose(&scene);
-    let mut weighed: Vec<Weighed> = victims.iter().flat_map(|victim| weigh(&scene, victim)).collect();
+    let timeline = Timeline::of(rec).ok();
+    let timeline = timeline.as_ref();
+    let mut weighed: Vec<Weighed> = victims.iter().flat_map(|victim| weigh(&scene, timeline, victim)).collect();
     let awaited: Vec<Pid> = weighed
         .iter()
         .filter(|w| w.sure() && w.finding.cause == causes::WAITS_FOR_CHILD)
@@ -47,7 +54,7 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
     for pid in BTreeSet::from_iter(awaited) {
         let known: Vec<String> =
             weighed.iter().filter(|w| w.finding.victim.pid == Some(pid.0)).map(|w| w.finding.cause.clone()).collect();
-        let mut found = weigh(&scene, &Victim::behind_another(&scene, pid));
+        let mut found = weigh(&scene, timeline, &Victim::behind_another(&scene, pid));
         // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
         found.retain(|w| w.sure() && !known.contains(&w.finding.cause));
         let waiter = waiter(&scene, &victims, pid);
@@ -74,6 +81,9 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         conclusion,
         chosen,
         findings,
+        paths: timeline.map_or_else(Vec::new, |timeline| {
+            victims.iter().filter_map(|victim| path::summarize(&scene, timeline, victim)).collect()
+        }),
         whose: victims.iter().filter_map(|victim| graph::whose(&scene, victim)).collect(),
         untested,
     }
@@ -104,16 +114,34 @@ impl Weighed {
 }
 
 /// Weighs every cause for one victim.
-fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
+fn weigh(scene: &Scene, timeline: Option<&Timeline>, victim: &Victim) -> Vec<Weighed> {
     let judged = causes::ALL.iter().flat_map(|cause| (cause.judge)(scene, victim).into_iter().map(move |d| (cause, d)));
     judged
-        .map(|(cause, draft)| Weighed {
-            time: draft.time,
-            descriptive: draft.descriptive,
-            awaited: false,
-            finding: draft.finish(cause, victim),
+        .map(|(cause, mut draft)| {
+            let gain = timeline.and_then(|timeline| path::gain(scene, timeline, victim, &draft.removes));
+            if let Some(gain) = &gain {
+                on_the_path(&mut draft, victim, gain);
+            }
+            let (time, descriptive, at_most) = (draft.time, draft.descriptive, victim.share(draft.time));
+            let mut finding = draft.finish(cause, victim);
+            if let Some(gain) = gain.filter(|gain| gain.typical(at_most)) {
+                finding.share = Ratio((gain.share.0.min(at_most.0) * 1e4).round() / 1e4);
+                finding.share_is = ShareIs::Estimate;
+            }
+            Weighed { time, descriptive, awaited: false, finding }
         })
         .collect()
+}
+
+/// A wait that could be long without holding anything up is no cause of slowness.
+fn on_the_path(draft: &mut Draft, victim: &Victim, gain: &Gain) {
+    let at_most = victim.share(draft.time);
+    if !gain.typical(at_most) || gain.share >= WORTH_SAYING || at_most < WORTH_SAYING {
+        return;
+    }
+    draft.confidence = Confidence::Possible;
+    draft.time = draft.time.mul_f64((gain.share.0 / at_most.0).clamp(0.0, 1.0));
+    draft.summary += " But it holds nothing up: replaying the event window without it gains hardly anything.";
 }
 
 /// What is sure comes before what is only possible; within, what costs its victim most. Waiting for a process explains

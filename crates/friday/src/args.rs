@@ -15,6 +15,8 @@ pub struct Args {
 pub enum Command {
     /// Find out why this machine, or one target on it, is slow
     Run(Run),
+    /// Show the critical path: what the target's time is made of, whoever spends it
+    Path(Path),
     /// Conclude again from a stored case; needs neither root nor BPF
     Replay(Replay),
     /// Stored cases
@@ -43,8 +45,8 @@ pub struct Run {
     pub window: Duration,
 
     /// How deep to look, and how dear: 1 reads files of the kernel's only, 2 adds where threads' time goes, 3 adds code
-    /// paths
-    #[arg(long, value_name = "1-3", default_value = "3", value_parser = parse_tier)]
+    /// paths, 4 adds the order of things for a few seconds, from which the critical path is computed
+    #[arg(long, value_name = "1-4", default_value = "4", value_parser = parse_tier)]
     pub tier: week::Tier,
 
     /// Where to keep the case [default: $XDG_DATA_HOME/friday, /var/lib/friday as root, ~/.local/share/friday]
@@ -67,6 +69,18 @@ pub struct Run {
     /// sudo, and is left running when the window ends
     #[arg(last = true, value_name = "COMMAND", group = "target")]
     pub command: Vec<OsString>,
+}
+
+/// Watches every switch between threads for the whole time, so a few seconds are enough; a busy machine fills the event
+/// window earlier.
+#[derive(clap::Args)]
+pub struct Path {
+    #[command(flatten)]
+    pub run: Run,
+
+    /// Also write the event window to this file, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -152,7 +166,8 @@ fn parse_tier(text: &str) -> Result<week::Tier, String> {
         "1" => Ok(week::Tier::Counters),
         "2" => Ok(week::Tier::Times),
         "3" => Ok(week::Tier::Stacks),
-        _ => Err("there are tiers 1, 2 and 3".to_owned()),
+        "4" => Ok(week::Tier::Events),
+        _ => Err("there are tiers 1, 2, 3 and 4".to_owned()),
     }
 }
 

@@ -8,6 +8,7 @@ mod run;
 
 use args::{Args, CaseCommand, Command};
 use clap::Parser;
+use run::Wanted;
 use std::{error::Error, io::Write, process::ExitCode};
 
 fn main() -> ExitCode {
@@ -20,7 +21,8 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match args.command {
-        Command::Run(run) => run::run(&run),
+        Command::Run(run) => run::run(&run, Wanted::Causes),
+        Command::Path(path) => run::run(&path.run, Wanted::Path(path.trace.as_deref())),
         Command::Replay(replay) => cases::replay(&replay),
         Command::Case(case) => match case.command {
             CaseCommand::List { root, format } => cases::list(root.as_deref(), format),

@@ -20,13 +20,35 @@ use std::{
     },
     time::{Duration, Instant, SystemTime},
 };
-use week::{Request, Roots, Session, Tier, target};
+use week::{Request, Roots, Session, Span, Tier, target};
 
 /// How often the probes are drained.
 const POLL: Duration = Duration::from_millis(100);
 
+/// What is wanted of a window.
+#[derive(Clone, Copy)]
+pub enum Wanted<'a> {
+    /// Everything.
+    Causes,
+    /// The critical path, and the event window in a file.
+    Path(Option<&'a Path>),
+}
+
+/// When the event window opens. A command is followed from its start; else what is in the middle of the window has settled,
+/// and is still there if the run is ended a little early.
+fn span(args: &Run, wanted: Wanted) -> Span {
+    /// ours: long enough for a few hundred requests, short enough to stay cheap.
+    const LENGTH: Duration = Duration::from_secs(3);
+    let part = |part| args.window.mul_f64(part);
+    match wanted {
+        Wanted::Path(_) => Span { after: Duration::ZERO, length: args.window },
+        Wanted::Causes if !args.command.is_empty() => Span { after: Duration::ZERO, length: LENGTH.max(part(0.2)) },
+        Wanted::Causes => Span { after: part(0.5), length: LENGTH.min(part(0.2)) },
+    }
+}
+
 /// Runs one window and prints what it comes to.
-pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
+pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     let roots = Roots { btf: args.btf.clone(), ..Roots::default() };
     let mut progress = Progress::new(args.window);
     let mut held = None;
@@ -57,6 +79,9 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     };
     progress.say(&format!("watching {what} for {:.0} s", args.window.as_secs_f64()));
     let mut session = Session::start(&roots, chosen, args.tier)?;
+    if args.tier >= Tier::Events {
+        session.plan_events(span(args, wanted));
+    }
     if let Some(why) = session.blind().filter(|_| args.tier > Tier::Counters) {
         progress.say(&format!("the kernel cannot be traced, only /proc is read: {why}"));
     }
@@ -81,7 +106,20 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     let case = place.as_deref().map_or_else(String::new, |dir| dir.display().to_string());
     let document = week::conclude(&recording, &case);
     let stored = store(place.as_deref(), args.html.as_deref(), &document, &recording);
-    show(&document, &recording, args.format)?;
+    match wanted {
+        Wanted::Causes => show(&document, &recording, args.format)?,
+        Wanted::Path(trace) => {
+            if let Some(file) = trace {
+                fs::write(file, report::perfetto(&recording)).map_err(|source| PageError {
+                    what: "the event window",
+                    path: file.to_owned(),
+                    flag: "--trace",
+                    source,
+                })?;
+            }
+            show_path(&document, &recording, args.format)?;
+        }
+    }
     // A conclusion was reached, whatever became of the files.
     if let Err(error) = stored {
         crate::complain(error.as_ref());
@@ -137,17 +175,32 @@ fn store(
 
 /// Writes the report page to a file of the user's choice.
 pub fn write_page(path: &Path, page: &str) -> Result<(), Box<dyn Error>> {
-    fs::write(path, page).map_err(|source| PageError { path: path.to_owned(), source })?;
+    let failed = |source| PageError { what: "the report page", path: path.to_owned(), flag: "--html", source };
+    fs::write(path, page).map_err(failed)?;
     Ok(())
 }
 
-/// The page could not be written.
+/// A file of the user's choice could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the report page to {}: choose another file with --html FILE", path.display())]
+#[error("cannot write {what} to {}: choose another file with {flag} FILE", path.display())]
 struct PageError {
+    what: &'static str,
     path: PathBuf,
+    flag: &'static str,
     #[source]
     source: std::io::Error,
+}
+
+/// Prints the critical paths on stdout.
+fn show_path(document: &Document, recording: &Recording, format: Format) -> Result<(), Box<dyn Error>> {
+    match format {
+        Format::Json => print(&(serde_json::to_string_pretty(&document.paths)? + "\n")),
+        Format::Text => print(&report::path(document, recording, Style { color: color() })),
+    }
+}
+
+fn color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Prints a conclusion on stdout.
@@ -158,9 +211,6 @@ pub fn show(document: &Document, recording: &Recording, format: Format) -> Resul
             text.push('\n');
             print(&text)
         }
-        Format::Text => {
-            let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            print(&report::terminal(document, recording, Style { color }))
-        }
+        Format::Text => print(&report::terminal(document, recording, Style { color: color() })),
     }
 }

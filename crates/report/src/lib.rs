@@ -8,6 +8,7 @@ mod folded;
 mod format;
 mod html;
 mod markdown;
+mod perfetto;
 mod terminal;
 mod wrap;
 
@@ -15,4 +16,5 @@ pub use clean::clean;
 pub use folded::{FoldedKind, folded};
 pub use html::html;
 pub use markdown::markdown;
-pub use terminal::{Style, terminal};
+pub use perfetto::perfetto;
+pub use terminal::{Style, path, terminal};

@@ -53,6 +53,7 @@ fn sections<'a>(document: &'a Document, recording: &Recording) -> Vec<Section<'a
         renamed(content::untested(document, Rows::ALL), "What could not be seen"),
         content::ledger_table(document, recording, Rows(20)),
         content::whose(document, Rows::ALL, Rows::ALL),
+        content::path(document, recording, Rows::ALL, Rows(20)),
         content::waits(document, Rows(20)),
         content::requests(document),
         content::latency(recording),

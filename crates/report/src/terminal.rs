@@ -73,6 +73,9 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
     }
     out.section(&content::ledger(document, recording, Rows(10)));
     out.section(&content::whose(document, Rows(2), Rows(5)));
+    if !document.paths.is_empty() {
+        out.section(&content::path(document, recording, Rows(1), Rows(6)));
+    }
     out.section(&content::waits(document, Rows(8)));
     out.section(&content::week(document));
     out.section(&content::eliminated(document, Rows(10)));
@@ -80,6 +83,15 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
     out.blank();
     out.blocks(&content::overhead(document, false).blocks);
     out.hanging("Case: ", &format!("{} (report.html, case.json, recording/)", document.case), 3);
+    let mut text = out.lines.join("\n");
+    text.push('\n');
+    text
+}
+
+/// Only the critical paths, as text.
+pub fn path(document: &Document, recording: &Recording, style: Style) -> String {
+    let mut out = Out { lines: Vec::new(), style };
+    out.section(&content::path(document, recording, Rows::ALL, Rows::ALL));
     let mut text = out.lines.join("\n");
     text.push('\n');
     text

@@ -69,6 +69,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         chosen: diagnosis.chosen,
         findings: diagnosis.findings,
         whose: diagnosis.whose,
+        paths: diagnosis.paths,
         eliminated: diagnosis.eliminated,
         untested: diagnosis.untested,
     }

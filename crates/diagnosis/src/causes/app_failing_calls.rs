@@ -8,6 +8,7 @@
 use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::{MATTERS, WORTH_SAYING, grade, how_much},
+    path::Removes,
     scene::totals_of,
 };
 use checks::Evidence;
@@ -90,6 +91,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             },
             "remember the failure, or back off, instead of trying again at once".to_owned(),
         ],
+        removes: Removes::Unsaid,
         descriptive: false,
     }]
 }

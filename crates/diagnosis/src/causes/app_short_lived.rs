@@ -8,6 +8,7 @@
 use crate::{
     Cause, Draft, Party, Scene, Victim,
     cause::{MATTERS, grade, how_much},
+    path::Removes,
     scene::totals_of,
 };
 use checks::Evidence;
@@ -60,6 +61,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             format!("look at the loop in {} that starts {}", churn.parent_name, churn.name),
             "do the work inside the process (a builtin, a library), or pass many items to one process".to_owned(),
         ],
+        removes: Removes::Unsaid,
         descriptive: false,
     }]
 }

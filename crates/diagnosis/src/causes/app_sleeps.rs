@@ -9,6 +9,7 @@ use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::how_much,
     code::{is_runtime, path},
+    path::Removes,
 };
 use checks::Evidence;
 use observe::{FrameKind, Pid, Ratio, Tid, TimeClass, Wait};
@@ -87,6 +88,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             "wait for the event itself (a notification, a blocking call) instead of a timer".to_owned(),
         ],
         // Who hardly does anything between its pauses is idle by its own choice.
+        removes: Removes::waits(&[TimeClass::BlockedSleep]),
         descriptive: waiter.is_none() && Ratio::of(victim.times.sum(TimeClass::is_running), scene.window()) < AT_WORK,
     }]
 }

@@ -8,6 +8,7 @@
 use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::{MATTERS, how_much},
+    path::Removes,
     scene::totals_of,
 };
 use checks::Evidence;
@@ -104,6 +105,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             format!("find the loop that calls {} (CPU flame graph, under that system call)", storm.call),
             "wait for readiness instead of asking, use larger buffers, or ask once and keep the answer".to_owned(),
         ],
+        removes: Removes::Unsaid,
         descriptive: false,
     }]
 }

@@ -10,6 +10,7 @@ use crate::{
     cause::{grade, how_much, process},
     chain,
     code::path,
+    path::Removes,
 };
 use checks::Evidence;
 use observe::{Pid, TimeClass, Wait};
@@ -74,6 +75,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ],
         codepath: heaviest.map(|w| path(scene.rec, &w.stack)).unwrap_or_default(),
         next: vec![format!("look at that process: friday run -p {root}")],
+        removes: Removes::Unsaid,
         descriptive: false,
     }]
 }

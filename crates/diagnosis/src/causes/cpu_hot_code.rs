@@ -5,7 +5,7 @@
 //! that the user named.
 //! **Experiment:** none that is gentle; the profile is the proof.
 
-use crate::{Cause, Confidence, Draft, Party, Scene, Victim, cause::how_much, code::hot_user};
+use crate::{Cause, Confidence, Draft, Party, Scene, Victim, cause::how_much, code::hot_user, path::Removes};
 use checks::Evidence;
 use observe::{Ratio, TimeClass};
 use std::time::Duration;
@@ -60,6 +60,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             "ask whether the work is needed, how often, and whether its cost grows with the data".to_owned(),
         ],
         codepath: hot.path,
+        removes: Removes::work(victim, time),
         descriptive: false,
     }]
 }

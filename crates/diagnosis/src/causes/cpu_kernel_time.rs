@@ -11,6 +11,7 @@ use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::how_much,
     code::{hot_kernel, through},
+    path::Removes,
     scene::totals_of,
 };
 use checks::Evidence;
@@ -105,6 +106,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             "look at the kernel part of the CPU flame graph, and at who calls it".to_owned(),
             "fewer, larger or cheaper calls: batch, cache the result, or keep the mapping".to_owned(),
         ],
+        removes: Removes::work(victim, time),
         descriptive: copying || talking,
     }]
 }

@@ -7,6 +7,7 @@
 use crate::{
     Cause, Draft, Scene, Victim,
     cause::{grade, how_much, process},
+    path::Removes,
 };
 use checks::Evidence;
 use observe::{Pid, TimeClass};
@@ -57,6 +58,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             format!("see who set it: taskset -pc {pid}; grep Cpus_allowed_list /proc/{pid}/status; its cpuset"),
             format!("widen it: taskset -apc 0-{} {pid}, or the cpuset of its cgroup", cpus.saturating_sub(1)),
         ],
+        removes: Removes::Held(TimeClass::RunnablePinned),
         descriptive: false,
     }]
 }

@@ -8,6 +8,7 @@
 use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::{grade, how_much, process},
+    path::Removes,
 };
 use checks::Evidence;
 use observe::{Pid, Ratio, TimeClass};
@@ -62,6 +63,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         );
     }
     let name = culprit.name.clone();
+    let runners = by_runner.keys().copied().filter(|pid| scene.rec.process_name(*pid) == name).collect();
     let pid = culprit.pid.map_or(String::new(), |pid| format!("pid {pid}"));
     let who = match members {
         1 => format!("{name} ({pid})"),
@@ -89,6 +91,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         culprit,
         evidence,
         codepath: Vec::new(),
+        removes: Removes::Runners(runners),
         descriptive: false,
     }]
 }

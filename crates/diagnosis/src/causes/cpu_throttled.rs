@@ -8,6 +8,7 @@
 use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::{grade, how_much},
+    path::Removes,
 };
 use checks::Evidence;
 use observe::{Ratio, TimeClass, catalog};
@@ -58,6 +59,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         culprit: Party { kind: "cgroup".into(), pid: None, name: group.name, detail: Some(group.quota) },
         evidence,
         codepath: Vec::new(),
+        removes: Removes::Held(TimeClass::RunnableThrottled),
         descriptive: false,
     }]
 }

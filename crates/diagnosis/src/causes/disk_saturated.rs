@@ -8,6 +8,7 @@
 use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::{grade, how_much, process},
+    path::Removes,
 };
 use checks::Evidence;
 use observe::{Bytes, Pid, Ratio, Recording, TimeClass, catalog};
@@ -82,6 +83,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
                 "or move one of the two to another device".to_owned(),
             ]
         },
+        removes: Removes::waits(&[TimeClass::BlockedDisk]),
         descriptive: false,
     }]
 }

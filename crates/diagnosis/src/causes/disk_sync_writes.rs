@@ -8,6 +8,7 @@ use crate::{
     Cause, Draft, Party, Scene, Victim,
     cause::{MATTERS, grade, how_much},
     code::path,
+    path::Removes,
 };
 use checks::Evidence;
 use observe::{TimeClass, Wait, catalog};
@@ -76,6 +77,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             "group commits: one sync for many records".to_owned(),
             "or put the log on a device with a protected write cache; only then relax durability".to_owned(),
         ],
+        removes: Removes::waits(&[TimeClass::BlockedDisk, TimeClass::BlockedFs]),
         descriptive: false,
     }]
 }

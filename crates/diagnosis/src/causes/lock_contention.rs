@@ -9,6 +9,7 @@ use crate::{
     Cause, Confidence, Draft, Party, Scene, Victim,
     cause::{grade, how_much},
     code::path,
+    path::Removes,
 };
 use checks::Evidence;
 use observe::{Pid, Tid, TimeClass, Wait};
@@ -76,6 +77,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
                 .to_owned(),
             "no I/O, logging or sleeping while holding it; or split the lock".to_owned(),
         ],
+        removes: Removes::waits(&[TimeClass::BlockedLock]),
         descriptive: false,
     }]
 }

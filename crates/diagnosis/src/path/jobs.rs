@@ -17,6 +17,9 @@ pub struct Job {
     pub weight: f64,
 }
 
+/// ours: a thread that runs less than half as much as the busiest helps, and counts where that one waits for it.
+const MAIN: f64 = 0.5;
+
 /// The victim's jobs. A command's is its first thread's life. Else they are the threads that do its work, each counting by
 /// what it ran: what a thread that hardly works waits for costs nobody much, unless those that work wait for it.
 pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
@@ -27,6 +30,17 @@ pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
     {
         return vec![Job { tid: Tid(pid.0), from: thread.from, to: thread.to, weight: 1.0 }];
     }
+    let mut jobs = workers(scene, timeline, victim);
+    let most = jobs.iter().map(|job| job.weight).fold(0.0, f64::max);
+    jobs.retain(|job| job.weight >= most * MAIN);
+    let all: f64 = jobs.iter().map(|job| job.weight).sum();
+    let each = 1.0 / jobs.len() as f64;
+    jobs.iter_mut().for_each(|job| job.weight = if all > 0.0 { job.weight / all } else { each });
+    jobs
+}
+
+/// Every thread that does any of the victim's work, each counting by what it ran.
+pub fn workers(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
     let workers = victim.pids.iter().flat_map(|pid| scene.workers(*pid)).map(|thread| thread.tid);
     let mut jobs: Vec<Job> = workers
         .filter_map(|tid| {
@@ -37,9 +51,6 @@ pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
         .collect();
     jobs.sort_by_key(|job| job.tid);
     jobs.dedup_by_key(|job| job.tid);
-    let all: f64 = jobs.iter().map(|job| job.weight).sum();
-    let each = 1.0 / jobs.len() as f64;
-    jobs.iter_mut().for_each(|job| job.weight = if all > 0.0 { job.weight / all } else { each });
     jobs
 }
 

@@ -36,12 +36,12 @@ pub fn critical_path(timeline: &Timeline, tid: Tid, from: Ns, to: Ns) -> Vec<Seg
 }
 
 /// Waits that another thread ended by doing something for the waiter.
-fn followed(class: TimeClass, depth: usize) -> bool {
+fn followed(class: TimeClass, depth: usize, same_process: bool) -> bool {
     match class {
         TimeClass::BlockedProcess | TimeClass::BlockedLock | TimeClass::BlockedKernelLock => true,
-        // The one at the start is idle when nobody sends it work. Further on it is a helper that somebody waits for, and
-        // waits itself.
-        TimeClass::BlockedIdle => depth > 0,
+        // The one at the start is idle when nobody else sends it work. Further on it is a helper that somebody waits for,
+        // and waits itself.
+        TimeClass::BlockedIdle => depth > 0 || same_process,
         _ => false,
     }
 }
@@ -66,7 +66,10 @@ fn follow(timeline: &Timeline, tid: Tid, from: Ns, to: Ns, chain: &mut Vec<Tid>,
             Doing::Blocked(off) => {
                 let class = timeline.wait(&off).map_or(TimeClass::BlockedUnknown, |wait| wait.class);
                 let leaf = Segment { wait: off.wait, by: by(timeline, &off), ..segment(a, b, class) };
-                let next = off.by.filter(|by| followed(class, depth) && !chain.contains(by) && chain.len() < DEEPEST);
+                let next = off.by.filter(|by| {
+                    let same_process = timeline.thread(*by).is_some_and(|other| other.pid == thread.pid);
+                    followed(class, depth, same_process) && !chain.contains(by) && chain.len() < DEEPEST
+                });
                 match next.filter(|by| timeline.thread(*by).is_some()) {
                     Some(next) => into(timeline, next, a, b, leaf, chain, out),
                     None => out.push(leaf),

@@ -3,6 +3,7 @@
 mod latency;
 mod limits;
 mod outliers;
+mod path;
 mod summary;
 mod syscalls;
 mod threads;
@@ -11,6 +12,7 @@ mod whose;
 pub use latency::latency;
 pub use limits::{eliminated, overhead, requests, untested};
 pub use outliers::outliers;
+pub use path::path;
 pub use summary::{findings, opening, week};
 pub use syscalls::syscalls;
 pub use threads::{ledger, ledger_table, waits};

@@ -24,6 +24,7 @@ pub fn html(document: &Document, recording: &Recording) -> String {
         content::findings(document, Rows::ALL),
         content::ledger(document, recording, Rows(30)),
         content::whose(document, Rows::ALL, Rows::ALL),
+        content::path(document, recording, Rows::ALL, Rows(20)),
         content::waits(document, Rows(30)),
         content::requests(document),
         content::week(document),

@@ -1,0 +1,190 @@
+//! Small event windows built by hand: one second, milliseconds throughout.
+
+use super::{Gain, Removes, gain, summarize, timeline::Timeline, walk::critical_path};
+use crate::{Scene, Victim, testing::System, victim};
+use observe::{Episode, EpisodeKind, Labels, Pid, Point, Ratio, Recording, Series, Tid, TimeClass, Wait, catalog};
+use std::time::Duration;
+
+fn ms(at: u64) -> Duration {
+    Duration::from_millis(at)
+}
+
+/// Threads are processes of their own, but those from 100 on, which are of process 10.
+fn pid(tid: u32) -> Pid {
+    Pid(if tid >= 100 { 10 } else { tid })
+}
+
+struct Window {
+    rec: Recording,
+    episodes: Vec<Episode>,
+    waits: Vec<Wait>,
+}
+
+impl Window {
+    fn new(threads: &[(u32, TimeClass)]) -> Self {
+        let mut system = System::new().target(10);
+        for (tid, class) in threads {
+            system = system.thread_of(pid(*tid).0, *tid, "thread", &[(TimeClass::RunningUser, 4.0), (*class, 5.0)]);
+        }
+        Window { rec: system.build(), episodes: Vec::new(), waits: Vec::new() }
+    }
+
+    fn episode(mut self, tid: u32, kind: EpisodeKind, off: u64, woken: u64, on: u64, by: Option<u32>) -> Self {
+        let blocked = kind == EpisodeKind::Blocked;
+        self.episodes.push(Episode {
+            pid: pid(tid),
+            tid: Tid(tid),
+            kind,
+            off: ms(off),
+            woken: blocked.then(|| ms(woken)),
+            on: Some(ms(on)),
+            cpu: 0,
+            throttled: Duration::ZERO,
+            pinned: Duration::ZERO,
+            by: by.map(|tid| (pid(tid), Tid(tid))),
+            wait: None,
+        });
+        self
+    }
+
+    fn blocked(self, tid: u32, class: TimeClass, off: u64, woken: u64, by: Option<u32>) -> Self {
+        let mut window = self.episode(tid, EpisodeKind::Blocked, off, woken, woken, by);
+        window.waits.push(Wait {
+            pid: pid(tid),
+            tid: Tid(tid),
+            class,
+            resource: class.name().to_owned(),
+            by: by.map(|tid| (pid(tid), Tid(tid))),
+            syscall: String::new(),
+            after_failure: false,
+            time: ms(woken - off),
+            count: 1,
+            longest: ms(woken - off),
+            stack: Vec::new(),
+            waker_stack: Vec::new(),
+        });
+        window.episodes.last_mut().unwrap().wait = Some(window.waits.len() as u32 - 1);
+        window
+    }
+
+    fn build(mut self) -> Recording {
+        let row = |what: &str, value: f64| Series {
+            labels: Labels::new([("what", what.to_owned())]),
+            points: vec![Point { at: ms(1000), value }],
+        };
+        self.rec.set(&catalog::EPISODES, Ok(self.episodes));
+        self.rec.set(&catalog::EPISODE_WAITS, Ok(self.waits));
+        self.rec.set(&catalog::EVENT_WINDOW, Ok(vec![row("begin", 0.0), row("end", 1.0), row("lost", 0.0)]));
+        self.rec
+    }
+}
+
+/// Time on the critical path of a thread by thread and class.
+fn path(rec: &Recording, tid: u32) -> Vec<(u32, TimeClass, u64)> {
+    let timeline = Timeline::of(rec).unwrap();
+    let mut parts: Vec<_> = critical_path(&timeline, Tid(tid), timeline.begin, timeline.end)
+        .into_iter()
+        .map(|s| (s.from, s.tid.0, s.class, (s.to - s.from) / 1_000_000))
+        .collect();
+    parts.sort_by_key(|part| part.0);
+    let covered: u64 = parts.iter().map(|part| part.3).sum();
+    assert_eq!(covered, 1000, "the path covers the time once");
+    parts.into_iter().map(|(_, tid, class, ms)| (tid, class, ms)).collect()
+}
+
+fn gained(rec: &Recording, removes: &Removes) -> Option<Gain> {
+    let scene = Scene::new(rec);
+    let (victims, _) = victim::choose(&scene);
+    gain(&scene, &Timeline::of(rec).unwrap(), &victims[0], removes)
+}
+
+use TimeClass::{BlockedDisk, BlockedIdle, BlockedProcess, RunningUser};
+
+#[test]
+fn who_waits_for_another_is_made_of_what_that_one_does() {
+    let rec = Window::new(&[(10, BlockedProcess), (20, BlockedProcess), (30, BlockedDisk)])
+        .blocked(30, BlockedDisk, 300, 600, None)
+        .blocked(20, BlockedProcess, 200, 700, Some(30))
+        .blocked(10, BlockedProcess, 100, 900, Some(20))
+        .build();
+    assert_eq!(
+        path(&rec, 10),
+        [
+            (10, RunningUser, 100),
+            (20, RunningUser, 100),
+            (30, RunningUser, 100),
+            (30, BlockedDisk, 300),
+            (30, RunningUser, 100),
+            (20, RunningUser, 200),
+            (10, RunningUser, 100)
+        ]
+    );
+}
+
+#[test]
+fn an_io_that_nobody_waits_for_gains_nothing_and_one_that_is_waited_for_gains_all() {
+    // Thread 100 does the I/O. In one case the first thread waits for it, in the other it works on.
+    let io = |window: Window| {
+        (0..5).fold(window, |window, round| window.blocked(100, BlockedDisk, round * 200 + 10, round * 200 + 160, None))
+    };
+    let aside = Window::new(&[(10, BlockedIdle), (100, BlockedDisk)]).episode(10, EpisodeKind::Running, 0, 0, 0, None);
+    let waits = Removes::waits(&[BlockedDisk]);
+    assert_eq!(gained(&io(aside).build(), &waits).unwrap().share, Ratio(0.0));
+    let waited = (0..5).fold(io(Window::new(&[(10, BlockedProcess), (100, BlockedDisk)])), |window, round| {
+        window.blocked(10, TimeClass::BlockedLock, round * 200 + 5, round * 200 + 165, Some(100))
+    });
+    let with = gained(&waited.build(), &waits).unwrap();
+    assert!((with.share.0 - 0.75).abs() < 0.01, "{with:?}");
+}
+
+#[test]
+fn a_wait_hidden_behind_another_gains_only_the_difference() {
+    // Two helpers begin together; the one that computes ends first by 100 ms.
+    let rec = Window::new(&[(10, TimeClass::BlockedLock)])
+        .blocked(20, BlockedDisk, 0, 1000, None)
+        .blocked(30, BlockedIdle, 800, 1000, Some(10))
+        .blocked(10, BlockedProcess, 0, 800, Some(30))
+        .blocked(10, BlockedProcess, 800, 1000, Some(20))
+        .build();
+    let removes = Removes::Waits { classes: vec![BlockedProcess], resources: Vec::new(), by: vec![Pid(20)] };
+    let gain = gained(&rec, &removes).unwrap();
+    assert!((gain.share.0 - 0.2).abs() < 0.01, "{gain:?}");
+}
+
+#[test]
+fn a_neighbour_on_the_cpu_gains_what_it_ran_meanwhile() {
+    let rec = Window::new(&[(10, TimeClass::RunnableBusy), (20, BlockedIdle)])
+        .episode(10, EpisodeKind::Preempted, 200, 0, 600, None)
+        .blocked(20, BlockedIdle, 0, 200, None)
+        .blocked(20, BlockedIdle, 500, 1000, None)
+        .build();
+    let path = path(&rec, 10);
+    assert!(path.contains(&(10, TimeClass::RunnableBusy, 300)), "{path:?}");
+    let gain = gained(&rec, &Removes::Runners(vec![Pid(20)])).unwrap();
+    assert!((gain.share.0 - 0.3).abs() < 0.01 && gain.typical(Ratio(0.3)), "{gain:?}");
+    assert_eq!(gained(&rec, &Removes::Runners(vec![Pid(30)])).unwrap().share, Ratio(0.0));
+}
+
+#[test]
+fn replaying_all_of_it_changes_nothing() {
+    let rec = Window::new(&[(10, BlockedProcess), (20, BlockedDisk)])
+        .blocked(20, BlockedDisk, 100, 300, None)
+        .blocked(10, BlockedProcess, 50, 400, Some(20))
+        .episode(10, EpisodeKind::Preempted, 500, 0, 700, None)
+        .build();
+    let gain = gained(&rec, &Removes::waits(&[TimeClass::BlockedFs])).unwrap();
+    assert_eq!((gain.share, gain.present), (Ratio(0.0), Some(Ratio(0.0))));
+    assert!(!gain.typical(Ratio(0.2)), "the event window has not seen any of it");
+    assert_eq!(gained(&rec, &Removes::Unsaid), None);
+}
+
+#[test]
+fn idleness_that_others_end_is_no_part_of_the_path() {
+    let rec = Window::new(&[(10, BlockedIdle)]).blocked(10, BlockedIdle, 100, 900, Some(50)).build();
+    let scene = Scene::new(&rec);
+    let timeline = Timeline::of(&rec).unwrap();
+    let (victims, _): (Vec<Victim>, String) = victim::choose(&scene);
+    let path = summarize(&scene, &timeline, &victims[0]).unwrap();
+    assert_eq!(path.rows.len(), 1);
+    assert_eq!((path.rows[0].class, path.rows[0].share), (RunningUser, Ratio(1.0)));
+}
