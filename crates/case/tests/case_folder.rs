@@ -154,6 +154,7 @@ fn document(recording: &Recording) -> Document {
             longest_s: 1.0 / 7.0,
         }],
         whose: vec![],
+        paths: vec![],
         requests: vec![],
         stacks: vec![],
         untested: vec![Untested { id: "pmc".into(), why: HOSTILE.into() }],

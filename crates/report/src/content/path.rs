@@ -12,10 +12,11 @@ use observe::{Recording, TimeClass, catalog};
 /// A table for each of the first victims.
 pub fn path<'a>(document: &'a Document, recording: &Recording, victims: Rows, rows: Rows) -> Section<'a> {
     let mut blocks = Vec::new();
-    if let Err(why) = recording.get(&catalog::EPISODES) {
-        blocks.push(absent("No critical path", &why));
-    } else if document.paths.is_empty() {
-        blocks.push(Block::Note("No critical path: no victim's thread was seen in the event window.".to_owned()));
+    if document.paths.is_empty() {
+        blocks.push(match recording.get(&catalog::EPISODES) {
+            Err(why) => absent("No critical path", &why),
+            Ok(_) => Block::Note("No critical path: no victim's thread was seen in the event window.".to_owned()),
+        });
     }
     for path in document.paths.iter().take(victims.0) {
         blocks.push(Block::Text(format!("{}: {}.", path.victim, path.about)));

@@ -3,7 +3,10 @@
 
 use case::{Day, Document, LedgerRow, Overhead, SCHEMA, WaitRow};
 use checks::{Evidence, Light, Test};
-use diagnosis::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested, Whose, WhosePart};
+use diagnosis::{
+    Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested, Whose, WhosePart,
+    path::{Path, PathRow},
+};
 use observe::{
     Absent, ClassTimes, Cost, Event, Frame, FrameId, FrameKind, Histogram, Host, Labels, Pid, Process, ProgramCost,
     Ratio, Recording, Series, Stack, Target, TargetKind, ThreadTime, Tid, TimeClass, Wait, Window, catalog,
@@ -75,6 +78,32 @@ fn off(rec: &mut Recording, off: Off<'_>) {
         waker_stack,
     };
     rec.push(&catalog::WAITS, wait);
+}
+
+/// What shopd's time in an event window is made of; one episode was lost.
+fn critical_path() -> Path {
+    let row = |party: &str, class, resource: &str, by: &str, share: f64, codepath: &[&str]| PathRow {
+        party: party.into(),
+        pid: 812,
+        class,
+        resource: resource.into(),
+        by: by.into(),
+        seconds: share * 2.0,
+        share: Ratio(share),
+        codepath: codepath.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    Path {
+        victim: "shopd (pid 812)".into(),
+        about: "the threads that do its work, each by what it ran, over 3.0 s".into(),
+        seconds: 3.0,
+        lost: 1,
+        rows: vec![
+            row("shopd (812)", TimeClass::RunnableThrottled, "", "", 0.62, &[]),
+            row("shopd (812)", TimeClass::RunningUser, "", "", 0.2, &["main", "serve", "render"]),
+            row("shopd (812)", TimeClass::RunnableBusy, "", "<b>batch</b> (3001)", 0.1, &[]),
+            row("backup (2044)", TimeClass::BlockedDisk, "disk:vda", "", 0.08, &["read", "io_schedule"]),
+        ],
+    }
 }
 
 fn thread(pid: Pid, tid: u32, name: &str, parts: &[(TimeClass, u64)]) -> ThreadTime {
@@ -411,6 +440,7 @@ pub fn realistic() -> (Document, Recording) {
             wait("shopd (812)", "", "tcp:10.0.0.9:5432", 0.825),
         ],
         whose: vec![whose()],
+        paths: vec![critical_path()],
         requests: vec![],
         stacks: vec![case::StackSet {
             set: "on-CPU".into(),
