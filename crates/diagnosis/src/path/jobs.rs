@@ -20,13 +20,14 @@ pub struct Job {
 /// ours: a thread that runs less than half as much as the busiest helps, and counts where that one waits for it.
 const MAIN: f64 = 0.5;
 
-/// The victim's jobs. A command's is its first thread's life. Else they are the threads that do its work, each counting by
+/// The victim's jobs. A command's is its first thread's life, if it has ended: what an open wait
+/// is for is not known yet. Else they are the threads that do its work, each counting by
 /// what it ran: what a thread that hardly works waits for costs nobody much, unless those that work wait for it.
 pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
     let target = &scene.rec.target;
     if target.kind == TargetKind::Command
         && let Some(pid) = target.pid.filter(|pid| victim.contains(*pid))
-        && let Some(thread) = timeline.thread(Tid(pid.0))
+        && let Some(thread) = timeline.thread(Tid(pid.0)).filter(|thread| thread.ended)
     {
         return vec![Job { tid: Tid(pid.0), from: thread.from, to: thread.to, weight: 1.0 }];
     }

@@ -56,8 +56,8 @@ impl Removes {
 pub struct Gain {
     /// Part of the victim's time that goes away.
     pub share: Ratio,
-    /// Part of its time in the event window that is of the removed kind, on the path or not; not known for what others do.
-    pub present: Option<Ratio>,
+    /// Part of its time in the event window that is of the removed kind, on the path or not.
+    pub present: Ratio,
 }
 
 impl Gain {
@@ -65,7 +65,7 @@ impl Gain {
     pub fn typical(&self, at_most: Ratio) -> bool {
         /// ours: half as much is still the same trouble.
         const ALIKE: f64 = 0.5;
-        self.present.is_none_or(|present| present.0 >= at_most.0 * ALIKE)
+        self.present.0 >= at_most.0 * ALIKE
     }
 }
 
@@ -129,14 +129,15 @@ pub fn gain(scene: &Scene, timeline: &Timeline, victim: &Victim, removes: &Remov
                     }
                     _ => 0,
                 },
+                Doing::Running => match removes {
+                    Removes::Work(work) => ((b - a) as f64 * work) as u64,
+                    _ => 0,
+                },
                 _ => 0,
             };
             present += part as f64;
         }
     }
-    let known = !matches!(removes, Removes::Work(_));
-    (all > 0.0 && active > 0).then(|| Gain {
-        share: Ratio((saved / all).min(1.0)),
-        present: known.then(|| Ratio((present / active as f64).min(1.0))),
-    })
+    (all > 0.0 && active > 0)
+        .then(|| Gain { share: Ratio((saved / all).min(1.0)), present: Ratio((present / active as f64).min(1.0)) })
 }

@@ -6,7 +6,7 @@ use super::{
     walk::{Segment, critical_path},
 };
 use crate::{Scene, Victim, code};
-use observe::{Pid, Ratio, Tid, TimeClass};
+use observe::{Pid, Ratio, TargetKind, Tid, TimeClass};
 use serde::{Deserialize, Serialize};
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -108,7 +108,9 @@ pub fn summarize(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Option<
     Some(Path {
         victim: victim.label(),
         about: match scene.rec.target.kind {
-            observe::TargetKind::Command => "the command, from its start to its end or the event window's".to_owned(),
+            TargetKind::Command if jobs.len() == 1 && timeline.thread(jobs[0].tid).is_some_and(|t| t.ended) => {
+                "the command, from its start or the event window's to its end".to_owned()
+            }
             _ => format!("the threads that do its work, each by what it ran, over {seconds:.1} s"),
         },
         seconds,
