@@ -147,6 +147,7 @@ fn document(recording: &Recording) -> Document {
         ledger: vec![(&thread(7, 8, HOSTILE)).into()],
         waits: vec![WaitRow { waiter: HOSTILE.into(), by: String::new(), resource: "cpu".into(), seconds: 1.0 / 3.0 }],
         requests: vec![],
+        upstreams: vec![],
         stacks: vec![],
         untested: vec![Untested { id: "pmc".into(), why: HOSTILE.into() }],
         overhead: Overhead::of(recording),

@@ -12,7 +12,7 @@ use crate::{
     memory,
     net::{self, Network},
     process::{self, Lifecycle},
-    processes, quality,
+    processes, quality, requests,
     roots::Roots,
     sched,
     snapshots::Snapshots,
@@ -100,6 +100,7 @@ impl Session {
                 tier,
                 everyone: !target.is_named(),
                 targets: target.members.iter().map(|pid| pid.0).collect(),
+                listening: net::Listening::read(roots),
                 sample_hz: SAMPLE_HZ,
                 tables: tier >= Tier::Stacks,
                 pass_samples: false,
@@ -217,6 +218,9 @@ impl Session {
                 );
                 if present(&kernel, Group::Network, net::METRICS, recording) {
                     net::collect(&kernel, &sockets, length, recording);
+                }
+                if present(&kernel, Group::Requests, requests::METRICS, recording) {
+                    requests::collect(&kernel, &sockets, length, recording);
                 }
                 recording.target.members = members(&self.target, &kernel);
             }
@@ -349,6 +353,7 @@ fn blind(why: &Absent, into: &mut Recording) {
         process::METRICS,
         memory::METRICS,
         net::METRICS,
+        requests::METRICS,
     ] {
         refuse(metrics, why, into);
     }

@@ -53,7 +53,7 @@ fn sections<'a>(document: &'a Document, recording: &Recording) -> Vec<Section<'a
         renamed(content::untested(document, Rows::ALL), "What could not be seen"),
         content::ledger_table(document, recording, Rows(20)),
         content::waits(document, Rows(20)),
-        content::requests(document),
+        content::requests(document, recording, Rows::ALL),
         content::latency(recording),
         content::overhead(document, true),
         Section::new("next", "Next steps", next),

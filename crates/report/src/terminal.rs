@@ -73,6 +73,7 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
     }
     out.section(&content::ledger(document, recording, Rows(10)));
     out.section(&content::waits(document, Rows(8)));
+    out.section(&content::requests(document, recording, Rows(8)));
     out.section(&content::week(document));
     out.section(&content::eliminated(document, Rows(10)));
     out.section(&content::untested(document, Rows(8)));

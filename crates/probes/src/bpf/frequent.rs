@@ -11,10 +11,13 @@ pub(crate) enum Frequent {
     Calls,
     Faults,
     Interrupts,
+    Requests,
 }
 
 impl Frequent {
-    pub const ALL: [Frequent; 3] = [Frequent::Calls, Frequent::Faults, Frequent::Interrupts];
+    pub const COUNT: usize = 4;
+    pub const ALL: [Frequent; Self::COUNT] =
+        [Frequent::Calls, Frequent::Faults, Frequent::Interrupts, Frequent::Requests];
 
     /// The kind that a program is for.
     pub fn of(program: &str) -> Option<Frequent> {
@@ -26,6 +29,7 @@ impl Frequent {
             Frequent::Calls => "call_",
             Frequent::Faults => "memory_fault_",
             Frequent::Interrupts => "interrupt_",
+            Frequent::Requests => "request_",
         }
     }
 
@@ -35,7 +39,7 @@ impl Frequent {
 
     /// ours: what one event costs more while it is traced, and how much may be spent on it. A call takes 0.4 µs in its two
     /// programs and 0.2 µs for the kernel's slower way into and out of it (`perf bench syscall basic`); for a fault see
-    /// `faults.bpf.c`; a soft interrupt runs two programs of 0.1 µs each.
+    /// `faults.bpf.c`; a soft interrupt runs two programs of 0.1 µs each; for requests see `requests/mod.rs`.
     fn budget(self, cpus: u32) -> Budget {
         let (ns, ms) = (Duration::from_nanos, Duration::from_millis);
         match self {
@@ -43,6 +47,7 @@ impl Frequent {
             // Each CPU has one of its own, lest who storms on one pays for all: a burst of 90,000 is seen whole.
             Frequent::Faults => Budget::new(1, 0.005, ns(110), ms(10)),
             Frequent::Interrupts => Budget::new(cpus, 0.0025, ns(200), ms(10)),
+            Frequent::Requests => Budget::new(cpus, 0.01, ns(200), ms(40)),
         }
     }
 }
@@ -57,7 +62,7 @@ pub(super) struct Slices {
 }
 
 impl Slices {
-    pub fn of_all(cpus: u32) -> [Slices; 3] {
+    pub fn of_all(cpus: u32) -> [Slices; Frequent::COUNT] {
         Frequent::ALL.map(|kind| Slices {
             budget: kind.budget(cpus),
             links: Vec::new(),
@@ -103,7 +108,8 @@ impl Kernel {
         }
         for prog in self.skel.object().progs_mut().filter(|prog| prog.autoload()) {
             let name = prog.name().to_string_lossy().into_owned();
-            if Frequent::of(&name) != Some(kind) {
+            // Iterators are run, not attached.
+            if Frequent::of(&name) != Some(kind) || prog.section().to_string_lossy().starts_with("iter/") {
                 continue;
             }
             match prog.attach_trace() {
@@ -131,6 +137,7 @@ impl Kernel {
             Frequent::Interrupts => {
                 per_cpu::<types::interrupts>(&self.skel.maps.interrupts_of).iter().map(|i| i.seen).sum()
             }
+            Frequent::Requests => per_cpu::<u64>(&self.skel.maps.requests_seen).iter().sum(),
         }
     }
 

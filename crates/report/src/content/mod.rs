@@ -3,13 +3,15 @@
 mod latency;
 mod limits;
 mod outliers;
+mod requests;
 mod summary;
 mod syscalls;
 mod threads;
 
 pub use latency::latency;
-pub use limits::{eliminated, overhead, requests, untested};
+pub use limits::{eliminated, overhead, untested};
 pub use outliers::outliers;
+pub use requests::requests;
 pub use summary::{findings, opening, week};
 pub use syscalls::syscalls;
 pub use threads::{ledger, ledger_table, waits};

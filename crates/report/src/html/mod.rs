@@ -24,7 +24,7 @@ pub fn html(document: &Document, recording: &Recording) -> String {
         content::findings(document, Rows::ALL),
         content::ledger(document, recording, Rows(30)),
         content::waits(document, Rows(30)),
-        content::requests(document),
+        content::requests(document, recording, Rows::ALL),
         content::week(document),
         content::latency(recording),
         content::outliers(recording),
