@@ -236,6 +236,7 @@ fn fill(rec: &mut Recording) {
         let labels = Labels::new([("device", "vda".into()), ("direction", direction.into())]);
         rec.push(&catalog::BLOCK_LATENCY, histogram(labels, centre, count, &[(100, 9), (103, 1)]));
     }
+    rec.set(&catalog::REQUESTS, Ok(Vec::new()));
     for (name, centre, count, tail) in [
         ("fsync", 88, 40, 12),
         ("read", 44, 9_000, 3),
@@ -478,6 +479,10 @@ pub fn hostile() -> (Document, Recording) {
         day.known = vec![long.clone(); 3];
         day.tests = vec![test(&long, Light::Bad, &wide)];
     }
+    let asked = UpstreamRow { process: long.clone(), peer: wide.clone(), server: long.clone(), ..document.upstreams[0].clone() };
+    document.upstreams = vec![asked; 30];
+    let service = RequestRow { service: long.clone(), path: wide.clone(), ..document.requests[0].clone() };
+    document.requests = vec![service; 30];
     document.eliminated = vec![Eliminated { id: long.clone(), why: long.clone(), evidence: vec![] }; 30];
     document.untested = vec![Untested { id: wide.clone(), why: long.clone() }; 30];
     for row in &mut document.ledger {
