@@ -489,6 +489,15 @@ struct request_end {
 	char path[PATH_LEN]; /* as bound: an abstract one begins with a zero */
 };
 
+/* Finer than the other distributions: sixteen slots for each power of two, up to two minutes. */
+#define REQUEST_SLOTS 544
+
+struct request_times {
+	u64 sum;
+	u64 max;
+	u32 slots[REQUEST_SLOTS];
+};
+
 struct request_key {
 	u64 end;    /* id of a request_end */
 	u64 within; /* of a client: that of the server whose request the thread had in hand; 0: none */
@@ -505,7 +514,7 @@ struct request_value {
 	u64 elsewhere; /* another thread sent than the one that had read or sent before */
 	u64 bytes_in;
 	u64 bytes_out;
-	struct hist time;
+	struct request_times time;
 };
 
 /* One that is not answered when the window ends. */

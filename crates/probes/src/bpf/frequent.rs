@@ -1,6 +1,6 @@
 //! Programs for events so frequent that, in a storm of them, they are attached in slices only, within a budget.
 
-use super::{Group, Kernel, budget::Budget, monotonic_ns, plain, refused, types};
+use super::{Group, Kernel, budget::Budget, monotonic_ns, plain, refused, skeleton::FridaySkel, types};
 use libbpf_rs::{Link, MapCore, MapFlags, skel::Skel};
 use observe::Absent;
 use std::time::Duration;
@@ -98,11 +98,8 @@ impl Kernel {
             return;
         }
         let now = monotonic_ns();
+        tell(&mut self.skel, kind, if on { now } else { 0 });
         slices.end(now);
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            // SAFETY: a valid, aligned place in the map shared with the kernel, which reads it at any time.
-            unsafe { std::ptr::write_volatile(&mut bss.attached_since[kind as usize], if on { now } else { 0 }) };
-        }
         if !on {
             return;
         }
@@ -125,7 +122,9 @@ impl Kernel {
             let why = || Absent::Unsupported("this kernel has no tracepoints for it".to_owned());
             self.absent.entry(kind.group()).or_insert_with(why);
         } else {
-            slices.since = now;
+            // One after the other takes milliseconds: before that, what takes several programs is seen in part.
+            slices.since = monotonic_ns();
+            tell(&mut self.skel, kind, slices.since);
         }
     }
 
@@ -152,6 +151,14 @@ impl Kernel {
         const WHOLE: f64 = 0.98;
         let part = self.slices[kind as usize].traced.as_secs_f64() / window.as_secs_f64().max(1e-9);
         if part >= WHOLE { 1.0 } else { part.max(1e-6) }
+    }
+}
+
+/// Tells the kernel side since when a kind of events is traced; 0: it is not.
+fn tell(skel: &mut FridaySkel<'_>, kind: Frequent, since: u64) {
+    if let Some(bss) = skel.maps.bss_data.as_deref_mut() {
+        // SAFETY: a valid, aligned place in the map shared with the kernel, which reads it at any time.
+        unsafe { std::ptr::write_volatile(&mut bss.attached_since[kind as usize], since) };
     }
 }
 

@@ -169,6 +169,7 @@ impl Kernel {
         }
         run_iterator(&kernel.skel.progs.ledger_before)?;
         Frequent::ALL.into_iter().for_each(|kind| kernel.trace(kind, true));
+        kernel.list_sockets();
         Ok(kernel)
     }
 
@@ -307,6 +308,18 @@ impl Kernel {
         let _ = self.ring.consume();
         let living = bytes.chunks_exact(size_of::<types::thread_times>()).filter_map(plain);
         Ok(living.chain(self.ended.take()).collect())
+    }
+
+    /// Has the sockets that are there noted, so that those to come are known to be new; what was not read is in flight.
+    fn list_sockets(&mut self) {
+        if self.absent.contains_key(&Group::Requests) || run_iterator(&self.skel.progs.request_before).is_err() {
+            return;
+        }
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            let slice = bss.attached_since[Frequent::Requests as usize];
+            // SAFETY: as in `start`.
+            unsafe { std::ptr::write_volatile(&mut bss.requests_listed, slice) };
+        }
     }
 
     /// Requests and questions without an answer; after [`Kernel::close`].

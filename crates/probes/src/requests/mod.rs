@@ -32,6 +32,9 @@ pub(crate) const METRICS: &[&dyn AnyMetric] = &[
 /// `enum request_side`.
 const SERVER: u32 = 1;
 
+/// Linear steps in each power of two of `struct request_times`.
+const STEPS: u64 = 16;
+
 /// Adds the rows of every table. Where requests were followed for a part of the window only, counts and sums are what the
 /// whole window would have had at that rate, and the part is told.
 pub(crate) fn collect(kernel: &Kernel, names: &Names, length: Duration, into: &mut Recording) {
@@ -108,9 +111,9 @@ fn left(kernel: &Kernel, namer: &Namer<'_>, length: Duration, into: &mut Recordi
 }
 
 /// A distribution of a part of the window, as the whole window would have had it.
-fn scaled(labels: Labels, hist: &types::hist, part: f64) -> Histogram {
+fn scaled(labels: Labels, times: &types::request_times, part: f64) -> Histogram {
     let scale = |count: u64| (count as f64 / part).round() as u64;
-    let mut all = Histogram::from_slots(labels, &hist.slots, scale(hist.sum), hist.max);
+    let mut all = Histogram::from_steps(labels, &times.slots, STEPS, scale(times.sum), times.max);
     all.buckets.iter_mut().for_each(|bucket| bucket.count = scale(bucket.count));
     all.count = all.buckets.iter().map(|bucket| bucket.count).sum();
     all
@@ -230,8 +233,8 @@ mod tests {
 
     #[test]
     fn what_was_followed_in_part_stands_for_the_whole_window() {
-        let mut hist = types::hist { sum: 3_000, max: 1_100, slots: [0; 160] };
-        hist.slots[36] = 3;
+        let mut hist = types::request_times { sum: 3_000, max: 1_100, slots: [0; 544] };
+        hist.slots[100] = 3;
         let all = scaled(Labels::default(), &hist, 0.25);
         assert_eq!((all.count, all.sum, all.max, all.buckets[0].count), (12, 12_000, 1_100, 12));
         assert_eq!(scaled(Labels::default(), &hist, 1.0).count, 3);

@@ -54,7 +54,8 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2048);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct request_key);
 	__type(value, struct request_value);
 } request_rows SEC(".maps");
@@ -74,6 +75,8 @@ struct {
 	__type(value, u64);
 } requests_seen SEC(".maps");
 
+u64 requests_listed = 0; /* the slice in which all sockets that were there have a record */
+
 static const struct request_value no_request = {};
 
 static __always_inline bool count_request_event(void)
@@ -83,7 +86,18 @@ static __always_inline bool count_request_event(void)
 
 	if (seen)
 		(*seen)++;
-	return window_open();
+	return window_open() && attached_since[FREQUENT_REQUESTS];
+}
+
+static __always_inline u64 request_slot(u64 value)
+{
+	u64 shift, slot = value;
+
+	if (value >= 32) {
+		shift = log2_floor(value) - 4;
+		slot = (shift + 1) * 16 + ((value >> shift) & 15);
+	}
+	return slot < REQUEST_SLOTS ? slot : REQUEST_SLOTS - 1;
 }
 
 /* The length of a unix socket's path, which is copied; 0: it has none. */
@@ -168,18 +182,20 @@ static __always_inline struct conversation *talk_of(struct sock *sk)
 		count_lost();
 		return NULL;
 	}
-	if (!talk->seen) {
+	if (!talk->seen)
 		place_socket(sk, talk);
+	if (talk->side == SIDE_UNKNOWN) {
 		talk->seen = 1;
-	}
-	if (talk->side == SIDE_UNKNOWN)
 		return NULL;
+	}
 	if (talk->slice != attached_since[FREQUENT_REQUESTS]) {
 		talk->slice = attached_since[FREQUENT_REQUESTS];
 		talk->arrived = talk->arrived_last = 0;
 		talk->state = TALK_NONE;
-		talk->known = 0;
+		/* A new one has nothing from before. */
+		talk->known = !talk->seen && talk->slice == requests_listed;
 	}
+	talk->seen = 1;
 	return talk;
 }
 
@@ -218,20 +234,21 @@ static __always_inline void book_answer(struct conversation *talk, struct reques
 	u64 ns = since_until(talk->begin, at);
 
 	if (talk->state == TALK_ASKED) {
-		hist_add(&row->time, ns);
+		__sync_fetch_and_add(&row->time.slots[request_slot(ns)], 1);
+		__sync_fetch_and_add(&row->time.sum, ns);
 		__sync_fetch_and_add(&row->queued, talk->queued);
 	} else if (at > talk->answered) {
 		u64 before = since_until(talk->begin, talk->answered);
-		u64 from = hist_slot(before), to = hist_slot(ns);
+		u64 from = request_slot(before), to = request_slot(ns);
 
-		if (from != to && from < HIST_SLOTS && to < HIST_SLOTS) {
+		if (from != to) {
 			__sync_fetch_and_add(&row->time.slots[from], -1);
 			__sync_fetch_and_add(&row->time.slots[to], 1);
 		}
 		__sync_fetch_and_add(&row->time.sum, ns - before);
-		if (ns > row->time.max)
-			row->time.max = ns;
 	}
+	if (ns > row->time.max)
+		row->time.max = ns;
 	__sync_fetch_and_add(&row->bytes_in, talk->bytes_in);
 	__sync_fetch_and_add(&row->bytes_out, talk->bytes_out);
 	talk->bytes_in = talk->bytes_out = 0;
@@ -269,13 +286,38 @@ static __always_inline void account(struct conversation *talk, struct request_va
 	__sync_fetch_and_add(&row->blocked, wall - running - runnable);
 }
 
+#define REQUEST_FORKED_NO_EXEC 0x40 /* PF_FORKNOEXEC */
+
+/*
+ * The process in whose name a thread serves: its own, or, of one that was forked lately to do so, its parent. A server
+ * that forks for each connection would fill the table. Who asks is accounted as waits are.
+ */
+static __noinline u32 server_of(struct task_struct *task, struct thread *t, u64 now)
+{
+	u32 tgid = t->times.tgid;
+
+	if (t->times.begin == window_begin)
+		return tgid;
+	for (int i = 0; i < GENERATIONS; i++) {
+		struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+		tgid = BPF_CORE_READ(leader, tgid);
+		if (!(BPF_CORE_READ(leader, flags) & REQUEST_FORKED_NO_EXEC) ||
+		    BPF_CORE_READ(leader, start_time) + YOUNG_NS < now)
+			break;
+		task = BPF_CORE_READ(leader, real_parent);
+	}
+	return tgid;
+}
+
 /* Begins a question that this thread has read or sent. */
 static __always_inline void begin_question(struct conversation *talk, struct thread *t, u64 at, u64 now)
 {
 	talk->state = TALK_ASKED;
 	talk->begin = talk->asked = at;
 	talk->queued = since_until(at, now);
-	talk->tgid = account_of(bpf_get_current_task_btf(), t, now);
+	talk->tgid = talk->side == SIDE_SERVER ? server_of(bpf_get_current_task_btf(), t, now) :
+						 account_of(bpf_get_current_task_btf(), t, now);
 	talk->bytes_in = talk->bytes_out = 0;
 }
 
@@ -444,24 +486,48 @@ SENDS(request_inet_sent, "inet_sendmsg")
 SENDS(request_inet6_sent, "inet6_sendmsg")
 SENDS(request_unix_sent, "unix_stream_sendmsg")
 
+/* The stream socket behind a descriptor, if it is one. */
+static __always_inline struct sock *socket_of(struct file *file)
+{
+	struct socket *socket = file ? bpf_sock_from_file(file) : NULL;
+
+	return socket ? socket->sk : NULL;
+}
+
+/* Run once as the window opens: what has come in and was not read, nobody knows since when. */
+SEC("iter/task_file")
+int request_before(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct conversation *talk;
+	struct sock *sk;
+
+	if (!task || task->tgid == self_tgid)
+		return 0;
+	sk = socket_of(ctx->file);
+	talk = sk ? talk_of(sk) : NULL;
+	if (!talk || talk->known || talk->arrived)
+		return 0;
+	if (has_unread(sk))
+		talk->arrived = talk->arrived_last = talk->slice;
+	else
+		talk->known = 1;
+	return 0;
+}
+
 /* Run once after the window has closed: what has come in, or was asked, and is not answered. */
 SEC("iter/task_file")
 int request_left(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct request_open open = {};
-	struct file *file = ctx->file;
 	struct conversation *talk;
-	struct socket *socket;
 	struct sock *sk;
 	u64 holder, since;
 
-	if (!task || !file)
+	sk = socket_of(ctx->file);
+	if (!task || !sk)
 		return 0;
-	socket = bpf_sock_from_file(file);
-	if (!socket || !socket->sk)
-		return 0;
-	sk = socket->sk;
 	talk = bpf_sk_storage_get(&request_talks, sk, 0, 0);
 	if (!talk || !talk->slice || talk->slice != attached_since[FREQUENT_REQUESTS])
 		return 0;
