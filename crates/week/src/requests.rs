@@ -28,7 +28,9 @@ pub(crate) fn services(rec: &Recording) -> Vec<RequestRow> {
         (&catalog::REQUEST_TIME, Service::add_time as fn(&mut Service, &Series)),
         (&catalog::REQUEST_IO, Service::add_bytes),
         (&catalog::REQUESTS_OPEN, |service, row| service.open += row.last()),
-        (&catalog::REQUESTS_OPEN_AGE, |service, row| service.oldest = Some(service.oldest.unwrap_or(0.0).max(row.last()))),
+        (&catalog::REQUESTS_OPEN_AGE, |service, row| {
+            service.oldest = Some(service.oldest.unwrap_or(0.0).max(row.last()))
+        }),
     ] {
         for row in rec.get(metric).into_iter().flatten() {
             if let Some(key) = key(&row.labels) {

@@ -133,7 +133,8 @@ mod tests {
             shares: shares.map(|(part, share)| (part.to_owned(), share)).into(),
             ..RequestRow::default()
         };
-        let line = "requests on port 6379 (redis-server): 81,000/s, p50 210 µs, p99 1.2 ms; of that 60 % queued, 40 % running";
+        let line =
+            "requests on port 6379 (redis-server): 81,000/s, p50 210 µs, p99 1.2 ms; of that 60 % queued, 40 % running";
         assert_eq!(requests_line(&row), line);
         row.upstreams =
             vec![UpstreamRow { peer: "10.0.0.2:80".into(), count: 3, seconds: 0.5, ..UpstreamRow::default() }];

@@ -289,7 +289,8 @@ impl Kernel {
             // SAFETY: as in `start`.
             unsafe { std::ptr::write_volatile(&mut bss.window_end, end) };
         }
-        self.slices.iter_mut().for_each(|slices| slices.end(end));
+        let seen = Frequent::ALL.map(|kind| self.seen(kind));
+        self.slices.iter_mut().zip(seen).for_each(|(slices, seen)| slices.end(end, seen));
         self.links.clear();
         self.statistics.keep(false);
         end

@@ -36,10 +36,11 @@ const SERVER: u32 = 1;
 const STEPS: u64 = 16;
 
 /// Adds the rows of every table. Where requests were followed for a part of the window only, counts and sums are what the
-/// whole window would have had at that rate, and the part is told.
+/// whole window would have had if what was not seen was like what was seen before and after, and the part is told.
 pub(crate) fn collect(kernel: &Kernel, names: &Names, length: Duration, into: &mut Recording) {
-    let part = kernel.traced_part(Frequent::Requests, length);
-    into.set(&catalog::REQUESTS_TRACED, Ok(vec![Series::total(Labels::default(), length, part)]));
+    let traced = kernel.traced_part(Frequent::Requests, length);
+    into.set(&catalog::REQUESTS_TRACED, Ok(vec![Series::total(Labels::default(), length, traced)]));
+    let part = kernel.seen_part(Frequent::Requests, length);
     let ends: HashMap<u64, types::request_end> = rows(&kernel.maps().request_ends).into_iter().collect();
     let rows = rows::<types::request_key, types::request_value>(&kernel.maps().request_rows);
     let namer = Namer::new(&ends, &rows, names);

@@ -289,10 +289,10 @@ static __always_inline void account(struct conversation *talk, struct request_va
 #define REQUEST_FORKED_NO_EXEC 0x40 /* PF_FORKNOEXEC */
 
 /*
- * The process in whose name a thread serves: its own, or, of one that was forked lately to do so, its parent. A server
- * that forks for each connection would fill the table. Who asks is accounted as waits are.
+ * The process in whose name a thread talks: its own, or, of one that was forked lately and runs the same program, its
+ * parent. A server that forks for each connection would fill the table.
  */
-static __noinline u32 server_of(struct task_struct *task, struct thread *t, u64 now)
+static __noinline u32 talker_of(struct task_struct *task, struct thread *t, u64 now)
 {
 	u32 tgid = t->times.tgid;
 
@@ -316,8 +316,7 @@ static __always_inline void begin_question(struct conversation *talk, struct thr
 	talk->state = TALK_ASKED;
 	talk->begin = talk->asked = at;
 	talk->queued = since_until(at, now);
-	talk->tgid = talk->side == SIDE_SERVER ? server_of(bpf_get_current_task_btf(), t, now) :
-						 account_of(bpf_get_current_task_btf(), t, now);
+	talk->tgid = talker_of(bpf_get_current_task_btf(), t, now);
 	talk->bytes_in = talk->bytes_out = 0;
 }
 

@@ -479,7 +479,12 @@ pub fn hostile() -> (Document, Recording) {
         day.known = vec![long.clone(); 3];
         day.tests = vec![test(&long, Light::Bad, &wide)];
     }
-    let asked = UpstreamRow { process: long.clone(), peer: wide.clone(), server: long.clone(), ..document.upstreams[0].clone() };
+    let asked = UpstreamRow {
+        process: long.clone(),
+        peer: wide.clone(),
+        server: long.clone(),
+        ..document.upstreams[0].clone()
+    };
     document.upstreams = vec![asked; 30];
     let service = RequestRow { service: long.clone(), path: wide.clone(), ..document.requests[0].clone() };
     document.requests = vec![service; 30];
