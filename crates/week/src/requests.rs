@@ -64,7 +64,7 @@ pub(crate) fn services(rec: &Recording) -> Vec<RequestRow> {
             }
         })
         .collect();
-    rows.sort_by(|a, b| (b.count, b.in_flight).cmp(&(a.count, a.in_flight)));
+    rows.sort_by_key(|row| Reverse((row.count, row.in_flight)));
     rows.truncate(MOST_SERVICES);
     rows
 }

@@ -47,7 +47,7 @@ impl Frequent {
             // Each CPU has one of its own, lest who storms on one pays for all: a burst of 90,000 is seen whole.
             Frequent::Faults => Budget::new(1, 0.005, ns(110), ms(10)),
             Frequent::Interrupts => Budget::new(cpus, 0.0025, ns(200), ms(10)),
-            Frequent::Requests => Budget::new(cpus, 0.01, ns(200), ms(10)),
+            Frequent::Requests => Budget::new(cpus, 0.01, ns(250), ms(20)),
         }
     }
 }
@@ -107,8 +107,9 @@ impl Kernel {
         for kind in Frequent::ALL {
             let seen = self.seen(kind);
             let mut on = self.slices[kind as usize].budget.decide(now, seen);
-            // A slice of both would show requests that are the slower for every call that is traced.
-            if kind == Frequent::Requests {
+            // A slice of both would show requests that are the slower for every call that is traced: where both are in
+            // slices, one waits for the other.
+            if kind == Frequent::Requests && self.slices[kind as usize].since == 0 {
                 on &= !self.slices[Frequent::Calls as usize].is_one_of_several();
             }
             self.trace(kind, on);

@@ -1,8 +1,9 @@
 //! Requests without instrumentation: what comes in on accepted connections and goes out again, and the exchanges with
 //! others meanwhile, from the kernel side's tables to the recording.
 //!
-//! Cost: 0.15 to 0.25 µs for each time that data arrives, is read or is sent, three of which make a request; nothing
-//! while they are not followed, which `budget.rs` decides.
+//! Cost: 0.25 to 0.4 µs for each time that data arrives, is read or is sent, 0.1 µs of which is the measuring; three of
+//! these make a request, and three more the other end's exchange where that is on the same machine. Nothing while they
+//! are not followed, which `budget.rs` decides. Once before and once after the window about 0.2 µs for each descriptor.
 
 use crate::{
     bpf::{Frequent, Kernel, rows, types},
