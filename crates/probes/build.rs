@@ -17,7 +17,17 @@ fn main() {
             .build_and_generate(&out)
             .unwrap_or_else(|error| panic!("the BPF object {object} does not build: {error:#}"));
     }
-    for path in ["bpf", "src/sched", "src/cpu", "src/block", "src/syscalls", "src/process", "src/memory", "src/net"] {
+    for path in [
+        "bpf",
+        "src/sched",
+        "src/cpu",
+        "src/block",
+        "src/syscalls",
+        "src/process",
+        "src/memory",
+        "src/net",
+        "src/requests",
+    ] {
         println!("cargo::rerun-if-changed={path}");
     }
 }

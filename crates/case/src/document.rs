@@ -43,8 +43,11 @@ pub struct Document {
     /// On whom each victim's time rests in the end.
     #[serde(default)]
     pub whose: Vec<Whose>,
-    /// Requests per service.
+    /// Requests per service, the most frequent first.
     pub requests: Vec<RequestRow>,
+    /// Exchanges with others, those that took most time first.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamRow>,
     /// What the stacks are worth, by set.
     #[serde(default)]
     pub stacks: Vec<StackSet>,
@@ -83,7 +86,14 @@ impl Document {
             zero(&mut whose.seconds);
             whose.parts.iter_mut().for_each(|p| [&mut p.seconds, &mut p.share].into_iter().for_each(zero));
         }
-        document.requests.iter_mut().for_each(|r| [&mut r.p50_s, &mut r.p99_s].into_iter().for_each(zero));
+        for row in &mut document.requests {
+            [&mut row.p50_s, &mut row.p99_s, &mut row.rate, &mut row.seconds, &mut row.followed]
+                .into_iter()
+                .chain(row.shares.values_mut())
+                .for_each(zero);
+            row.upstreams.iter_mut().for_each(|upstream| upstream.numbers().into_iter().for_each(zero));
+        }
+        document.upstreams.iter_mut().for_each(|upstream| upstream.numbers().into_iter().for_each(zero));
         for set in &mut document.stacks {
             [&mut set.weight, &mut set.unwound, &mut set.symbolized].into_iter().for_each(zero);
             set.not_unwound.iter_mut().chain(&mut set.not_symbolized).for_each(|reason| zero(&mut reason.part));
@@ -218,19 +228,84 @@ pub struct WaitRow {
     pub longest_s: f64,
 }
 
-/// One service's requests.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One service's requests: of all processes of that name that answer there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RequestRow {
     /// Its name.
     pub service: String,
-    /// Listening port.
+    /// Listening port; 0 of a unix socket.
     pub port: u16,
-    /// Requests seen.
+    /// Path of a unix socket.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// Processes that answered.
+    #[serde(default)]
+    pub processes: Vec<u32>,
+    /// Requests answered; scaled up to the whole window where `followed` is below 1.
     pub count: u64,
     /// Median latency in seconds.
     pub p50_s: f64,
     /// 99th percentile in seconds.
     pub p99_s: f64,
+    /// Requests a second.
+    #[serde(default)]
+    pub rate: f64,
+    /// Time of all of them, in seconds.
+    #[serde(default)]
+    pub seconds: f64,
+    /// How it went: `queued`, `running`, `runnable`, `blocked`, `elsewhere`; parts of 1.
+    #[serde(default)]
+    pub shares: BTreeMap<String, f64>,
+    /// Bytes of requests.
+    #[serde(default)]
+    pub bytes_in: u64,
+    /// Bytes of answers.
+    #[serde(default)]
+    pub bytes_out: u64,
+    /// Not answered when the window ended.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// How long the oldest of these had waited, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_s: Option<f64>,
+    /// Part of the window in which requests were followed.
+    #[serde(default)]
+    pub followed: f64,
+    /// Whom the threads asked that had these requests in hand.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamRow>,
+}
+
+/// One service's or process' exchanges with another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamRow {
+    /// Name of the process that asks.
+    pub process: String,
+    /// Whom: address and port, or the path of a unix socket.
+    pub peer: String,
+    /// Name of the process that answers; empty when none of this machine is known.
+    pub server: String,
+    /// Exchanges.
+    pub count: u64,
+    /// Median in seconds.
+    pub p50_s: f64,
+    /// 99th percentile in seconds.
+    pub p99_s: f64,
+    /// Time of all of them, in seconds.
+    pub seconds: f64,
+    /// The part of it that was asked for by threads with a request in hand.
+    pub in_requests_s: f64,
+    /// Not answered when the window ended.
+    pub in_flight: u64,
+    /// How long the oldest of these had waited, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_s: Option<f64>,
+}
+
+impl UpstreamRow {
+    fn numbers(&mut self) -> [&mut f64; 4] {
+        [&mut self.p50_s, &mut self.p99_s, &mut self.seconds, &mut self.in_requests_s]
+    }
 }
 
 /// How complete a set of stacks is.

@@ -10,7 +10,8 @@ mod store;
 mod table;
 
 pub use document::{
-    Day, Document, HostPart, LedgerRow, Overhead, Reason, RequestRow, SCHEMA, StackSet, TargetPart, WaitRow, WindowPart,
+    Day, Document, HostPart, LedgerRow, Overhead, Reason, RequestRow, SCHEMA, StackSet, TargetPart, UpstreamRow,
+    WaitRow, WindowPart,
 };
 pub use error::Error;
 pub use list::{Listing, Summary, list};

@@ -156,6 +156,7 @@ fn document(recording: &Recording) -> Document {
         whose: vec![],
         paths: vec![],
         requests: vec![],
+        upstreams: vec![],
         stacks: vec![],
         untested: vec![Untested { id: "pmc".into(), why: HOSTILE.into() }],
         overhead: Overhead::of(recording),

@@ -341,6 +341,7 @@ fn untested(scene: &Scene, tests: &[Test]) -> Vec<Untested> {
     note("cpu profile", rec.get(&catalog::CPU_STACKS).err());
     note("block requests", rec.get(&catalog::BLOCK_LATENCY).err());
     note("system calls", rec.get(&catalog::SYSCALL_TIME).err());
+    note("requests", rec.get(&catalog::REQUESTS).err());
     note("process starts and ends", rec.get(&catalog::PROCESS_EXIT).err());
     for test in tests.iter().filter(|t| t.verdict == Light::Untested) {
         out.push(Untested { id: test.id.clone(), why: test.why.clone() });
@@ -353,7 +354,6 @@ fn untested(scene: &Scene, tests: &[Test]) -> Vec<Untested> {
 
 /// What this version has no probe for. It is said, so that nobody takes it for healthy.
 const NOT_LOOKED_AT: &[(&str, &str)] = &[
-    ("requests", "requests on sockets are not followed yet: shares are of threads' active time, not of request time"),
     ("hardware counters", "cycles per instruction, caches and memory bandwidth are not read yet"),
     ("inside the application", "its own queues, pools and caches are invisible unless they end in a system call"),
 ];

@@ -219,6 +219,34 @@ catalog! {
         "TCP connections that were `read`, those with traffic whose rows are `kept`, and those with traffic that were `left out` for being too many.",
         "sock_diag";
 
+    REQUESTS: Histogram = "process.request.duration", "ns", ["pid", "service"],
+        "Requests as sockets show them: on a connection that was accepted (TCP, and unix stream sockets), from the first data that arrives until the last that is sent before more arrives; `service` is the port or path that is listened on, `pid` who read it. What is read at once, or before the first answer, is one request, as a pipelined batch; what is sent after a pause of a second is none of the answer. A handshake (TLS) is a request too, and where both ends talk when they like there are none to be told.",
+        "sk_data_ready, sock_recv_length, sock_send_length";
+    REQUEST_TIME: Series = "process.request.time", "s", ["pid", "service", "part"],
+        "How the time of these requests went: `queued` until they were read, then how the thread that had read them spent its time until it sent (`running`, `runnable`, `blocked`, whatever else it did meanwhile), and `elsewhere` where another thread sent than the one that had read or sent before; total.",
+        "sk_data_ready, sock_recv_length, sock_send_length, sched_switch";
+    REQUEST_IO: Series = "process.request.io", "By", ["pid", "service", "direction"],
+        "Bytes of these requests (`receive`) and of their answers (`transmit`), total.", "sock_recv_length, sock_send_length";
+    REQUESTS_OPEN: Series = "process.request.in_flight", "{request}", ["pid", "service"],
+        "Requests that were not answered when the window ended, those that nobody had read included. Data that nobody means to answer looks the same.",
+        "sk_data_ready, sock_recv_length, sock_send_length";
+    REQUESTS_OPEN_AGE: Series = "process.request.in_flight.age", "s", ["pid", "service"],
+        "For how long the oldest of these had waited since its last data arrived.",
+        "sk_data_ready, sock_recv_length, sock_send_length";
+    UPSTREAM: Histogram = "process.upstream.duration", "ns", ["pid", "peer", "peer_pid", "service"],
+        "Exchanges with others: on a connection that was opened, from the end of the first call that sends until the last data of the answer has arrived; `peer` is the address or path, `peer_pid` who answers there if that is a process of this machine. `service` is the one whose request the same thread had in hand as it asked: the last that it had read and not answered; empty outside of requests, and where another thread asks.",
+        "sk_data_ready, sock_recv_length, sock_send_length";
+    UPSTREAM_IO: Series = "process.upstream.io", "By", ["pid", "peer", "peer_pid", "service", "direction"],
+        "Bytes of these exchanges: `transmit` of questions, `receive` of answers, total.", "sock_recv_length, sock_send_length";
+    UPSTREAM_OPEN: Series = "process.upstream.in_flight", "{request}", ["pid", "peer", "peer_pid", "service"],
+        "Questions to others that were not answered when the window ended.",
+        "sk_data_ready, sock_recv_length, sock_send_length";
+    UPSTREAM_OPEN_AGE: Series = "process.upstream.in_flight.age", "s", ["pid", "peer", "peer_pid", "service"],
+        "For how long the oldest of these had waited.", "sk_data_ready, sock_recv_length, sock_send_length";
+    REQUESTS_TRACED: Series = "friday.requests.traced", "1", [],
+        "Part of the window in which requests were followed. Below 1, counts and sums are scaled up to the whole window, each gap as if it had been like the slices beside it; requests in flight are those of its last slice, and what took longer than a slice of 100 ms was not seen then.",
+        "friday";
+
     COARSE_LEDGER: Series = "thread.time.coarse", "1", [],
         "Present when the ledger comes from looking at the threads a few times a second: running and runnable time are exact, the split of blocked time is sampled, and nothing is known of wakers and neighbours.",
         "/proc/PID/task/TID/schedstat, BPF task iterator";

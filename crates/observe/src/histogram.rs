@@ -36,24 +36,34 @@ impl Histogram {
     /// The bounds of the bucket with this index in the kernel's array: below `2 * STEPS` one value each, then
     /// `STEPS` linear steps for each power of two.
     pub fn bounds(index: usize) -> (u64, u64) {
+        Self::bounds_of(index, Self::STEPS)
+    }
+
+    /// The same with another number of steps, a power of two.
+    fn bounds_of(index: usize, steps: u64) -> (u64, u64) {
         let index = index as u64;
-        if index < 2 * Self::STEPS {
+        if index < 2 * steps {
             return (index, index + 1);
         }
-        let shift = index / Self::STEPS - 1;
-        let step = index % Self::STEPS;
-        let low = (Self::STEPS + step) << shift;
+        let shift = index / steps - 1;
+        let step = index % steps;
+        let low = (steps + step) << shift;
         (low, low.saturating_add(1 << shift))
     }
 
     /// From the kernel's array of counts.
     pub fn from_slots(labels: Labels, slots: &[u32], sum: u64, max: u64) -> Self {
+        Self::from_steps(labels, slots, Self::STEPS, sum, max)
+    }
+
+    /// From an array with another number of linear steps in each power of two.
+    pub fn from_steps(labels: Labels, slots: &[u32], steps: u64, sum: u64, max: u64) -> Self {
         let buckets: Vec<Bucket> = slots
             .iter()
             .enumerate()
             .filter(|(_, count)| **count > 0)
             .map(|(index, count)| {
-                let (low, high) = Self::bounds(index);
+                let (low, high) = Self::bounds_of(index, steps);
                 Bucket { low, high, count: u64::from(*count) }
             })
             .collect();
@@ -128,6 +138,12 @@ mod tests {
         let h = Histogram::from_slots(Labels::default(), &slots, 99 * 5 + low, low);
         assert_eq!(h.count, 100);
         assert_eq!(h.quantile(Ratio(0.5)), Some(5));
+        // 20 ms, sixteen steps: at most a sixteenth off.
+        let mut slots = [0u32; 544];
+        slots[(24 - 4 + 1) * 16 + (20_000_000 >> 20 & 15)] = 7;
+        let fine = Histogram::from_steps(Labels::default(), &slots, 16, 140_000_000, 20_000_000);
+        let median = fine.quantile(Ratio(0.5)).unwrap();
+        assert!((19_000_000..=20_000_000).contains(&median), "{median}");
         assert_eq!(h.quantile(Ratio(1.0)), Some(low));
         assert_eq!(Histogram::default().quantile(Ratio(0.5)), None);
     }

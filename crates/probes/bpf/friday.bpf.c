@@ -19,6 +19,7 @@
 #include "../src/memory/reclaim.bpf.c"
 #include "../src/net/tcp.bpf.c"
 #include "../src/net/dns.bpf.c"
+#include "../src/requests/requests.bpf.c"
 
 /* The kernel offers the helpers used here to GPL-compatible programs only. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

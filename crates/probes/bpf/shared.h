@@ -256,7 +256,8 @@ enum frequent {
 	FREQUENT_CALLS = 0,
 	FREQUENT_FAULTS = 1,
 	FREQUENT_INTERRUPTS = 2,
-	FREQUENT_KINDS = 3,
+	FREQUENT_REQUESTS = 3,
+	FREQUENT_KINDS = 4,
 };
 
 /* A CPU's interrupts, hard and soft. */
@@ -503,6 +504,59 @@ struct connect_failures {
 struct accept_key {
 	u32 netns;
 	u32 port;
+};
+
+#define PATH_LEN 104 /* of a unix socket; the kernel has at most 108 */
+
+/* Which end of a connection a socket is. */
+enum request_side {
+	SIDE_UNKNOWN = 0, /* nobody listened for it, or nobody knows */
+	SIDE_SERVER = 1,  /* it was accepted */
+	SIDE_CLIENT = 2,
+};
+
+/* What is listened on: a port or a path. Of a server it is its own, of a client the other end's. Addresses and ports as in
+ * resend_key; a server has no address. */
+struct request_end {
+	u32 address[4];
+	u32 netns;
+	u16 port;
+	u16 family;
+	char path[PATH_LEN]; /* as bound: an abstract one begins with a zero */
+};
+
+/* Finer than the other distributions: sixteen slots for each power of two, up to two minutes. */
+#define REQUEST_SLOTS 544
+
+struct request_times {
+	u64 sum;
+	u64 max;
+	u32 slots[REQUEST_SLOTS];
+};
+
+struct request_key {
+	u64 end;    /* id of a request_end */
+	u64 within; /* of a client: that of the server whose request the thread had in hand; 0: none */
+	u32 tgid;
+	u32 side; /* enum request_side */
+};
+
+/* Times in ns, summed; of clients only the bytes and the distribution are kept. */
+struct request_value {
+	u64 queued;    /* data was there and nobody had read it */
+	u64 running;   /* of the thread that read it, until it sent */
+	u64 runnable;
+	u64 blocked;
+	u64 elsewhere; /* another thread sent than the one that had read or sent before */
+	u64 bytes_in;
+	u64 bytes_out;
+	struct request_times time;
+};
+
+/* One that is not answered when the window ends. */
+struct request_open {
+	struct request_key key; /* tgid 0: nobody has read it */
+	u64 age;
 };
 
 enum event_kind {

@@ -36,6 +36,7 @@ enum bpf_map_type_local {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
@@ -158,12 +159,33 @@ struct pid {
 	struct upid numbers[1];
 };
 
+struct sk_buff_head {
+	u32 qlen;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
+	u8 sk_shutdown;
+	u16 sk_type;
 	u16 sk_protocol;
 	int sk_err;
 	struct socket *sk_socket;
 	struct pid *sk_peer_pid;
+};
+
+struct sockaddr_un {
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len;
+	struct sockaddr_un name[1];
+};
+
+struct unix_sock {
+	struct unix_address *addr;
+	struct sock *peer;
 };
 
 struct request_sock {
@@ -192,6 +214,8 @@ enum skb_drop_reason {
 struct tcp_sock {
 	u32 write_seq;
 	u32 snd_nxt;
+	u32 rcv_nxt;
+	u32 copied_seq;
 	u32 packets_out;
 	u32 mss_cache;
 	u8 nonagle : 4;
@@ -343,6 +367,13 @@ struct bpf_iter_meta {
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	u32 fd;
+	struct file *file;
 };
 
 struct bpf_perf_event_data {

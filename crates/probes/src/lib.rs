@@ -9,6 +9,7 @@ mod net;
 mod process;
 pub mod processes;
 mod quality;
+mod requests;
 pub mod roots;
 mod sched;
 mod session;

@@ -12,7 +12,7 @@ use crate::{
     memory,
     net::{self, Network},
     process::{self, Lifecycle},
-    processes, quality,
+    processes, quality, requests,
     roots::Roots,
     sched,
     snapshots::Snapshots,
@@ -113,6 +113,7 @@ impl Session {
                 tier,
                 everyone: !target.is_named(),
                 targets: target.members.iter().map(|pid| pid.0).collect(),
+                listening: net::Listening::read(roots),
                 sample_hz: SAMPLE_HZ,
                 tables: tier >= Tier::Stacks,
                 pass_samples: false,
@@ -257,6 +258,9 @@ impl Session {
                 );
                 if present(&kernel, Group::Network, net::METRICS, recording) {
                     net::collect(&kernel, &sockets, length, recording);
+                }
+                if present(&kernel, Group::Requests, requests::METRICS, recording) {
+                    requests::collect(&kernel, &sockets, length, recording);
                 }
                 recording.target.members = members(&self.target, &kernel);
             }
@@ -405,6 +409,7 @@ fn blind(why: &Absent, into: &mut Recording) {
         memory::METRICS,
         net::METRICS,
         stream::METRICS,
+        requests::METRICS,
     ] {
         refuse(metrics, why, into);
     }

@@ -55,7 +55,7 @@ fn sections<'a>(document: &'a Document, recording: &Recording) -> Vec<Section<'a
         content::whose(document, Rows::ALL, Rows::ALL),
         content::path(document, recording, Rows::ALL, Rows(20)),
         content::waits(document, Rows(20)),
-        content::requests(document),
+        content::requests(document, recording, Rows::ALL),
         content::latency(recording),
         content::overhead(document, true),
         Section::new("next", "Next steps", next),

@@ -77,6 +77,7 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
         out.section(&content::path(document, recording, Rows(1), Rows(6)));
     }
     out.section(&content::waits(document, Rows(8)));
+    out.section(&content::requests(document, recording, Rows(8)));
     out.section(&content::week(document));
     out.section(&content::eliminated(document, Rows(10)));
     out.section(&content::untested(document, Rows(8)));

@@ -112,6 +112,20 @@ fn a_coarse_ledger_says_so() {
 }
 
 #[test]
+fn requests_that_were_not_followed_say_why() {
+    let (mut document, mut recording) = common::realistic();
+    (document.requests, document.upstreams) = (vec![], vec![]);
+    let seen = |recording: &Recording, text: &str| {
+        let reports = [html(&document, recording), markdown(&document, recording)];
+        let shown = terminal(&document, recording, Style::default());
+        reports.iter().chain([&shown]).all(|report| report.contains(text))
+    };
+    assert!(seen(&recording, "No request came in on a TCP or unix socket."));
+    recording.set(&catalog::REQUESTS, Err(Absent::Unsupported("no tracepoints".into())));
+    assert!(seen(&recording, "Requests were not followed: not available here: no tracepoints."));
+}
+
+#[test]
 fn an_empty_case_still_makes_every_report() {
     let (mut document, full) = common::realistic();
     let target = Target::system("web-1");

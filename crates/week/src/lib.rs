@@ -3,6 +3,7 @@
 
 mod monday;
 mod prior;
+mod requests;
 mod thursday;
 mod tuesday;
 mod wednesday;
@@ -61,7 +62,8 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         days,
         ledger: ledger(rec),
         waits: waits(rec),
-        requests: Vec::new(),
+        requests: requests::services(rec),
+        upstreams: requests::upstreams(rec),
         stacks: stack_sets(rec),
         overhead: Overhead::of(rec),
         conclusion: diagnosis.conclusion,

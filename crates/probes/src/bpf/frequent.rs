@@ -1,6 +1,6 @@
 //! Programs for events so frequent that, in a storm of them, they are attached in slices only, within a budget.
 
-use super::{Group, Kernel, budget::Budget, monotonic_ns, plain, refused, types};
+use super::{Group, Kernel, budget::Budget, monotonic_ns, plain, refused, skeleton::FridaySkel, types};
 use libbpf_rs::{Link, MapCore, MapFlags, skel::Skel};
 use observe::Absent;
 use std::time::Duration;
@@ -11,10 +11,13 @@ pub(crate) enum Frequent {
     Calls,
     Faults,
     Interrupts,
+    Requests,
 }
 
 impl Frequent {
-    pub const ALL: [Frequent; 3] = [Frequent::Calls, Frequent::Faults, Frequent::Interrupts];
+    pub const COUNT: usize = 4;
+    pub const ALL: [Frequent; Self::COUNT] =
+        [Frequent::Calls, Frequent::Faults, Frequent::Interrupts, Frequent::Requests];
 
     /// The kind that a program is for.
     pub fn of(program: &str) -> Option<Frequent> {
@@ -26,6 +29,7 @@ impl Frequent {
             Frequent::Calls => "call_",
             Frequent::Faults => "memory_fault_",
             Frequent::Interrupts => "interrupt_",
+            Frequent::Requests => "request_",
         }
     }
 
@@ -35,7 +39,7 @@ impl Frequent {
 
     /// ours: what one event costs more while it is traced, and how much may be spent on it. A call takes 0.4 µs in its two
     /// programs and 0.2 µs for the kernel's slower way into and out of it (`perf bench syscall basic`); for a fault see
-    /// `faults.bpf.c`; a soft interrupt runs two programs of 0.1 µs each.
+    /// `faults.bpf.c`; a soft interrupt runs two programs of 0.1 µs each; for requests see `requests/mod.rs`.
     fn budget(self, cpus: u32) -> Budget {
         let (ns, ms) = (Duration::from_nanos, Duration::from_millis);
         match self {
@@ -43,6 +47,7 @@ impl Frequent {
             // Each CPU has one of its own, lest who storms on one pays for all: a burst of 90,000 is seen whole.
             Frequent::Faults => Budget::new(1, 0.005, ns(110), ms(10)),
             Frequent::Interrupts => Budget::new(cpus, 0.0025, ns(200), ms(10)),
+            Frequent::Requests => Budget::new(cpus, 0.01, ns(250), ms(20)),
         }
     }
 }
@@ -54,23 +59,43 @@ pub(super) struct Slices {
     /// When the one that goes on began, on the kernel's clock; 0: none does.
     since: u64,
     traced: Duration,
+    /// Those that are over: when they began and ended, and how many events had been seen by then.
+    over: Vec<Slice>,
+    seen_before: u64,
+}
+
+/// One slice, on the kernel's clock.
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    begin: u64,
+    end: u64,
+    events: u64,
 }
 
 impl Slices {
-    pub fn of_all(cpus: u32) -> [Slices; 3] {
+    pub fn of_all(cpus: u32) -> [Slices; Frequent::COUNT] {
         Frequent::ALL.map(|kind| Slices {
             budget: kind.budget(cpus),
             links: Vec::new(),
             since: 0,
             traced: Duration::ZERO,
+            over: Vec::new(),
+            seen_before: 0,
         })
     }
 
+    /// Whether a slice goes on, and not the first.
+    fn is_one_of_several(&self) -> bool {
+        self.since != 0 && !self.traced.is_zero()
+    }
+
     /// Detaches; the kernel side keeps what it knows of when the last slice began.
-    pub fn end(&mut self, now: u64) {
+    pub fn end(&mut self, now: u64, seen: u64) {
         if self.since != 0 {
             self.traced += Duration::from_nanos(now.saturating_sub(self.since));
-            self.since = 0;
+            let events = seen.saturating_sub(self.seen_before);
+            self.over.push(Slice { begin: self.since, end: now, events });
+            (self.since, self.seen_before) = (0, seen);
         }
         self.links.clear();
     }
@@ -81,29 +106,33 @@ impl Kernel {
     pub fn pace(&mut self, now: Duration) {
         for kind in Frequent::ALL {
             let seen = self.seen(kind);
-            let on = self.slices[kind as usize].budget.decide(now, seen);
+            let mut on = self.slices[kind as usize].budget.decide(now, seen);
+            // A slice of both would show requests that are the slower for every call that is traced: where both are in
+            // slices, one waits for the other.
+            if kind == Frequent::Requests && self.slices[kind as usize].since == 0 {
+                on &= !self.slices[Frequent::Calls as usize].is_one_of_several();
+            }
             self.trace(kind, on);
         }
     }
 
     /// Begins or ends a slice: outside of slices, events cost nothing.
     pub(super) fn trace(&mut self, kind: Frequent, on: bool) {
+        let seen = self.seen(kind);
         let slices = &mut self.slices[kind as usize];
         if on == (slices.since != 0) || self.absent.contains_key(&kind.group()) {
             return;
         }
         let now = monotonic_ns();
-        slices.end(now);
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            // SAFETY: a valid, aligned place in the map shared with the kernel, which reads it at any time.
-            unsafe { std::ptr::write_volatile(&mut bss.attached_since[kind as usize], if on { now } else { 0 }) };
-        }
+        tell(&mut self.skel, kind, if on { now } else { 0 });
+        slices.end(now, seen);
         if !on {
             return;
         }
         for prog in self.skel.object().progs_mut().filter(|prog| prog.autoload()) {
             let name = prog.name().to_string_lossy().into_owned();
-            if Frequent::of(&name) != Some(kind) {
+            // Iterators are run, not attached.
+            if Frequent::of(&name) != Some(kind) || prog.section().to_string_lossy().starts_with("iter/") {
                 continue;
             }
             match prog.attach_trace() {
@@ -119,18 +148,21 @@ impl Kernel {
             let why = || Absent::Unsupported("this kernel has no tracepoints for it".to_owned());
             self.absent.entry(kind.group()).or_insert_with(why);
         } else {
-            slices.since = now;
+            // One after the other takes milliseconds: before that, what takes several programs is seen in part.
+            slices.since = monotonic_ns();
+            tell(&mut self.skel, kind, slices.since);
         }
     }
 
     /// Events traced so far: all, or on the CPU that had most of them where each CPU has a budget of its own.
-    fn seen(&self, kind: Frequent) -> u64 {
+    pub(super) fn seen(&self, kind: Frequent) -> u64 {
         match kind {
             Frequent::Calls => per_cpu::<u64>(&self.skel.maps.calls_seen).iter().sum(),
             Frequent::Faults => self.fault_clocks().iter().map(|clock| clock.seen).max().unwrap_or_default(),
             Frequent::Interrupts => {
                 per_cpu::<types::interrupts>(&self.skel.maps.interrupts_of).iter().map(|i| i.seen).sum()
             }
+            Frequent::Requests => per_cpu::<u64>(&self.skel.maps.requests_seen).iter().sum(),
         }
     }
 
@@ -146,10 +178,56 @@ impl Kernel {
         let part = self.slices[kind as usize].traced.as_secs_f64() / window.as_secs_f64().max(1e-9);
         if part >= WHOLE { 1.0 } else { part.max(1e-6) }
     }
+
+    /// Which part of all events of a kind were seen, as far as the slices tell; 1 where the window was traced whole.
+    pub fn seen_part(&self, kind: Frequent, window: Duration) -> f64 {
+        if self.traced_part(kind, window) >= 1.0 {
+            return 1.0;
+        }
+        part_seen(&self.slices[kind as usize].over, self.begin, self.begin + window.as_nanos() as u64).max(1e-6)
+    }
+}
+
+/// Which part of all events those in slices are, if each gap between slices had the mean rate of its neighbours.
+fn part_seen(slices: &[Slice], begin: u64, end: u64) -> f64 {
+    let rate = |slice: &Slice| slice.events as f64 / (slice.end.saturating_sub(slice.begin)).max(1) as f64;
+    let (Some(first), Some(last)) = (slices.first(), slices.last()) else { return 1.0 };
+    let seen: f64 = slices.iter().map(|slice| slice.events as f64).sum();
+    let gap = |from: u64, to: u64, rate: f64| to.saturating_sub(from) as f64 * rate;
+    let between =
+        slices.windows(2).map(|pair| gap(pair[0].end, pair[1].begin, (rate(&pair[0]) + rate(&pair[1])) / 2.0));
+    let missed: f64 = gap(begin, first.begin, rate(first)) + between.sum::<f64>() + gap(last.end, end, rate(last));
+    if seen > 0.0 { seen / (seen + missed) } else { 1.0 }
+}
+
+/// Tells the kernel side since when a kind of events is traced; 0: it is not.
+fn tell(skel: &mut FridaySkel<'_>, kind: Frequent, since: u64) {
+    if let Some(bss) = skel.maps.bss_data.as_deref_mut() {
+        // SAFETY: a valid, aligned place in the map shared with the kernel, which reads it at any time.
+        unsafe { std::ptr::write_volatile(&mut bss.attached_since[kind as usize], since) };
+    }
 }
 
 /// The only entry of a map, of each CPU.
 fn per_cpu<T: super::plain::Plain>(map: &impl MapCore) -> Vec<T> {
     let of_each = map.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
     of_each.iter().filter_map(|bytes| plain(bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_have_the_rate_of_their_neighbours() {
+        let slice = |begin, end, events| Slice { begin, end, events };
+        let close = |part: f64, wanted: f64| assert!((part - wanted).abs() < 1e-9, "{part} {wanted}");
+        // A steady rate: a quarter of the time, a quarter of the events.
+        close(part_seen(&[slice(0, 100, 500), slice(300, 400, 500)], 0, 800), 0.25);
+        // A burst that was seen whole is not multiplied by the time that nothing went on.
+        close(part_seen(&[slice(0, 400, 4_000), slice(500, 1_000, 0)], 0, 1_000), 4_000.0 / 4_500.0);
+        close(part_seen(&[slice(0, 1_000, 7)], 0, 1_000), 1.0);
+        close(part_seen(&[], 0, 1_000), 1.0);
+        close(part_seen(&[slice(0, 10, 0)], 0, 1_000), 1.0);
+    }
 }

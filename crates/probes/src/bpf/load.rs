@@ -111,10 +111,14 @@ fn try_load(
 /// Whether this kernel has the tracepoint of a program; of two that serve the same end, the better one.
 fn is_served(section: &str, program: &str, btf: &Btf) -> bool {
     let has = |name: &str| btf.type_by_name::<types::Typedef<'_>>(&format!("btf_trace_{name}")).is_some();
-    match section.strip_prefix("tp_btf/") {
+    match section.split_once('/') {
         // Kernel 6.5 and later tell who begins a request.
-        Some(_) if program == "block_insert" && has("block_io_start") => false,
-        Some(tracepoint) => has(tracepoint),
-        None => true,
+        Some(("tp_btf", _)) if program == "block_insert" && has("block_io_start") => false,
+        Some(("tp_btf", tracepoint)) => has(tracepoint),
+        // Functions of sockets stand in where there are no tracepoints for what they do (before 6.3).
+        Some(("fentry" | "fexit", function)) => {
+            !has("sock_recv_length") && btf.type_by_name::<types::Func<'_>>(function).is_some()
+        }
+        _ => true,
     }
 }

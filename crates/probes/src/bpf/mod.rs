@@ -14,7 +14,7 @@ pub(crate) use message::refused;
 pub(crate) use plain::{bytes_of, plain, rows, text};
 use sampler::attach_sampler;
 
-use crate::{roots::Roots, session::Tier};
+use crate::{net::Listening, roots::Roots, session::Tier};
 use libbpf_rs::{Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder, skel::Skel};
 use observe::{Absent, ProgramCost};
 use std::{
@@ -60,6 +60,7 @@ pub(crate) enum Group {
     Network,
     Memory,
     Interrupts,
+    Requests,
 }
 
 impl Group {
@@ -73,6 +74,7 @@ impl Group {
             Some("net") => Group::Network,
             Some("memory") => Group::Memory,
             Some("interrupt") => Group::Interrupts,
+            Some("request") => Group::Requests,
             _ => Group::Ledger,
         }
     }
@@ -88,6 +90,8 @@ pub(crate) struct Settings<'a> {
     pub everyone: bool,
     /// Or of these and their descendants.
     pub targets: Vec<u32>,
+    /// What is listened on, or why nobody knows.
+    pub listening: Result<Listening, Absent>,
     /// CPU profile rate, per CPU.
     pub sample_hz: u64,
     /// Walk user stacks by unwinding tables where there are any.
@@ -100,7 +104,7 @@ pub(crate) struct Settings<'a> {
 pub(crate) struct Kernel {
     links: Vec<Link>,
     /// By `Frequent`.
-    slices: [Slices; 3],
+    slices: [Slices; Frequent::COUNT],
     ring: RingBuffer<'static>,
     events: Rc<RefCell<Vec<types::event>>>,
     ended: Rc<RefCell<Vec<types::thread_times>>>,
@@ -153,6 +157,10 @@ impl Kernel {
         for pid in &settings.targets {
             kernel.add_target(*pid);
         }
+        match &settings.listening {
+            Ok(listening) => kernel.know_listening(listening),
+            Err(why) => drop(kernel.absent.entry(Group::Requests).or_insert_with(|| why.clone())),
+        }
         kernel.attach(settings)?;
         kernel.begin = monotonic_ns();
         if let Some(bss) = kernel.skel.maps.bss_data.as_deref_mut() {
@@ -161,6 +169,7 @@ impl Kernel {
         }
         run_iterator(&kernel.skel.progs.ledger_before)?;
         Frequent::ALL.into_iter().for_each(|kind| kernel.trace(kind, true));
+        kernel.list_sockets();
         Ok(kernel)
     }
 
@@ -241,6 +250,16 @@ impl Kernel {
         }
     }
 
+    /// Tells which ports are listened on, by which accepted connections are known.
+    fn know_listening(&self, listening: &Listening) {
+        let unknown = listening.unknown.iter().map(|netns| (*netns, 0));
+        for (netns, port) in listening.ports.iter().copied().chain(unknown) {
+            let key = types::accept_key { netns, port: u32::from(port) };
+            // A full table only means that a service is not seen.
+            let _ = self.skel.maps.net_listening.update(bytes_of(&[key]), &[1], MapFlags::ANY);
+        }
+    }
+
     /// The processes whose system calls are traced, descendants included.
     pub fn targets(&self) -> Vec<u32> {
         rows::<u32, u8>(&self.skel.maps.targets).into_iter().map(|(pid, _)| pid).collect()
@@ -270,7 +289,8 @@ impl Kernel {
             // SAFETY: as in `start`.
             unsafe { std::ptr::write_volatile(&mut bss.window_end, end) };
         }
-        self.slices.iter_mut().for_each(|slices| slices.end(end));
+        let seen = Frequent::ALL.map(|kind| self.seen(kind));
+        self.slices.iter_mut().zip(seen).for_each(|(slices, seen)| slices.end(end, seen));
         self.links.clear();
         self.statistics.keep(false);
         end
@@ -314,6 +334,24 @@ impl Kernel {
         let _ = self.ring.consume();
         let living = bytes.chunks_exact(size_of::<types::thread_times>()).filter_map(plain);
         Ok(living.chain(self.ended.take()).collect())
+    }
+
+    /// Has the sockets that are there noted, so that those to come are known to be new; what was not read is in flight.
+    fn list_sockets(&mut self) {
+        if self.absent.contains_key(&Group::Requests) || run_iterator(&self.skel.progs.request_before).is_err() {
+            return;
+        }
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            let slice = bss.attached_since[Frequent::Requests as usize];
+            // SAFETY: as in `start`.
+            unsafe { std::ptr::write_volatile(&mut bss.requests_listed, slice) };
+        }
+    }
+
+    /// Requests and questions without an answer; after [`Kernel::close`].
+    pub fn requests_left(&self) -> Result<Vec<types::request_open>, Absent> {
+        let bytes = run_iterator(&self.skel.progs.request_left)?;
+        Ok(bytes.chunks_exact(size_of::<types::request_open>()).filter_map(plain).collect())
     }
 
     /// The maps, to be read after [`Kernel::close_books`].
@@ -400,7 +438,7 @@ impl Statistics {
     }
 }
 
-/// Runs an iterator program over every task; returns what it wrote.
+/// Runs an iterator program over every task, or every descriptor of one; returns what it wrote.
 fn run_iterator(prog: &ProgramMut<'_>) -> Result<Vec<u8>, Absent> {
     let failed = |e: libbpf_rs::Error| refused("walking the tasks", &e);
     let link = prog.attach_iter_with_opts(libbpf_rs::IterOpts::None).map_err(failed)?;

@@ -10,14 +10,18 @@ mod counters;
 mod diag;
 mod dns;
 mod drops;
+mod listening;
 mod owners;
 mod scope;
 mod sockets;
 mod tcp;
 
+pub(crate) use listening::Listening;
+pub(crate) use tcp::address;
+
 use crate::{bpf::Kernel, roots::Roots};
 use counters::Counters;
-use observe::{AnyMetric, Fact, Labels, Recording, Target, catalog};
+use observe::{AnyMetric, Fact, Labels, Pid, Recording, Target, catalog};
 use owners::Owners;
 use scope::Scope;
 use sockets::Sockets;
@@ -60,6 +64,11 @@ impl Names {
     fn listener(&self, port: u16) -> String {
         let owner = self.listening.get(&port).and_then(|inode| self.owners.of(*inode));
         owner.map(|pid| pid.to_string()).unwrap_or_default()
+    }
+
+    /// The same for a port of a network namespace.
+    pub fn listener_in(&self, netns: u32, port: u16) -> Option<Pid> {
+        (netns == self.netns).then(|| self.owners.of(*self.listening.get(&port)?)).flatten()
     }
 }
 

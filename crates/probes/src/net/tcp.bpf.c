@@ -12,7 +12,7 @@
 #define NET_AF_INET6 10
 #define NET_EADDRNOTAVAIL 99
 
-enum tcp_state_local { NET_ESTABLISHED = 1, NET_SYN_SENT = 2, NET_SYN_RECV = 3, NET_CLOSE = 7 };
+enum tcp_state_local { NET_ESTABLISHED = 1, NET_SYN_SENT = 2, NET_SYN_RECV = 3, NET_CLOSE = 7, NET_LISTEN = 10 };
 
 /*
  * Connections that this machine opened, by the address of their socket: since when they are being made, and by whom. What
@@ -52,6 +52,14 @@ struct {
 	__type(key, struct accept_key);
 	__type(value, u64);
 } net_accepts SEC(".maps");
+
+/* Ports that are listened on; port 0 marks a namespace of which nobody knows that. User space fills in those from before. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct accept_key);
+	__type(value, u8);
+} net_listening SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -200,10 +208,25 @@ static __always_inline void end_connect(const struct sock *sk, u64 address, u64 
 	}
 }
 
+static __always_inline void note_listening(const struct sock *sk)
+{
+	struct accept_key key = { .port = sk->__sk_common.skc_num };
+	u8 one = 1;
+
+	key.netns = sk->__sk_common.skc_net.net->ns.inum;
+	if (key.port && bpf_map_update_elem(&net_listening, &key, &one, BPF_ANY))
+		count_lost();
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(net_state, const struct sock *sk, int before, int after)
 {
 	u64 address = (u64)sk;
+
+	if (after == NET_LISTEN && sk->sk_protocol == NET_IPPROTO_TCP) {
+		note_listening(sk);
+		return 0;
+	}
 
 	if (before == NET_SYN_SENT ? after != NET_ESTABLISHED && after != NET_CLOSE :
 	    after != NET_SYN_SENT && (before != NET_SYN_RECV || after != NET_ESTABLISHED))

@@ -103,7 +103,7 @@ fn connects(kernel: &Kernel, length: Duration, into: &mut Recording) {
 }
 
 /// An address as the kernel side noted it.
-pub(super) fn address(words: &[u32; 4], family: u16) -> IpAddr {
+pub(crate) fn address(words: &[u32; 4], family: u16) -> IpAddr {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     address_of(i32::from(family), &bytes)
 }

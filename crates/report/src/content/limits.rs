@@ -1,4 +1,4 @@
-//! What was ruled out, what could not be seen, what the looking cost, and the requests where they could be seen.
+//! What was ruled out, what could not be seen, and what the looking cost.
 
 use super::{Rows, more};
 use crate::{
@@ -76,29 +76,4 @@ pub fn overhead(document: &Document, programs: bool) -> Section<'_> {
         blocks.push(Block::Table(Table { columns, rows: rows.collect() }));
     }
     Section::new("overhead", "What the looking cost", blocks)
-}
-
-/// Requests per service, where they could be seen.
-pub fn requests(document: &Document) -> Section<'_> {
-    let mut blocks = Vec::new();
-    if !document.requests.is_empty() {
-        let columns = vec![
-            ("Service", Align::Left),
-            ("Port", Align::Right),
-            ("Requests", Align::Right),
-            ("p50", Align::Right),
-            ("p99", Align::Right),
-        ];
-        let rows = document.requests.iter().map(|r| {
-            vec![
-                r.service.clone(),
-                r.port.to_string(),
-                format::count(r.count),
-                format::seconds(r.p50_s),
-                format::seconds(r.p99_s),
-            ]
-        });
-        blocks.push(Block::Table(Table { columns, rows: rows.collect() }));
-    }
-    Section::new("requests", "Requests", blocks)
 }

@@ -4,15 +4,17 @@ mod latency;
 mod limits;
 mod outliers;
 mod path;
+mod requests;
 mod summary;
 mod syscalls;
 mod threads;
 mod whose;
 
 pub use latency::latency;
-pub use limits::{eliminated, overhead, requests, untested};
+pub use limits::{eliminated, overhead, untested};
 pub use outliers::outliers;
 pub use path::path;
+pub use requests::requests;
 pub use summary::{findings, opening, week};
 pub use syscalls::syscalls;
 pub use threads::{ledger, ledger_table, waits};

@@ -26,7 +26,7 @@ pub fn html(document: &Document, recording: &Recording) -> String {
         content::whose(document, Rows::ALL, Rows::ALL),
         content::path(document, recording, Rows::ALL, Rows(20)),
         content::waits(document, Rows(30)),
-        content::requests(document),
+        content::requests(document, recording, Rows::ALL),
         content::week(document),
         content::latency(recording),
         content::outliers(recording),

@@ -1,7 +1,7 @@
 //! A made-up case: a shop's server under a CPU quota on a machine where a backup keeps the disk busy.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use case::{Day, Document, LedgerRow, Overhead, SCHEMA, WaitRow};
+use case::{Day, Document, LedgerRow, Overhead, RequestRow, SCHEMA, UpstreamRow, WaitRow};
 use checks::{Evidence, Light, Test};
 use diagnosis::{
     Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested, Whose, WhosePart,
@@ -21,6 +21,45 @@ const FRIDAY: Pid = Pid(4000);
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+fn requests() -> Vec<RequestRow> {
+    let shares = [("queued", 0.31), ("running", 0.12), ("runnable", 0.36), ("blocked", 0.21)];
+    let shop = RequestRow {
+        service: "shopd".into(),
+        port: 8080,
+        processes: vec![SHOP.0],
+        count: 31_204,
+        p50_s: 0.0121,
+        p99_s: 0.184,
+        rate: 1_560.2,
+        seconds: 812.0,
+        shares: shares.map(|(part, share)| (part.to_owned(), share)).into(),
+        bytes_in: 9_400_000,
+        bytes_out: 120_000_000,
+        in_flight: 7,
+        oldest_s: Some(0.241),
+        followed: 0.61,
+        upstreams: vec![database(310_000, 14.1, 14.1)],
+        ..RequestRow::default()
+    };
+    let admin = RequestRow { port: 0, path: "/run/shop/admin.sock".into(), count: 0, in_flight: 0, ..shop.clone() };
+    vec![shop, admin]
+}
+
+fn database(count: u64, seconds: f64, in_requests_s: f64) -> UpstreamRow {
+    UpstreamRow {
+        process: "shopd".into(),
+        peer: "10.0.0.9:5432".into(),
+        server: "postgres".into(),
+        count,
+        p50_s: 0.00031,
+        p99_s: 0.0042,
+        seconds,
+        in_requests_s,
+        in_flight: u64::from(count == 0),
+        oldest_s: (count == 0).then_some(2.5),
+    }
 }
 
 fn process(pid: Pid, name: &str) -> Process {
@@ -226,6 +265,7 @@ fn fill(rec: &mut Recording) {
         let labels = Labels::new([("device", "vda".into()), ("direction", direction.into())]);
         rec.push(&catalog::BLOCK_LATENCY, histogram(labels, centre, count, &[(100, 9), (103, 1)]));
     }
+    rec.set(&catalog::REQUESTS, Ok(Vec::new()));
     for (name, centre, count, tail) in [
         ("fsync", 88, 40, 12),
         ("read", 44, 9_000, 3),
@@ -441,7 +481,8 @@ pub fn realistic() -> (Document, Recording) {
         ],
         whose: vec![whose()],
         paths: vec![critical_path()],
-        requests: vec![],
+        requests: requests(),
+        upstreams: vec![database(412_000, 18.2, 14.1), UpstreamRow { server: String::new(), ..database(0, 0.0, 0.0) }],
         stacks: vec![case::StackSet {
             set: "on-CPU".into(),
             weight: 1_840.0,
@@ -496,6 +537,15 @@ pub fn hostile() -> (Document, Recording) {
         day.known = vec![long.clone(); 3];
         day.tests = vec![test(&long, Light::Bad, &wide)];
     }
+    let asked = UpstreamRow {
+        process: long.clone(),
+        peer: wide.clone(),
+        server: long.clone(),
+        ..document.upstreams[0].clone()
+    };
+    document.upstreams = vec![asked; 30];
+    let service = RequestRow { service: long.clone(), path: wide.clone(), ..document.requests[0].clone() };
+    document.requests = vec![service; 30];
     document.eliminated = vec![Eliminated { id: long.clone(), why: long.clone(), evidence: vec![] }; 30];
     document.untested = vec![Untested { id: wide.clone(), why: long.clone() }; 30];
     for row in &mut document.ledger {

@@ -160,6 +160,7 @@ fn start(pid: u32, tables: bool, sample_hz: u64) -> (Kernel, Option<Unwinder>) {
         tier: crate::session::Tier::Stacks,
         everyone: false,
         targets: vec![pid],
+        listening: Ok(crate::net::Listening::default()),
         sample_hz,
         tables,
         pass_samples: true,
