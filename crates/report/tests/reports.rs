@@ -132,7 +132,8 @@ fn an_empty_case_still_makes_every_report() {
     document.target = (&target).into();
     (document.findings, document.days, document.ledger) = (vec![], vec![], vec![]);
     (document.waits, document.eliminated, document.untested) = (vec![], vec![], vec![]);
-    document.paths = vec![];
+    (document.whose, document.paths) = (vec![], vec![]);
+    (document.requests, document.upstreams) = (vec![], vec![]);
     let mut recording = Recording::new(full.host.clone(), target, full.window);
     recording.set(&catalog::CPU_STACKS, Err(Absent::NoPermission("perf_event_paranoid is 3".into())));
     let page = html(&document, &recording);
