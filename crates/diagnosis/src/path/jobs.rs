@@ -17,12 +17,13 @@ pub struct Job {
     pub weight: f64,
 }
 
-/// ours: a thread that runs less than half as much as the busiest helps, and counts where that one waits for it.
+/// ours: where a thread runs for half of the event window, those that run less than half as much help it, and count where it
+/// waits for them.
 const MAIN: f64 = 0.5;
 
-/// The victim's jobs. A command's is its first thread's life, if it has ended: what an open wait
-/// is for is not known yet. Else they are the threads that do its work, each counting by
-/// what it ran: what a thread that hardly works waits for costs nobody much, unless those that work wait for it.
+/// The victim's jobs. A command's is its first thread's life, if it has ended: what an open wait is for is not known yet.
+/// Else they are the threads that do its work: where one is at work most of the time, those like it, each counting by what
+/// it ran; where none is, all alike, as whoever is held up runs little.
 pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
     let target = &scene.rec.target;
     if target.kind == TargetKind::Command
@@ -33,10 +34,13 @@ pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
     }
     let mut jobs = workers(scene, timeline, victim);
     let most = jobs.iter().map(|job| job.weight).fold(0.0, f64::max);
-    jobs.retain(|job| job.weight >= most * MAIN);
+    if most >= (timeline.end - timeline.begin) as f64 * MAIN {
+        jobs.retain(|job| job.weight >= most * MAIN);
+    } else {
+        jobs.iter_mut().for_each(|job| job.weight = 1.0);
+    }
     let all: f64 = jobs.iter().map(|job| job.weight).sum();
-    let each = 1.0 / jobs.len() as f64;
-    jobs.iter_mut().for_each(|job| job.weight = if all > 0.0 { job.weight / all } else { each });
+    jobs.iter_mut().for_each(|job| job.weight /= all);
     jobs
 }
 

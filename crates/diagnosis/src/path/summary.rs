@@ -111,7 +111,7 @@ pub fn summarize(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Option<
             TargetKind::Command if jobs.len() == 1 && timeline.thread(jobs[0].tid).is_some_and(|t| t.ended) => {
                 "the command, from its start or the event window's to its end".to_owned()
             }
-            _ => format!("the threads that do its work, each by what it ran, over {seconds:.1} s"),
+            _ => format!("the threads that do its work, on average, over {seconds:.1} s"),
         },
         seconds,
         lost: timeline.lost,

@@ -133,7 +133,7 @@ fn critical_path() -> Path {
     };
     Path {
         victim: "shopd (pid 812)".into(),
-        about: "the threads that do its work, each by what it ran, over 3.0 s".into(),
+        about: "the threads that do its work, on average, over 3.0 s".into(),
         seconds: 3.0,
         lost: 1,
         rows: vec![
