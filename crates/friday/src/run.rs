@@ -39,11 +39,17 @@ pub enum Wanted<'a> {
 fn span(args: &Run, wanted: Wanted) -> Span {
     /// ours: long enough for a few hundred requests, short enough to stay cheap.
     const LENGTH: Duration = Duration::from_secs(3);
+    /// ours: friday stays under 150 MB.
+    const MOST: usize = 150_000;
+    /// ours: five seconds of 200,000 switches and wake-ups a second.
+    const MOST_ON_PATH: usize = 600_000;
     let part = |part| args.window.mul_f64(part);
     match wanted {
-        Wanted::Path(_) => Span { after: Duration::ZERO, length: args.window },
-        Wanted::Causes if !args.command.is_empty() => Span { after: Duration::ZERO, length: LENGTH.max(part(0.2)) },
-        Wanted::Causes => Span { after: part(0.5), length: LENGTH.min(part(0.2)) },
+        Wanted::Path(_) => Span { after: Duration::ZERO, length: args.window, most: MOST_ON_PATH },
+        Wanted::Causes if !args.command.is_empty() => {
+            Span { after: Duration::ZERO, length: LENGTH.max(part(0.2)), most: MOST }
+        }
+        Wanted::Causes => Span { after: part(0.5), length: LENGTH.min(part(0.2)), most: MOST },
     }
 }
 

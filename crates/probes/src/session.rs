@@ -166,7 +166,7 @@ impl Session {
         let Ok(kernel) = &mut self.kernel else { return };
         let early = Absent::NotCollected("the run ended before the event window".to_owned());
         self.events = match std::mem::replace(&mut self.events, Events::Absent(early)) {
-            Events::Planned(span) if now >= span.after && !last => match Stream::open(kernel) {
+            Events::Planned(span) if now >= span.after && !last => match Stream::open(kernel, span.most) {
                 Ok(stream) => Events::Open(stream, span),
                 Err(why) => Events::Absent(why),
             },

@@ -23,9 +23,6 @@ use std::{
 /// What the event window tells.
 pub(crate) const METRICS: &[&dyn AnyMetric] = &[&catalog::EPISODES, &catalog::EPISODE_WAITS, &catalog::EVENT_WINDOW];
 
-/// ours: what is kept of one event window, 45 MB; a storm of switches ends it early.
-const MOST_EPISODES: usize = 600_000;
-
 /// ours: all rings together, in bytes; those of one CPU hold at most a few hundred milliseconds of a storm.
 const ALL_RINGS: u32 = 16 << 20;
 const LARGEST_RING: u32 = 4 << 20;
@@ -41,6 +38,8 @@ pub struct Span {
     pub after: Duration,
     /// At most.
     pub length: Duration,
+    /// So many episodes end it early: each takes 0.4 KB until it is stored.
+    pub most: usize,
 }
 
 /// An open event window. A thread of its own reads it.
@@ -70,7 +69,7 @@ pub(crate) struct Streamed {
 
 impl Stream {
     /// Makes the rings and lets the kernel side fill them.
-    pub fn open(kernel: &mut Kernel) -> Result<Stream, Absent> {
+    pub fn open(kernel: &mut Kernel, most: usize) -> Result<Stream, Absent> {
         let cpus = libbpf_rs::num_possible_cpus().unwrap_or(1).min(kernel.maps().episodes.max_entries() as usize);
         let each = (ALL_RINGS / cpus as u32).clamp(SMALLEST_RING, LARGEST_RING);
         let size = 1 << each.ilog2();
@@ -91,7 +90,7 @@ impl Stream {
         let (stop_there, full_there) = (Arc::clone(&stop), Arc::clone(&full));
         let reader = thread::Builder::new()
             .name("events".to_owned())
-            .spawn(move || read(&rings, &stop_there, &full_there))
+            .spawn(move || read(&rings, &stop_there, &full_there, most))
             .map_err(|error| Absent::Failed(format!("a thread for the event window: {error}")))?;
         let begin = kernel.stream(true);
         Ok(Stream { begin, stop, full, reader })
@@ -119,7 +118,7 @@ impl Stream {
 }
 
 /// Reads the rings until told to stop, and then what is still in them.
-fn read(rings: &[MapHandle], stop: &AtomicBool, full: &AtomicBool) -> Result<Read, Absent> {
+fn read(rings: &[MapHandle], stop: &AtomicBool, full: &AtomicBool, most: usize) -> Result<Read, Absent> {
     let read = Rc::new(RefCell::new(Read::default()));
     let failed = |error| Absent::Failed(format!("reading the event window: {error}"));
     let mut builder = RingBufferBuilder::new();
@@ -136,7 +135,7 @@ fn read(rings: &[MapHandle], stop: &AtomicBool, full: &AtomicBool) -> Result<Rea
     while !stop.load(Ordering::Relaxed) {
         buffer.poll(READ_EVERY).map_err(failed)?;
         buffer.consume().map_err(failed)?;
-        full.store(read.borrow().episodes.len() >= MOST_EPISODES, Ordering::Relaxed);
+        full.store(read.borrow().episodes.len() >= most, Ordering::Relaxed);
     }
     buffer.consume().map_err(failed)?;
     drop(buffer);
