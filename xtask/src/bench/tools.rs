@@ -62,7 +62,8 @@ const fn peer(name: &'static str, words: &'static [&'static str], about: &'stati
 /// The tool that all others are compared to.
 pub const REFERENCE: &str = "none";
 
-/// The tier that friday looks with where it is not told.
+/// All that goes on for as long as friday looks. The event window of the next tier opens in the middle of a window, which here
+/// is far beyond the load.
 const FULL: u8 = 3;
 
 /// Every tool, in the order of the columns; the reference is the first.
@@ -70,7 +71,7 @@ pub const TOOLS: [Tool; 9] = [
     Tool { name: REFERENCE, about: "nothing: what all others are compared to", kind: Kind::Nothing },
     friday("friday-1", 1, "friday run --tier 1: counters"),
     friday("friday-2", 2, "friday run --tier 2: times, aggregated"),
-    friday("friday-3", FULL, "friday run: everything"),
+    friday("friday-3", FULL, "friday run --tier 3: everything but the event window"),
     peer("bpftrace", &["bpftrace", "-e", OFF_CPU], "time off the CPU by kernel and user stack, by a bpftrace script"),
     peer("offcputime", &["offcputime-bpfcc", "-f"], "time off the CPU by kernel and user stack, by bcc"),
     peer(
