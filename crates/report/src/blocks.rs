@@ -126,6 +126,6 @@ pub fn conclusion_about(conclusion: Conclusion) -> &'static str {
         Conclusion::Suspected => "There are only possible causes.",
         Conclusion::Healthy => "The tests ran and none is bad.",
         Conclusion::Idle => "The target waits for work that nobody sends.",
-        Conclusion::Unknown => "Too much is untested to say.",
+        Conclusion::Unknown => "No cause was found for what looks wrong, or too much could not be seen to say.",
     }
 }

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-/// ours: so many edges a thread or process keeps, the longest; what is left goes to resources without a name.
+/// ours: so many edges a thread or process keeps, the longest. Half as many keep their thread, the others their process only;
+/// what is left then keeps nothing but its class. A server with a thread for each connection has more threads than that.
 const MOST_EDGES: usize = 64;
 
 /// One edge of the wait graph: for what somebody waited.
@@ -129,44 +130,51 @@ impl Account {
         }
     }
 
-    /// Edges for the same thing are one, the longest come first, and what is beyond the bound loses its name.
+    /// Edges for the same thing are one, the longest come first, and what is beyond the bound loses its thread, then its
+    /// name.
     fn tidied(self) -> Self {
-        let mut merged: BTreeMap<(Node, TimeClass, String, bool), Edge> = BTreeMap::new();
-        let mut add = |edge: Edge| {
-            let key = (edge.to.clone(), edge.class, edge.resource.clone(), edge.housekeeping);
-            match merged.get_mut(&key) {
-                None => drop(merged.insert(key, edge)),
-                Some(known) => {
-                    known.time += edge.time;
-                    known.most = known.most.max(edge.most);
-                    known.count += edge.count;
-                    known.longest = known.longest.max(edge.longest);
-                }
-            }
-        };
-        self.edges.into_iter().for_each(&mut add);
-        let mut edges: Vec<Edge> = merged.into_values().collect();
-        edges.sort_by_key(|e| Reverse(e.time));
-        let beyond = edges.split_off(edges.len().min(MOST_EDGES));
-        let mut rest: BTreeMap<(TimeClass, bool), Edge> = BTreeMap::new();
-        for edge in beyond {
-            let nameless = || Edge {
-                to: Node::Resource(edge.class, String::new()),
-                resource: String::new(),
-                time: Duration::ZERO,
-                most: Duration::ZERO,
-                count: 0,
-                ..edge.clone()
-            };
-            let sum = rest.entry((edge.class, edge.housekeeping)).or_insert_with(nameless);
-            sum.time += edge.time;
-            sum.most = sum.most.max(edge.most);
-            sum.count += edge.count;
-            sum.longest = sum.longest.max(edge.longest);
+        let mut edges = merged(self.edges);
+        let steps: [(usize, fn(Edge) -> Edge); 2] = [(MOST_EDGES / 2, of_process), (MOST_EDGES, nameless)];
+        for (most, coarser) in steps {
+            let beyond = edges.split_off(edges.len().min(most));
+            edges.extend(beyond.into_iter().map(coarser));
+            edges = merged(edges);
         }
-        edges.extend(rest.into_values());
         Account { own: self.own, edges }
     }
+}
+
+/// Edges for the same thing as one, the longest first.
+fn merged(edges: Vec<Edge>) -> Vec<Edge> {
+    let mut merged: BTreeMap<(Node, TimeClass, String, bool), Edge> = BTreeMap::new();
+    for edge in edges {
+        let key = (edge.to.clone(), edge.class, edge.resource.clone(), edge.housekeeping);
+        match merged.get_mut(&key) {
+            None => drop(merged.insert(key, edge)),
+            Some(known) => {
+                known.time += edge.time;
+                known.most = known.most.max(edge.most);
+                known.count += edge.count;
+                known.longest = known.longest.max(edge.longest);
+            }
+        }
+    }
+    let mut edges: Vec<Edge> = merged.into_values().collect();
+    edges.sort_by_key(|e| Reverse(e.time));
+    edges
+}
+
+/// The same without the thread.
+fn of_process(edge: Edge) -> Edge {
+    match edge.to {
+        Node::Thread(pid, _) => Edge { to: Node::Process(pid), ..edge },
+        _ => edge,
+    }
+}
+
+/// The same without anything but its class.
+fn nameless(edge: Edge) -> Edge {
+    Edge { to: Node::Resource(edge.class, String::new()), resource: String::new(), ..edge }
 }
 
 /// Whose requests a process' own were behind, by process and device.

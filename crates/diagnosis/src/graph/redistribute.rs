@@ -253,6 +253,21 @@ mod tests {
     }
 
     #[test]
+    fn a_server_with_a_thread_a_connection_is_one_party() {
+        let mut system = System::new().thread(10, "proxy", &[(RunningUser, 1.0), (BlockedProcess, 9.0)]).thread(
+            20,
+            "backend",
+            &[(BlockedIdle, 10.0)],
+        );
+        for tid in 21..=200 {
+            system = system
+                .wait(10, BlockedProcess, "epoll_wait", "descriptors", Some((20, tid)), 0.05, 1)
+                .short_thread(20, tid, "handler", RunningUser, 0.05);
+        }
+        assert_eq!(split(system, 10), rows(&[("proxy>backend running.user", 90), ("proxy running.user", 10)]));
+    }
+
+    #[test]
     fn three_processes_that_call_each_other() {
         let rpc = System::new()
             .thread(10, "front", &[(RunningUser, 0.5), (BlockedProcess, 9.5)])

@@ -29,7 +29,7 @@ pub struct Replayed {
 type Mark = (Ns, f64);
 
 /// Replays every thread in the order in which things happened: work takes as long as it did, a wait for another thread ends
-/// when that one gets there, any other wait takes as long as it did. What is taken out takes no time.
+/// when that one gets there, one for a lock takes no longer than it did, and any other as long as it did. What is taken out takes no time.
 pub fn replay(timeline: &Timeline, without: &Without) -> HashMap<Tid, Replayed> {
     let mut order: Vec<(Ns, Tid, usize)> = timeline
         .threads()
@@ -64,7 +64,11 @@ pub fn replay(timeline: &Timeline, without: &Without) -> HashMap<Tid, Replayed> 
             gone = off.wait.is_some_and(|wait| (without.wait)(thread.pid, tid, wait));
             back = match off.by.filter(|by| timeline.thread(*by).is_some() && *by != tid) {
                 _ if gone => left,
-                Some(by) => then(&marks, by, off.woken).max(left),
+                Some(by) => {
+                    let there = then(&marks, by, off.woken).max(left);
+                    // Whom one meets at a lock is chance: at another time it may be free. Not every lock looks like one.
+                    if is_lock(timeline, off) { there.min(left + (off.woken - off.off) as f64) } else { there }
+                }
                 None => left + (off.woken - off.off) as f64,
             };
         }
@@ -80,6 +84,13 @@ pub fn replay(timeline: &Timeline, without: &Without) -> HashMap<Tid, Replayed> 
             (tid, Replayed { before: thread.to - thread.from, after })
         })
         .collect()
+}
+
+fn is_lock(timeline: &Timeline, off: &Off) -> bool {
+    timeline.wait(off).is_some_and(|wait| {
+        let lock = matches!(wait.class, TimeClass::BlockedLock | TimeClass::BlockedKernelLock);
+        lock || wait.resource.starts_with("futex:")
+    })
 }
 
 /// What is left of a wait for a CPU.
