@@ -134,13 +134,12 @@ impl Account {
     /// name.
     fn tidied(self) -> Self {
         let mut edges = merged(self.edges);
-        let steps: [(usize, fn(Edge) -> Edge); 2] = [(MOST_EDGES / 2, of_process), (MOST_EDGES, nameless)];
-        for (most, coarser) in steps {
-            let beyond = edges.split_off(edges.len().min(most));
-            edges.extend(beyond.into_iter().map(coarser));
-            edges = merged(edges);
-        }
-        Account { own: self.own, edges }
+        let beyond = edges.split_off(edges.len().min(MOST_EDGES / 2));
+        edges.extend(beyond.into_iter().map(of_process));
+        edges = merged(edges);
+        let beyond = edges.split_off(edges.len().min(MOST_EDGES));
+        edges.extend(beyond.into_iter().map(nameless));
+        Account { own: self.own, edges: merged(edges) }
     }
 }
 
