@@ -22,7 +22,9 @@ fn main() -> ExitCode {
     };
     let outcome = match args.command {
         Command::Run(run) => run::run(&run, Wanted::Causes),
-        Command::Path(path) => run::run(&path.run, Wanted::Path(path.trace.as_deref())),
+        Command::Path(path) => {
+            run::run(&path.run, Wanted::Path { episodes: path.episodes as usize, trace: path.trace.as_deref() })
+        }
         Command::Replay(replay) => cases::replay(&replay),
         Command::Case(case) => match case.command {
             CaseCommand::List { root, format } => cases::list(root.as_deref(), format),

@@ -30,8 +30,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub enum Wanted<'a> {
     /// Everything.
     Causes,
-    /// The critical path, and the event window in a file.
-    Path(Option<&'a Path>),
+    /// The critical path from an event window of so many episodes at most, and the event window in a file.
+    Path { episodes: usize, trace: Option<&'a Path> },
 }
 
 /// When the event window opens. A command is followed from its start; else what is in the middle of the window has settled,
@@ -41,11 +41,9 @@ fn span(args: &Run, wanted: Wanted) -> Span {
     const LENGTH: Duration = Duration::from_secs(3);
     /// ours: friday stays under 150 MB.
     const MOST: usize = 150_000;
-    /// ours: five seconds of 200,000 switches and wake-ups a second.
-    const MOST_ON_PATH: usize = 600_000;
     let part = |part| args.window.mul_f64(part);
     match wanted {
-        Wanted::Path(_) => Span { after: Duration::ZERO, length: args.window, most: MOST_ON_PATH },
+        Wanted::Path { episodes, .. } => Span { after: Duration::ZERO, length: args.window, most: episodes },
         Wanted::Causes if !args.command.is_empty() => {
             Span { after: Duration::ZERO, length: LENGTH.max(part(0.2)), most: MOST }
         }
@@ -114,7 +112,7 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     let stored = store(place.as_deref(), args.html.as_deref(), &document, &recording);
     match wanted {
         Wanted::Causes => show(&document, &recording, args.format)?,
-        Wanted::Path(trace) => {
+        Wanted::Path { trace, .. } => {
             if let Some(file) = trace {
                 fs::write(file, report::perfetto(&recording)).map_err(|source| PageError {
                     what: "the event window",

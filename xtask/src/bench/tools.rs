@@ -44,6 +44,7 @@ pub struct Tool {
 
 enum Kind {
     Nothing,
+    /// `friday run` at a tier; every switch alone with `friday path`.
     Friday {
         tier: u8,
     },
@@ -65,13 +66,18 @@ pub const REFERENCE: &str = "none";
 /// All that goes on for as long as friday looks. The event window of the next tier opens in the middle of a window, which here
 /// is far beyond the load.
 const FULL: u8 = 3;
+/// The event window, open all the time.
+const PATH: u8 = 4;
+/// ours: more than a load of some seconds makes.
+const EPISODES: &str = "6000000";
 
 /// Every tool, in the order of the columns; the reference is the first.
-pub const TOOLS: [Tool; 9] = [
+pub const TOOLS: [Tool; 10] = [
     Tool { name: REFERENCE, about: "nothing: what all others are compared to", kind: Kind::Nothing },
     friday("friday-1", 1, "friday run --tier 1: counters"),
     friday("friday-2", 2, "friday run --tier 2: times, aggregated"),
     friday("friday-3", FULL, "friday run --tier 3: everything but the event window"),
+    friday("friday-path", PATH, "friday path: everything, and the event window open all the time"),
     peer("bpftrace", &["bpftrace", "-e", OFF_CPU], "time off the CPU by kernel and user stack, by a bpftrace script"),
     peer("offcputime", &["offcputime-bpfcc", "-f"], "time off the CPU by kernel and user stack, by bcc"),
     peer(
@@ -145,9 +151,12 @@ impl Tool {
             Kind::Friday { tier } => {
                 let binary = friday.path.display().to_string();
                 let case = format!("{place}/case");
+                let command = if tier == PATH { "path" } else { "run" };
                 let mut words =
-                    [&binary, "run", "--for", "600s", "--format", "json", "--case", &case].map(String::from).to_vec();
-                if friday.knows_tiers {
+                    [&binary, command, "--for", "600s", "--format", "json", "--case", &case].map(String::from).to_vec();
+                if tier == PATH {
+                    words.extend(["--episodes", EPISODES].map(String::from));
+                } else if friday.knows_tiers {
                     words.extend(["--tier".into(), tier.to_string()]);
                 } else if tier != FULL {
                     return Err(Stop::Skip("this friday has no --tier".into()));
@@ -259,7 +268,7 @@ impl Attached {
         if !status.success() {
             return Err(Stop::Broken(format!("it ended with {status}{}", last_words(&self.dir.join("err")))));
         }
-        let text = fs::read_to_string(self.dir.join("out")).map_err(|e| format!("friday's output: {e}"))?;
+        let text = fs::read_to_string(self.dir.join("case/case.json")).map_err(|e| format!("friday's case: {e}"))?;
         Ok(Ended { seconds, overhead: Some(parse::overhead(&text)?) })
     }
 }
