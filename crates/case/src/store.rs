@@ -7,7 +7,7 @@ use crate::{
     shapes::{Columns, Context, Stored, frames_from, frames_to, processes_from, processes_to},
     table::{self, Table},
 };
-use observe::{Episode, Event, Fact, Histogram, Recording, Series, Stack, ThreadTime, Wait};
+use observe::{Episode, Event, Fact, Histogram, Recording, Request, Series, Stack, ThreadTime, Wait};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     fs, io,
@@ -71,6 +71,7 @@ fn write_all(into: &Path, document: &Document, recording: &Recording, files: Fil
     write_shape::<Wait>(&tables, recording, &mut meta)?;
     write_shape::<Event>(&tables, recording, &mut meta)?;
     write_shape::<Episode>(&tables, recording, &mut meta)?;
+    write_shape::<Request>(&tables, recording, &mut meta)?;
     write_json(&tables.join(META), &meta)?;
     write_text(&into.join("cpu.folded"), files.cpu_folded)?;
     write_text(&into.join("report.html"), files.html)?;
@@ -161,6 +162,7 @@ pub fn load(dir: &Path) -> Result<(Document, Recording), Error> {
     reader.read_shape::<Wait>()?;
     reader.read_shape::<Event>()?;
     reader.read_shape::<Episode>()?;
+    reader.read_shape::<Request>()?;
     Ok((document, recording))
 }
 

@@ -82,7 +82,7 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         chosen,
         findings,
         paths: timeline.map_or_else(Vec::new, |timeline| {
-            victims.iter().filter_map(|victim| path::summarize(&scene, timeline, victim)).collect()
+            victims.iter().flat_map(|victim| path::summarize(&scene, timeline, victim)).collect()
         }),
         whose: victims.iter().filter_map(|victim| graph::whose(&scene, victim)).collect(),
         untested,

@@ -1,7 +1,7 @@
 //! Every metric, declared once: its name, shape, unit, labels, meaning and source. Names follow the OpenTelemetry
 //! semantic conventions where one exists.
 
-use crate::{Episode, Event, Fact, Histogram, Series, Stack, ThreadTime, Wait};
+use crate::{Episode, Event, Fact, Histogram, Request, Series, Stack, ThreadTime, Wait};
 use std::marker::PhantomData;
 
 /// One metric. The type parameter is its shape.
@@ -89,6 +89,9 @@ catalog! {
         "Every time off a CPU in the event window, one by one, of every thread but friday's.", "sched_switch, sched_waking";
     EPISODE_WAITS: Wait = "thread.episode.wait", "s", [],
         "What the episodes' threads waited for: one row for what many waits have in common.", "sched_switch, sched_waking";
+    EPISODE_REQUESTS: Request = "process.request", "s", [],
+        "Every request that came in and was answered in the event window, and every exchange that went out and was answered, one by one; see `process.request.duration` and `process.upstream.duration`.",
+        "sk_data_ready, sock_recv_length, sock_send_length";
     EVENT_WINDOW: Series = "friday.event_window", "1", ["what"],
         "The event window: its `begin` and `end`, in seconds since the window began, and how many episodes were `lost` in it.",
         "friday";

@@ -1,7 +1,7 @@
 //! Everything seen in one window: the only thing that checks and diagnosis read.
 
 use crate::{
-    Absent, Episode, Event, Fact, Frame, FrameId, Histogram, Observed, Pid, Series, Shape, Stack, Target, ThreadTime,
+    Absent, Episode, Event, Fact, Frame, FrameId, Histogram, Observed, Pid, Request, Series, Shape, Stack, Target, ThreadTime,
     Wait, catalog::Metric,
 };
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,7 @@ pub struct Recording {
     pub(crate) waits: BTreeMap<String, Observed<Table<Wait>>>,
     pub(crate) events: BTreeMap<String, Observed<Table<Event>>>,
     pub(crate) episodes: BTreeMap<String, Observed<Table<Episode>>>,
+    pub(crate) requests: BTreeMap<String, Observed<Table<Request>>>,
 }
 
 impl Recording {
@@ -141,6 +142,7 @@ impl Recording {
             waits: BTreeMap::new(),
             events: BTreeMap::new(),
             episodes: BTreeMap::new(),
+            requests: BTreeMap::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The few shapes in which everything seen is stored, queried and exchanged.
 
-use crate::{ClassTimes, Episode, Histogram, Observed, Pid, Recording, Table, Tid, TimeClass};
+use crate::{ClassTimes, Episode, Histogram, Observed, Pid, Recording, Request, Table, Tid, TimeClass};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What a value belongs to: device, cpu, cgroup, pid … by name.
@@ -226,4 +226,5 @@ shapes! {
     Wait => waits;
     Event => events;
     Episode => episodes;
+    Request => requests;
 }

@@ -45,6 +45,7 @@ const volatile struct seen_episode exported_episode = {};
 const volatile enum episode_kind exported_episode_kind = 0;
 const volatile enum lost_kind exported_lost = 0;
 const volatile struct request_open exported_open = {};
+const volatile struct request_span exported_span = {};
 const volatile struct snapshot exported_snapshot = {};
 const volatile struct unwind_row exported_row = {};
 const volatile enum unwind_limit exported_limit = 0;
@@ -89,7 +90,8 @@ struct thread {
 	u64 object_b;
 	u64 executed_at;  /* the scheduler's account when it began to run */
 	u64 failed_at;	  /* end of its last call, pauses apart, if that failed; else 0 */
-	u64 request;	  /* socket of the request it read last and has not answered; 0: none */
+	u64 request;	  /* connection of the request it read last and has not answered; 0: none */
+	u64 request_begin;
 	u64 request_end;  /* where that came in */
 	u64 request_slice; /* which slice of tracing that was in */
 	u64 lock;	  /* the kernel's lock it contends for */

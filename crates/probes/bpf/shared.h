@@ -553,6 +553,24 @@ struct request_value {
 	struct request_times time;
 };
 
+/*
+ * One request in the event window, or one exchange with whom a client asks, as far as it is answered: told anew with each
+ * further data of the answer. Unlike an episode it tells by its size what it is.
+ */
+struct request_span {
+	u64 connection;	  /* the same at both ends */
+	u64 end;	  /* id of a request_end */
+	u64 begin;	  /* the question came, or was sent */
+	u64 read_at;	  /* a thread took it in hand */
+	u64 answered_at;  /* the last data so far */
+	u64 within;	  /* of a client: connection of the request that the thread had in hand; 0: none */
+	u64 within_begin; /* and when that began */
+	u32 tid;	  /* who answered; of a client: who asked */
+	u32 tgid;
+	u32 side; /* enum request_side */
+	u32 pad;
+};
+
 /* One that is not answered when the window ends. */
 struct request_open {
 	struct request_key key; /* tgid 0: nobody has read it */

@@ -63,6 +63,19 @@ enum Events {
     Absent(Absent),
 }
 
+impl Events {
+    /// Its requests, which are told with all others.
+    fn take_requests(&mut self) -> Result<requests::Requests, Absent> {
+        match self {
+            Events::Done(streamed) => {
+                Ok(requests::Requests { spans: std::mem::take(&mut streamed.requests), since: streamed.begin })
+            }
+            Events::Absent(why) => Err(why.clone()),
+            Events::Planned(_) | Events::Open(..) => Err(Absent::NotCollected("no event window".to_owned())),
+        }
+    }
+}
+
 /// Probes that are armed.
 pub struct Session {
     roots: Roots,
@@ -248,6 +261,7 @@ impl Session {
         match self.kernel {
             Ok(kernel) => {
                 unwind::collect(&self.unwinder, recording);
+                let streamed = self.events.take_requests();
                 read_out(
                     &kernel,
                     &self.unwinder,
@@ -260,7 +274,7 @@ impl Session {
                     net::collect(&kernel, &sockets, length, recording);
                 }
                 if present(&kernel, Group::Requests, requests::METRICS, recording) {
-                    requests::collect(&kernel, &sockets, length, recording);
+                    requests::collect(&kernel, &sockets, length, streamed, recording);
                 }
                 recording.target.members = members(&self.target, &kernel);
             }

@@ -2,6 +2,7 @@
 
 mod episodes;
 mod frames;
+mod requests;
 mod rows;
 mod threads;
 

@@ -8,16 +8,21 @@ use crate::{
     Cause, Draft, Party, Scene, Victim,
     cause::{MATTERS, grade, how_much},
     code::path,
-    path::Removes,
+    path::{Removes, Waits},
 };
 use checks::Evidence;
-use observe::{TimeClass, Wait, catalog};
-use std::{collections::BTreeMap, time::Duration};
+use observe::{Ratio, Series, TimeClass, Wait, catalog};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause { id: "disk.sync-writes", judge };
 
 const SYNCS: &[&str] = &["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"];
+
+const BLOCKED: [TimeClass; 3] = [TimeClass::BlockedFs, TimeClass::BlockedDisk, TimeClass::BlockedKernelLock];
 
 /// What a write does at its end when the file was opened with O_SYNC or O_DSYNC.
 const SYNC_PATHS: &[&str] = &[
@@ -77,7 +82,12 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             "group commits: one sync for many records".to_owned(),
             "or put the log on a device with a protected write cache; only then relax durability".to_owned(),
         ],
-        removes: Removes::waits(&[TimeClass::BlockedDisk, TimeClass::BlockedFs]),
+        removes: Removes::Waits(Waits {
+            classes: BLOCKED.to_vec(),
+            syscalls: syncs.iter().map(|wait| wait.syscall.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
+            work: Ratio::of(cpu_of_sync_calls(scene, victim), victim.times.sum(TimeClass::is_running)).0,
+            ..Waits::default()
+        }),
         descriptive: false,
     }]
 }
@@ -100,10 +110,16 @@ fn sync_calls(scene: &Scene, victim: &Victim) -> (u64, Duration) {
         .fold((0, Duration::ZERO), |(count, time), h| (count + h.count, time + Duration::from_nanos(h.sum)))
 }
 
+/// CPU time of the victim's sync calls.
+fn cpu_of_sync_calls(scene: &Scene, victim: &Victim) -> Duration {
+    let rows = scene.rec.get(&catalog::SYSCALL_CPU).into_iter().flatten();
+    let mine = rows.filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)));
+    let spent = mine.filter(|row| SYNCS.contains(&row.labels.get("syscall"))).map(Series::last).sum();
+    Duration::try_from_secs_f64(spent).unwrap_or_default()
+}
+
 fn is_sync(scene: &Scene, wait: &Wait) -> bool {
-    let blocked_there =
-        matches!(wait.class, TimeClass::BlockedFs | TimeClass::BlockedDisk | TimeClass::BlockedKernelLock);
-    blocked_there
+    BLOCKED.contains(&wait.class)
         && (SYNCS.contains(&wait.syscall.as_str())
             || wait.stack.iter().any(|id| SYNC_PATHS.contains(&scene.rec.frame(*id).name.as_str())))
 }

@@ -2,6 +2,7 @@
 
 mod jobs;
 mod replay;
+mod requests;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -12,8 +13,9 @@ pub use summary::{Path, PathRow, summarize};
 pub use timeline::{Doing, Timeline};
 
 use crate::{Scene, Victim};
-use observe::{Pid, Ratio, Tid, TimeClass, Wait};
-use replay::{Without, nothing, replay};
+use observe::{Pid, Ratio, Request, TimeClass, Wait};
+use replay::{Replayed, Without, replay};
+use timeline::Ns;
 use std::time::Duration;
 
 /// One kind of wait or work: what a cause would take away.
@@ -22,15 +24,8 @@ pub enum Removes {
     /// Not said: only an upper bound of the cause's share is known.
     #[default]
     Unsaid,
-    /// Waits of some classes; of these resources only, and ended by these processes only, where any are named.
-    Waits {
-        /// The classes.
-        classes: Vec<TimeClass>,
-        /// Resources; empty: any.
-        resources: Vec<String>,
-        /// Who ended them; empty: anybody.
-        by: Vec<Pid>,
-    },
+    /// These waits.
+    Waits(Waits),
     /// The running of these processes on the CPUs the victim waits for.
     Runners(Vec<Pid>),
     /// Time in which the victim is held back: throttled, or kept to CPUs that are taken.
@@ -39,10 +34,25 @@ pub enum Removes {
     Work(f64),
 }
 
+/// Waits that a cause would take away, and what goes with them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Waits {
+    /// Of these classes.
+    pub classes: Vec<TimeClass>,
+    /// In these system calls; empty: wherever.
+    pub syscalls: Vec<String>,
+    /// For these resources; empty: for any.
+    pub resources: Vec<String>,
+    /// Ended by these processes; empty: by anybody.
+    pub by: Vec<Pid>,
+    /// This part of the victim's own running time goes with them: what the calls themselves cost.
+    pub work: f64,
+}
+
 impl Removes {
     /// Every wait of some classes.
     pub fn waits(classes: &[TimeClass]) -> Self {
-        Removes::Waits { classes: classes.to_vec(), resources: Vec::new(), by: Vec::new() }
+        Removes::Waits(Waits { classes: classes.to_vec(), ..Waits::default() })
     }
 
     /// So much of what the victim runs.
@@ -69,75 +79,116 @@ impl Gain {
     }
 }
 
-/// What part of the victim's time goes away with it: by replaying the event window without it. `None` where nothing of the
-/// victim's work lies in the event window, or what it removes is not said.
+/// What part of the victim's time goes away with it: by replaying the event window without it. Where requests can be told,
+/// it is the time of these; else that of the threads that do its work. `None` where nothing of the victim's work lies in the
+/// event window, or what it removes is not said.
 pub fn gain(scene: &Scene, timeline: &Timeline, victim: &Victim, removes: &Removes) -> Option<Gain> {
     let jobs = jobs::of(scene, timeline, victim);
-    if jobs.is_empty() {
+    if jobs.is_empty() || *removes == Removes::Unsaid {
         return None;
     }
-    let own = |pid: Pid| victim.contains(pid);
-    let base = nothing();
-    let row = |at: u32| timeline.waits.get(at as usize);
-    let waits = |pid: Pid, tid: Tid, at: u32| match removes {
-        Removes::Waits { classes, resources, by } => {
-            let taken = |wait: &Wait| {
-                classes.contains(&wait.class)
-                    && (resources.is_empty() || resources.contains(&wait.resource))
-                    && (by.is_empty() || wait.by.is_some_and(|(pid, _)| by.contains(&pid)))
-            };
-            own(pid) && tid.0 != 0 && row(at).is_some_and(taken)
-        }
-        _ => false,
-    };
-    let runner = |pid: Pid, _: Tid| matches!(removes, Removes::Runners(pids) if pids.contains(&pid));
-    let held = |pid: Pid, class: TimeClass| own(pid) && matches!(removes, Removes::Held(held) if *held == class);
-    let work = |pid: Pid, _: Tid| match removes {
-        Removes::Work(part) if own(pid) => 1.0 - part.clamp(0.0, 1.0),
-        _ => 1.0,
-    };
-    let without = match removes {
-        Removes::Unsaid => return None,
-        Removes::Waits { .. } => Without { wait: &waits, ..base },
-        Removes::Runners(_) => Without { runner: &runner, ..base },
-        Removes::Held(_) => Without { held: &held, ..base },
-        Removes::Work(_) => Without { work: &work, ..base },
-    };
-    let replayed = replay(timeline, &without);
-    let (mut all, mut saved, mut present) = (0.0, 0.0, 0.0);
-    for job in &jobs {
-        let Some(done) = replayed.get(&job.tid) else { continue };
+    let removed = Removed { timeline, victim, removes };
+    let replayed = removed.replay();
+    let (mut all, mut saved) = (0.0, 0.0);
+    let requests = requests::of(timeline, victim);
+    for request in &requests {
+        let before = requests::length(request) as f64;
+        all += before;
+        saved += (before - requests::left(timeline, &replayed, request, &|asked| removed.answer(asked))).max(0.0);
+    }
+    for job in jobs.iter().filter(|_| requests.is_empty()) {
+        let (from, to) = (job.from, job.to);
         all += job.weight * job.active(timeline, victim) as f64;
-        saved += job.weight * (done.before as f64 - done.after).max(0.0);
+        saved += job.weight * ((to - from) as f64 - replayed.left(job.tid, from, to)).max(0.0);
     }
-    // Summed as the ledger sums: every working thread alike.
-    let mut active = 0;
-    for job in &jobs::workers(scene, timeline, victim) {
-        for (a, b, doing) in timeline.pieces(job.tid, job.from, job.to) {
-            let thread = timeline.thread(job.tid).map_or(Pid(0), |thread| thread.pid);
-            let idle = matches!(doing, Doing::Blocked(off)
-                if timeline.wait(&off).is_some_and(|wait| wait.class == TimeClass::BlockedIdle));
-            active += if idle { 0 } else { b - a };
-            let part = match doing {
-                Doing::Blocked(off) if off.wait.is_some_and(|at| waits(thread, job.tid, at)) => b - a,
-                Doing::Runnable(off) => match removes {
-                    Removes::Held(TimeClass::RunnableThrottled) => off.throttled.min(b - a),
-                    Removes::Held(TimeClass::RunnablePinned) => off.pinned.min(b - a),
-                    Removes::Runners(pids) => {
-                        let runs = timeline.ran(off.cpu, a, b).filter(|run| pids.contains(&run.pid));
-                        runs.map(|run| run.to - run.from).sum()
-                    }
-                    _ => 0,
+    let present = removed.present(&jobs::workers(scene, timeline, victim))?;
+    (all > 0.0).then(|| Gain { share: Ratio((saved / all).min(1.0)), present })
+}
+
+/// What a cause would take away from a victim.
+struct Removed<'a> {
+    timeline: &'a Timeline<'a>,
+    victim: &'a Victim,
+    removes: &'a Removes,
+}
+
+impl Removed<'_> {
+    fn replay(&self) -> Replayed {
+        replay(
+            self.timeline,
+            &Without {
+                wait: &|pid, _, row| self.victim.contains(pid) && self.wait(row),
+                runner: &|pid, _| matches!(self.removes, Removes::Runners(pids) if pids.contains(&pid)),
+                held: &|pid, class| {
+                    self.victim.contains(pid) && matches!(self.removes, Removes::Held(held) if *held == class)
                 },
-                Doing::Running => match removes {
-                    Removes::Work(work) => ((b - a) as f64 * work) as u64,
-                    _ => 0,
-                },
-                _ => 0,
-            };
-            present += part as f64;
+                work: &|pid, _| if self.victim.contains(pid) { 1.0 - self.work() } else { 1.0 },
+            },
+        )
+    }
+
+    /// Whether a wait of the victim's goes away, by its row.
+    fn wait(&self, row: u32) -> bool {
+        let Some(Wait { class, resource, by, syscall, .. }) = self.timeline.waits.get(row as usize) else { return false };
+        self.takes(*class, syscall, resource, by.map(|(pid, _)| pid))
+    }
+
+    /// Whether the wait for an answer does.
+    fn answer(&self, asked: &Request) -> bool {
+        let by = self.timeline.other_end(asked).map(|other| other.pid);
+        let class = if by.is_some() { TimeClass::BlockedProcess } else { TimeClass::BlockedNetwork };
+        self.victim.contains(asked.pid) && self.takes(class, "", &resource(asked), by)
+    }
+
+    fn takes(&self, class: TimeClass, syscall: &str, resource: &str, by: Option<Pid>) -> bool {
+        let Removes::Waits(waits) = self.removes else { return false };
+        waits.classes.contains(&class)
+            && (waits.syscalls.is_empty() || waits.syscalls.iter().any(|other| other == syscall))
+            && (waits.resources.is_empty() || waits.resources.iter().any(|other| other == resource))
+            && (waits.by.is_empty() || by.is_some_and(|by| waits.by.contains(&by)))
+    }
+
+    /// Which part of the victim's running time goes away.
+    fn work(&self) -> f64 {
+        match self.removes {
+            Removes::Work(part) | Removes::Waits(Waits { work: part, .. }) => part.clamp(0.0, 1.0),
+            _ => 0.0,
         }
     }
-    (all > 0.0 && active > 0)
-        .then(|| Gain { share: Ratio((saved / all).min(1.0)), present: Ratio((present / active as f64).min(1.0)) })
+
+    /// Which part of the workers' time is of that kind, summed as the ledger sums: every working thread alike.
+    fn present(&self, workers: &[jobs::Job]) -> Option<Ratio> {
+        let (mut active, mut present) = (0, 0.0);
+        for job in workers {
+            for (a, b, doing) in self.timeline.pieces(job.tid, job.from, job.to) {
+                let idle = matches!(doing, Doing::Blocked(off)
+                    if self.timeline.wait(&off).is_some_and(|wait| wait.class == TimeClass::BlockedIdle));
+                active += if idle { 0 } else { b - a };
+                present += self.part(a, b, doing);
+            }
+        }
+        (active > 0).then(|| Ratio((present / active as f64).min(1.0)))
+    }
+
+    /// How much of what a thread of the victim's did between two moments is of that kind.
+    fn part(&self, from: Ns, to: Ns, doing: Doing) -> f64 {
+        let ns = match (doing, self.removes) {
+            (Doing::Running, _) => return (to - from) as f64 * self.work(),
+            (Doing::Blocked(off), _) if off.wait.is_some_and(|row| self.wait(row)) => to - from,
+            (Doing::Runnable(off), Removes::Held(TimeClass::RunnableThrottled)) => off.throttled.min(to - from),
+            (Doing::Runnable(off), Removes::Held(TimeClass::RunnablePinned)) => off.pinned.min(to - from),
+            (Doing::Runnable(off), Removes::Runners(pids)) => {
+                let runs = self.timeline.ran(off.cpu, from, to).filter(|run| pids.contains(&run.pid));
+                runs.map(|run| run.to - run.from).sum()
+            }
+            _ => 0,
+        };
+        ns as f64
+    }
+}
+
+/// Whom a request that went out was asked of, named as waits name it.
+fn resource(asked: &Request) -> String {
+    let kind = if asked.place.starts_with(['/', '@']) { "unix" } else { "tcp" };
+    format!("{kind}:{}", asked.place)
 }

@@ -2,22 +2,28 @@
 
 use super::{
     jobs,
+    requests::{self, request_path},
+    resource,
     timeline::Timeline,
     walk::{Segment, critical_path},
 };
 use crate::{Scene, Victim, code};
-use observe::{Pid, Ratio, TargetKind, Tid, TimeClass};
+use observe::{Pid, Ratio, Request, TargetKind, Tid, TimeClass};
 use serde::{Deserialize, Serialize};
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 /// The critical path of one victim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Path {
     /// Whose it is.
     pub victim: String,
-    /// What time it is of: `the command, from its start to its end`, `its threads, by what they ran, over 3.0 s`.
+    /// What time it is of: `a typical request at port 80, 1.200 ms; …`, `the slowest requests at …`, `the command, from its start to its end`.
     pub about: String,
-    /// How long the event window was.
+    /// How long that is: a request, or the event window.
     pub seconds: f64,
     /// Episodes that were lost in it; if there are any, the path is incomplete.
     pub lost: u64,
@@ -37,12 +43,13 @@ pub struct PathRow {
     /// What it waited for; empty when it ran.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource: String,
-    /// Who ran meanwhile, or whom it waited for and who could not be followed; empty when nobody is known.
+    /// Who ran meanwhile, or whom it waited for and who could not be followed; empty when nobody is known. Of a request that
+    /// nobody had read while its thread ran: the thread's own process.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
     /// For how long.
     pub seconds: f64,
-    /// Part of the victim's time, idleness left out.
+    /// Part of the whole; of a program's, idleness left out.
     pub share: Ratio,
     /// Where in the code, outermost first, where it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -53,58 +60,90 @@ pub struct PathRow {
 const LEAST: f64 = 0.001;
 const MOST_ROWS: usize = 40;
 
+/// ours: so many of the requests that are alike tell what they are made of.
+const MOST_REQUESTS: usize = 500;
+/// ours: a victim's busiest services are enough.
+const MOST_SERVICES: usize = 2;
+
 /// What segments have in common.
 #[derive(PartialEq, Eq, Hash, PartialOrd, Ord, Clone)]
 struct Part<'a> {
     pid: Pid,
     class: TimeClass,
-    resource: &'a str,
+    resource: Cow<'a, str>,
     by: Option<Pid>,
 }
 
 /// Time by where it was spent: the thread, and the row of the waits.
 type Places = HashMap<(Tid, Option<u32>), f64>;
 
-/// Walks the victim's jobs.
-pub fn summarize(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Option<Path> {
+/// Time by party and kind, to become the rows of a path.
+struct Sums<'a> {
+    scene: &'a Scene<'a>,
+    timeline: &'a Timeline<'a>,
+    parts: HashMap<Part<'a>, (f64, Places)>,
+}
+
+impl<'a> Sums<'a> {
+    fn new(scene: &'a Scene<'a>, timeline: &'a Timeline<'a>) -> Self {
+        Sums { scene, timeline, parts: HashMap::new() }
+    }
+
+    fn add(&mut self, segment: &Segment, weight: f64) {
+        let time = weight * (segment.to - segment.from) as f64;
+        let (sum, places) = self.parts.entry(part(self.timeline, segment)).or_default();
+        *sum += time;
+        *places.entry((segment.tid, segment.wait)).or_default() += time;
+    }
+
+    /// The largest parts of a whole; `each` is how often that was.
+    fn rows(self, whole: f64, each: f64, counts: impl Fn(&Part) -> bool) -> Vec<PathRow> {
+        let mut rows: Vec<(Part, f64, (Tid, Option<u32>))> = self
+            .parts
+            .into_iter()
+            .filter(|(part, (time, _))| counts(part) && whole > 0.0 && time / whole >= LEAST)
+            .map(|(part, (time, places))| {
+                let place = places.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.cmp(&a.0)));
+                (part, time, place.map_or((Tid(0), None), |(place, _)| place))
+            })
+            .collect();
+        rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        rows.truncate(MOST_ROWS);
+        let label = |pid: Pid| format!("{} ({pid})", self.scene.rec.process_name(pid));
+        let row = |(part, time, (tid, wait)): (Part, f64, (Tid, Option<u32>))| PathRow {
+            party: label(part.pid),
+            pid: part.pid.0,
+            class: part.class,
+            resource: part.resource.clone().into_owned(),
+            by: part.by.map_or_else(String::new, label),
+            seconds: time / each / 1e9,
+            share: Ratio((time / whole * 1e4).round() / 1e4),
+            codepath: codepath(self.scene, self.timeline, part.class, tid, wait),
+        };
+        rows.into_iter().map(row).collect()
+    }
+}
+
+/// What a victim's time is made of: its requests of each service, those in the middle and the slowest, where there are
+/// requests; and its jobs.
+pub fn summarize(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Path> {
+    let mut paths = of_requests(scene, timeline, victim);
+    paths.extend(of_jobs(scene, timeline, victim));
+    paths
+}
+
+fn of_jobs(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Option<Path> {
     let jobs = jobs::of(scene, timeline, victim);
     if jobs.is_empty() {
         return None;
     }
-    let mut parts: HashMap<Part, (f64, Places)> = HashMap::new();
+    let mut sums = Sums::new(scene, timeline);
     let mut active = 0.0;
     for job in &jobs {
         active += job.weight * job.active(timeline, victim) as f64;
-        for segment in critical_path(timeline, job.tid, job.from, job.to) {
-            let time = job.weight * (segment.to - segment.from) as f64;
-            let (sum, places) = parts.entry(part(timeline, &segment)).or_default();
-            *sum += time;
-            *places.entry((segment.tid, segment.wait)).or_default() += time;
-        }
+        critical_path(timeline, job.tid, job.from, job.to).iter().for_each(|segment| sums.add(segment, job.weight));
     }
-    let mut rows: Vec<(Part, f64, (Tid, Option<u32>))> = parts
-        .into_iter()
-        .filter(|(part, _)| part.class != TimeClass::BlockedIdle || !victim.contains(part.pid))
-        .map(|(part, (time, places))| {
-            let place = places.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.cmp(&a.0)));
-            (part, time, place.map_or((Tid(0), None), |(place, _)| place))
-        })
-        .filter(|(_, time, _)| active > 0.0 && time / active >= LEAST)
-        .collect();
-    rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    rows.truncate(MOST_ROWS);
     let seconds = (timeline.end - timeline.begin) as f64 / 1e9;
-    let label = |pid: Pid| format!("{} ({pid})", scene.rec.process_name(pid));
-    let rows = rows.into_iter().map(|(part, time, (tid, wait))| PathRow {
-        party: label(part.pid),
-        pid: part.pid.0,
-        class: part.class,
-        resource: part.resource.to_owned(),
-        by: part.by.map_or_else(String::new, label),
-        seconds: time / 1e9,
-        share: Ratio((time / active * 1e4).round() / 1e4),
-        codepath: codepath(scene, timeline, part.class, tid, wait),
-    });
     Some(Path {
         victim: victim.label(),
         about: match scene.rec.target.kind {
@@ -115,16 +154,59 @@ pub fn summarize(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Option<
         },
         seconds,
         lost: timeline.lost,
-        rows: rows.collect(),
+        rows: sums.rows(active, 1.0, |part| part.class != TimeClass::BlockedIdle || !victim.contains(part.pid)),
     })
+}
+
+fn of_requests(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Path> {
+    let mut services: BTreeMap<&str, Vec<&Request>> = BTreeMap::new();
+    for request in requests::of(timeline, victim) {
+        services.entry(&request.place).or_default().push(request);
+    }
+    let mut services: Vec<_> = services.into_iter().collect();
+    services.sort_by_key(|(place, requests)| (Reverse(requests.len()), *place));
+    services.truncate(MOST_SERVICES);
+    let mut paths = Vec::new();
+    for (place, mut requests) in services {
+        requests.sort_by_key(|request| (requests::length(request), request.begin));
+        let count = requests.len();
+        let colon = if place.starts_with(['/', '@']) { "" } else { "port " };
+        for (which, from, to) in [("a typical request", 0.4, 0.6), ("the slowest requests", 0.99, 1.0)] {
+            let at = |part: f64| ((count as f64 * part) as usize).min(count - 1);
+            let alike = &requests[at(from)..(at(to) + 1).max(at(from) + 1)];
+            let sample: Vec<_> = alike.iter().step_by(alike.len().div_ceil(MOST_REQUESTS)).collect();
+            let mut sums = Sums::new(scene, timeline);
+            sample.iter().flat_map(|request| request_path(timeline, request)).for_each(|segment| sums.add(&segment, 1.0));
+            let whole: f64 = sample.iter().map(|request| requests::length(request) as f64).sum();
+            let each = whole / sample.len() as f64 / 1e9;
+            paths.push(Path {
+                victim: victim.label(),
+                about: format!(
+                    "{which} at {colon}{place}, {:.3} ms; {} of the {count} that were seen whole in {:.1} s",
+                    each * 1e3,
+                    alike.len(),
+                    (timeline.end - timeline.begin) as f64 / 1e9
+                ),
+                seconds: each,
+                lost: timeline.lost,
+                rows: sums.rows(whole, sample.len() as f64, |_| true),
+            });
+        }
+    }
+    paths
 }
 
 fn part<'a>(timeline: &Timeline<'a>, segment: &Segment) -> Part<'a> {
     let wait = segment.wait.and_then(|at| timeline.waits.get(at as usize));
+    let asked = segment.asked.and_then(|at| timeline.requests.get(at));
     Part {
         pid: segment.pid,
         class: segment.class,
-        resource: wait.map_or("", |wait| wait.resource.as_str()),
+        resource: match (wait, asked) {
+            (Some(wait), _) => Cow::Borrowed(wait.resource.as_str()),
+            (_, Some(asked)) => Cow::Owned(resource(asked)),
+            _ => Cow::Borrowed(""),
+        },
         by: segment.by.map(|(pid, _)| pid),
     }
 }

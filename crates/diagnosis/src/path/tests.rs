@@ -1,8 +1,8 @@
 //! Small event windows built by hand: one second, milliseconds throughout.
 
-use super::{Gain, Removes, gain, summarize, timeline::Timeline, walk::critical_path};
+use super::{Gain, Removes, Waits, gain, summarize, timeline::Timeline, walk::critical_path};
 use crate::{Scene, Victim, testing::System, victim};
-use observe::{Episode, EpisodeKind, Labels, Pid, Point, Ratio, Recording, Series, Tid, TimeClass, Wait, catalog};
+use observe::{Episode, EpisodeKind, Labels, Pid, Point, Ratio, Recording, Request, Series, Tid, TimeClass, Wait, catalog};
 use std::time::Duration;
 
 fn ms(at: u64) -> Duration {
@@ -18,6 +18,7 @@ struct Window {
     rec: Recording,
     episodes: Vec<Episode>,
     waits: Vec<Wait>,
+    requests: Vec<Request>,
 }
 
 impl Window {
@@ -26,7 +27,7 @@ impl Window {
         for (tid, class) in threads {
             system = system.thread_of(pid(*tid).0, *tid, "thread", &[(TimeClass::RunningUser, 4.0), (*class, 5.0)]);
         }
-        Window { rec: system.build(), episodes: Vec::new(), waits: Vec::new() }
+        Window { rec: system.build(), episodes: Vec::new(), waits: Vec::new(), requests: Vec::new() }
     }
 
     fn episode(mut self, tid: u32, kind: EpisodeKind, off: u64, woken: u64, on: u64, by: Option<u32>) -> Self {
@@ -67,12 +68,38 @@ impl Window {
         window
     }
 
+    /// That a request came in on a connection, named as its port, was read so much later, and answered; or, within another,
+    /// went out.
+    fn request(
+        mut self,
+        tid: u32,
+        connection: u64,
+        begin: u64,
+        queued: u64,
+        answered: u64,
+        within: Option<(u64, u64)>,
+    ) -> Self {
+        self.requests.push(Request {
+            served: within.is_none(),
+            pid: pid(tid),
+            tid: Tid(tid),
+            connection,
+            place: connection.to_string(),
+            begin: ms(begin),
+            read: ms(begin + queued),
+            answered: ms(answered),
+            within: within.map(|(connection, begin)| (connection, ms(begin))),
+        });
+        self
+    }
+
     fn build(mut self) -> Recording {
         let row = |what: &str, value: f64| Series {
             labels: Labels::new([("what", what.to_owned())]),
             points: vec![Point { at: ms(1000), value }],
         };
         self.rec.set(&catalog::EPISODES, Ok(self.episodes));
+        self.rec.set(&catalog::EPISODE_REQUESTS, Ok(self.requests));
         self.rec.set(&catalog::EPISODE_WAITS, Ok(self.waits));
         self.rec.set(&catalog::EVENT_WINDOW, Ok(vec![row("begin", 0.0), row("end", 1.0), row("lost", 0.0)]));
         self.rec
@@ -146,7 +173,7 @@ fn a_wait_hidden_behind_another_gains_only_the_difference() {
         .blocked(10, BlockedProcess, 0, 800, Some(30))
         .blocked(10, BlockedProcess, 800, 1000, Some(20))
         .build();
-    let removes = Removes::Waits { classes: vec![BlockedProcess], resources: Vec::new(), by: vec![Pid(20)] };
+    let removes = Removes::Waits(Waits { classes: vec![BlockedProcess], by: vec![Pid(20)], ..Waits::default() });
     let gain = gained(&rec, &removes).unwrap();
     assert!((gain.share.0 - 0.2).abs() < 0.01, "{gain:?}");
 }
@@ -184,7 +211,52 @@ fn idleness_that_others_end_is_no_part_of_the_path() {
     let scene = Scene::new(&rec);
     let timeline = Timeline::of(&rec).unwrap();
     let (victims, _): (Vec<Victim>, String) = victim::choose(&scene);
-    let path = summarize(&scene, &timeline, &victims[0]).unwrap();
+    let path = summarize(&scene, &timeline, &victims[0]).remove(0);
     assert_eq!(path.rows.len(), 1);
     assert_eq!((path.rows[0].class, path.rows[0].share), (RunningUser, Ratio(1.0)));
+}
+
+/// A loop that answers twenty requests, each of which is held up by another process, whose thread sleeps; meanwhile the loop
+/// is at other requests.
+fn proxy() -> Window {
+    let mut window = Window::new(&[(10, TimeClass::BlockedProcess), (20, TimeClass::BlockedSleep)]);
+    for at in (0..20).map(|round| round * 50) {
+        window = window.blocked(20, TimeClass::BlockedSleep, at + 8, at + 36, None);
+        window = window.request(10, 7, at, 2, at + 45, None);
+        window = window.request(10, 8, at + 5, 0, at + 40, Some((7, at)));
+        window = window.request(20, 8, at + 5, 1, at + 38, None);
+    }
+    window.episode(10, EpisodeKind::Running, 0, 0, 0, None)
+}
+
+#[test]
+fn a_request_is_followed_through_what_it_asks_of_others() {
+    let rec = proxy().build();
+    let scene = Scene::new(&rec);
+    let timeline = Timeline::of(&rec).unwrap();
+    let (victims, _) = victim::choose(&scene);
+    let paths = summarize(&scene, &timeline, &victims[0]);
+    assert!(paths[0].about.starts_with("a typical request at port 7, 45.000 ms; "), "{}", paths[0].about);
+    assert!(paths[1].about.starts_with("the slowest requests at port 7, "), "{}", paths[1].about);
+    let ms = |pid: u32, class: TimeClass, by: &str| {
+        let rows = paths[0].rows.iter().filter(|row| (row.pid, row.class) == (pid, class) && row.by.is_empty() == by.is_empty());
+        (rows.map(|row| row.seconds).sum::<f64>() * 1e3).round()
+    };
+    // Queued until it was read, its own 3 + 5 ms, the way back, and what the other process did with its 33 ms.
+    assert_eq!(ms(10, RunningUser, "itself"), 2.0);
+    assert_eq!(ms(10, RunningUser, ""), 8.0);
+    assert_eq!(ms(10, TimeClass::BlockedNetwork, ""), 2.0);
+    assert_eq!(ms(20, TimeClass::BlockedSleep, ""), 28.0);
+    assert_eq!((ms(20, RunningUser, "itself"), ms(20, RunningUser, "")), (1.0, 4.0));
+}
+
+#[test]
+fn what_a_request_gains_is_the_time_of_requests() {
+    let rec = proxy().build();
+    let of = |removes: &Removes| gained(&rec, removes).unwrap().share.0;
+    // The loop's own thread never waits.
+    let answers = Removes::Waits(Waits { classes: vec![BlockedProcess], by: vec![Pid(20)], ..Waits::default() });
+    assert!((of(&answers) - 35.0 / 45.0).abs() < 0.01);
+    assert!((of(&Removes::Work(0.5)) - 5.0 / 45.0).abs() < 0.01);
+    assert!(of(&Removes::waits(&[BlockedDisk])).abs() < 1e-9);
 }

@@ -1,6 +1,6 @@
 //! What every thread did in the event window, moment by moment.
 
-use observe::{Episode, EpisodeKind, Observed, Pid, Recording, Tid, Wait, catalog};
+use observe::{Episode, EpisodeKind, Observed, Pid, Recording, Request, Tid, Wait, catalog};
 use std::collections::HashMap;
 
 /// Nanoseconds since the window began.
@@ -69,8 +69,14 @@ pub struct Timeline<'a> {
     pub lost: u64,
     /// What was waited for.
     pub waits: &'a [Wait],
+    /// Requests, in the order in which they began; none where they could not be told.
+    pub requests: &'a [Request],
     threads: HashMap<Tid, Thread>,
     runs: HashMap<u32, Vec<Run>>,
+    /// Rows of the requests that came in, by connection.
+    served: HashMap<u64, Vec<usize>>,
+    /// Rows of those that went out, by connection and begin of the one for whose sake.
+    asked: HashMap<(u64, Ns), Vec<usize>>,
 }
 
 /// What a thread did for a while.
@@ -84,7 +90,8 @@ pub enum Doing {
     Blocked(Off),
 }
 
-fn ns(time: std::time::Duration) -> Ns {
+/// A moment of a recording.
+pub fn ns(time: std::time::Duration) -> Ns {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -110,7 +117,31 @@ impl<'a> Timeline<'a> {
             threads.insert(tid, thread);
         }
         runs.values_mut().for_each(|runs: &mut Vec<Run>| runs.sort_by_key(|run| run.from));
-        Ok(Timeline { begin, end, lost: value("lost") as u64, waits, threads, runs })
+        let requests = rec.get(&catalog::EPISODE_REQUESTS).unwrap_or_default();
+        let (mut served, mut asked): (HashMap<_, Vec<_>>, HashMap<_, Vec<_>>) = Default::default();
+        for (row, request) in requests.iter().enumerate() {
+            if request.served {
+                served.entry(request.connection).or_default().push(row);
+            } else if let Some((connection, begin)) = request.within {
+                asked.entry((connection, ns(begin))).or_default().push(row);
+            }
+        }
+        Ok(Timeline { begin, end, lost: value("lost") as u64, waits, requests, threads, runs, served, asked })
+    }
+
+    /// What was asked of others for the sake of a request that came in, by row.
+    pub fn asked_for(&self, request: &Request) -> impl Iterator<Item = (usize, &'a Request)> + '_ {
+        let rows = self.asked.get(&(request.connection, ns(request.begin)));
+        rows.into_iter().flatten().map(|row| (*row, &self.requests[*row]))
+    }
+
+    /// The same request as the other end sees it, where that is on this machine.
+    pub fn other_end(&self, asked: &Request) -> Option<&'a Request> {
+        let rows = self.served.get(&asked.connection)?;
+        let after = rows.partition_point(|row| self.requests[*row].begin < asked.answered);
+        let last = &self.requests[rows[..after].last().copied()?];
+        // It arrives before the call that sends it returns.
+        (last.answered > asked.begin).then_some(last)
     }
 
     /// A thread, if anything was seen of it.

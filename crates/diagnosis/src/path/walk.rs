@@ -4,7 +4,7 @@ use super::timeline::{Doing, Ns, Off, Timeline};
 use observe::{Pid, Tid, TimeClass};
 
 /// ours: chains of waiting longer than this are cut; what is left is said to be spent waiting.
-const DEEPEST: usize = 24;
+pub const DEEPEST: usize = 24;
 
 /// A part of the critical path.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Segment {
     pub by: Option<(Pid, Tid)>,
     /// Row of the waits, where it was blocked.
     pub wait: Option<u32>,
+    /// Row of the requests, where it waited for the answer to one that went out.
+    pub asked: Option<usize>,
     /// How many threads were followed to get here.
     pub depth: usize,
 }
@@ -57,6 +59,7 @@ fn follow(timeline: &Timeline, tid: Tid, from: Ns, to: Ns, chain: &mut Vec<Tid>,
         class,
         by: None,
         wait: None,
+        asked: None,
         depth,
     };
     for (a, b, doing) in timeline.pieces(tid, from, to) {

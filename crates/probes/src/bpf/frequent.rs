@@ -112,6 +112,8 @@ impl Kernel {
             if kind == Frequent::Requests && self.slices[kind as usize].since == 0 {
                 on &= !self.slices[Frequent::Calls as usize].is_one_of_several();
             }
+            // The event window is short, and needs them all.
+            on |= kind == Frequent::Requests && self.streaming();
             self.trace(kind, on);
         }
     }

@@ -306,6 +306,11 @@ impl Kernel {
         now
     }
 
+    /// Whether the event window is open.
+    fn streaming(&self) -> bool {
+        self.skel.maps.bss_data.as_deref().is_some_and(|bss| bss.streaming != 0)
+    }
+
     /// Has the event window say what every thread is doing; returns when, on the kernel's clock.
     pub fn moment(&self) -> Result<u64, Absent> {
         let now = monotonic_ns();

@@ -58,6 +58,7 @@ plain!(
     types::request_value,
     types::request_end,
     types::request_open,
+    types::request_span,
     types::unwind_row,
     types::unwind_range,
     types::unwind_process,

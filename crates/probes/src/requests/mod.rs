@@ -9,7 +9,7 @@ use crate::{
     bpf::{Frequent, Kernel, rows, types},
     net::{Names, address},
 };
-use observe::{AnyMetric, Histogram, Labels, Pid, Recording, Series, catalog};
+use observe::{Absent, AnyMetric, Histogram, Labels, Pid, Recording, Request, Series, Tid, catalog};
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
@@ -28,6 +28,7 @@ pub(crate) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::UPSTREAM_OPEN,
     &catalog::UPSTREAM_OPEN_AGE,
     &catalog::REQUESTS_TRACED,
+    &catalog::EPISODE_REQUESTS,
 ];
 
 /// `enum request_side`.
@@ -38,7 +39,14 @@ const STEPS: u64 = 16;
 
 /// Adds the rows of every table. Where requests were followed for a part of the window only, counts and sums are what the
 /// whole window would have had if what was not seen was like what was seen before and after, and the part is told.
-pub(crate) fn collect(kernel: &Kernel, names: &Names, length: Duration, into: &mut Recording) {
+/// `streamed` are those of the event window.
+pub(crate) fn collect(
+    kernel: &Kernel,
+    names: &Names,
+    length: Duration,
+    streamed: Result<Requests, Absent>,
+    into: &mut Recording,
+) {
     let traced = kernel.traced_part(Frequent::Requests, length);
     into.set(&catalog::REQUESTS_TRACED, Ok(vec![Series::total(Labels::default(), length, traced)]));
     let part = kernel.seen_part(Frequent::Requests, length);
@@ -76,6 +84,38 @@ pub(crate) fn collect(kernel: &Kernel, names: &Names, length: Duration, into: &m
         }
     }
     left(kernel, &namer, length, into);
+    into.set(&catalog::EPISODE_REQUESTS, streamed.map(|requests| one_by_one(requests, &namer, kernel.begin())));
+}
+
+/// The event window's: those that began in it.
+fn one_by_one(requests: Requests, namer: &Namer<'_>, began: u64) -> Vec<Request> {
+    let at = |ns: u64| Duration::from_nanos(ns.saturating_sub(began));
+    let mut places: HashMap<(u64, u32), String> = HashMap::new();
+    let mut rows: Vec<Request> = requests
+        .spans
+        .into_iter()
+        .filter(|span| span.begin >= requests.since)
+        .map(|span| Request {
+            served: span.side == SERVER,
+            pid: Pid(span.tgid),
+            tid: Tid(span.tid),
+            connection: span.connection,
+            place: places.entry((span.end, span.side)).or_insert_with(|| namer.place(span.end, span.side)).clone(),
+            begin: at(span.begin),
+            read: at(span.read_at),
+            answered: at(span.answered_at),
+            within: (span.within != 0).then(|| (span.within, at(span.within_begin))),
+        })
+        .collect();
+    rows.sort_by_key(|row| (row.begin, row.connection, row.served));
+    rows
+}
+
+/// Requests of the event window.
+pub(crate) struct Requests {
+    pub spans: Vec<types::request_span>,
+    /// When it began, on the kernel's clock.
+    pub since: u64,
 }
 
 /// Adds what was not answered when the window ended.
@@ -188,6 +228,16 @@ impl<'a> Namer<'a> {
             ("peer_pid", shown(server)),
             ("service", self.service(key.within)),
         ])
+    }
+
+    /// Where it comes in, or whom it is asked of.
+    fn place(&self, id: u64, side: u32) -> String {
+        match self.ends.get(&id) {
+            Some(end) if side != SERVER && !is_unix(end) => {
+                SocketAddr::new(address(&end.address, end.family).to_canonical(), end.port).to_string()
+            }
+            _ => self.service(id),
+        }
     }
 
     fn process_at(&self, end: &types::request_end, id: u64) -> Option<Pid> {

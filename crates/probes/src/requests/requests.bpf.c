@@ -23,6 +23,7 @@ enum conversation_state { TALK_NONE = 0, TALK_ASKED = 1, TALK_ANSWERED = 2 };
 /* What is remembered of a socket. */
 struct conversation {
 	u64 end;
+	u64 connection;
 	u64 slice;	  /* the one that the rest is of */
 	u64 arrived;	  /* since when there is data that nobody has read; 0: there is none */
 	u64 arrived_last; /* when data came last */
@@ -33,6 +34,8 @@ struct conversation {
 	u64 running;	  /* the thread's totals at that moment */
 	u64 runnable;
 	u64 within;
+	u64 within_connection;
+	u64 within_begin;
 	u64 queued;
 	u64 bytes_in;	  /* not booked yet */
 	u64 bytes_out;
@@ -119,6 +122,52 @@ static __always_inline u64 read_path(const struct sock *sk, char *path)
 	return length;
 }
 
+/* An end of a connection as both ends see it: an IPv4 address that a socket for IPv6 shows is that address. */
+static __always_inline u64 hash_of_end(u32 *address, u32 port)
+{
+	u64 hash = port;
+
+	if (!address[0] && !address[1] && address[2] == __builtin_bswap32(0xffff))
+		address[2] = 0;
+	for (int i = 0; i < 4; i++)
+		hash = mix(hash, address[i]);
+	return hash;
+}
+
+static __always_inline u64 peers_peer(const struct sock *sk)
+{
+	const struct unix_sock *peer = (const struct unix_sock *)BPF_CORE_READ((const struct unix_sock *)sk, peer);
+
+	return peer ? (u64)BPF_CORE_READ(peer, peer) : 0;
+}
+
+/* The same number at both ends of a connection on this machine. */
+static __noinline u64 connection_of(struct sock *sk)
+{
+	u32 here[4] = {}, there[4] = {};
+	u64 sum;
+
+	if (!sk)
+		return 0;
+	switch (BPF_CORE_READ(sk, __sk_common.skc_family)) {
+	case REQUEST_AF_UNIX:
+		/* Each is the other's peer; the verifier lets nobody count with a pointer that was not read. */
+		sum = mix(0, (u64)BPF_CORE_READ((const struct unix_sock *)sk, peer)) +
+		      mix(0, (u64)peers_peer(sk));
+		return sum ? sum : 1;
+	case REQUEST_AF_INET6:
+		BPF_CORE_READ_INTO((struct in6_addr *)here, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)there, sk, __sk_common.skc_v6_daddr);
+		break;
+	default:
+		here[3] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		there[3] = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	}
+	sum = hash_of_end(here, BPF_CORE_READ(sk, __sk_common.skc_num)) +
+	      hash_of_end(there, __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport)));
+	return sum ? sum : 1;
+}
+
 /* Tells which end of a connection the socket is, and whose. */
 static __noinline int place_socket(struct sock *sk, struct conversation *talk)
 {
@@ -160,6 +209,7 @@ static __noinline int place_socket(struct sock *sk, struct conversation *talk)
 	for (u64 i = 0; i < sizeof(end) / sizeof(u64); i++)
 		hash = mix(hash, words[i]);
 	talk->end = hash ? hash : 1;
+	talk->connection = connection_of(sk);
 	if (!bpf_map_lookup_elem(&request_ends, &talk->end) &&
 	    bpf_map_update_elem(&request_ends, &talk->end, &end, BPF_ANY))
 		count_lost();
@@ -255,6 +305,29 @@ static __always_inline void book_answer(struct conversation *talk, struct reques
 	if (at > talk->answered || talk->state == TALK_ASKED)
 		talk->answered = at;
 	talk->state = TALK_ANSWERED;
+}
+
+/* Tells the event window of what has been answered so far. */
+static __noinline int stream_request(struct conversation *talk, u32 tid)
+{
+	struct request_span span = {};
+	void *ring = episode_ring();
+
+	if (!talk || !ring)
+		return 0;
+	span.connection = talk->connection;
+	span.end = talk->end;
+	span.begin = talk->begin;
+	span.read_at = talk->begin + talk->queued;
+	span.answered_at = talk->answered;
+	span.within = talk->within_connection;
+	span.within_begin = talk->within_begin;
+	span.tid = tid;
+	span.tgid = talk->tgid;
+	span.side = talk->side;
+	if (bpf_ringbuf_output(ring, &span, sizeof(span), wake_at_half(ring)))
+		count_lost_of(LOST_EPISODES);
+	return 0;
 }
 
 /* From now on, how this thread's time goes is how the request's goes. */
@@ -380,6 +453,15 @@ static __always_inline int received(struct sock *sk, int result, int flags)
 			return 0;
 		talk->bytes_in += result;
 		book_answer(talk, row, arrived);
+		if (streaming)
+			stream_request(talk, talk->tid);
+		t = talk->within_connection ? current_thread() : NULL;
+		if (t) { /* what it does now, it does for the request within which it had asked */
+			t->request = talk->within_connection;
+			t->request_begin = talk->within_begin;
+			t->request_end = talk->within;
+			t->request_slice = talk->slice;
+		}
 		return 0;
 	}
 	if (talk->state == TALK_ASKED) {
@@ -393,7 +475,8 @@ static __always_inline int received(struct sock *sk, int result, int flags)
 	begin_question(talk, t, arrived, now);
 	talk->bytes_in = result;
 	take_in_hand(talk, t, now);
-	t->request = (u64)sk;
+	t->request = talk->connection;
+	t->request_begin = talk->begin;
 	t->request_end = talk->end;
 	t->request_slice = talk->slice;
 	return 0;
@@ -423,8 +506,14 @@ static __always_inline int sent(struct sock *sk, int result)
 		return 0;
 	if (talk->side == SIDE_CLIENT) {
 		begin_question(talk, t, now, now);
+		talk->tid = t->times.tid;
 		talk->bytes_out = result;
-		talk->within = t->request && t->request_slice == talk->slice ? t->request_end : 0;
+		talk->within = talk->within_connection = talk->within_begin = 0;
+		if (t->request && t->request_slice == talk->slice) {
+			talk->within = t->request_end;
+			talk->within_connection = t->request;
+			talk->within_begin = t->request_begin;
+		}
 		return 0;
 	}
 	row = row_of(talk);
@@ -434,7 +523,9 @@ static __always_inline int sent(struct sock *sk, int result)
 	account(talk, row, t, now);
 	take_in_hand(talk, t, now);
 	book_answer(talk, row, now);
-	if (t->request == (u64)sk)
+	if (streaming)
+		stream_request(talk, t->times.tid);
+	if (t->request == talk->connection)
 		t->request = 0;
 	return 0;
 }

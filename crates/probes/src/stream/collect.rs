@@ -29,7 +29,7 @@ pub(crate) fn collect(
     began: u64,
     into: &mut Recording,
 ) {
-    let Streamed { begin, end, mut episodes, waits, lost } = streamed;
+    let Streamed { begin, end, mut episodes, waits, lost, requests: _ } = streamed;
     let mut keys: Vec<(types::wait_key, types::wait_value)> =
         waits.into_iter().map(|key| (key, types::wait_value::default())).collect();
     for (episode, wait) in &episodes {

@@ -38,7 +38,7 @@ pub struct Span {
     pub after: Duration,
     /// At most.
     pub length: Duration,
-    /// So many episodes end it early: each takes 0.4 KB until it is stored.
+    /// So many episodes and requests end it early: each takes 0.4 KB until it is stored.
     pub most: usize,
 }
 
@@ -50,11 +50,13 @@ pub(crate) struct Stream {
     reader: JoinHandle<Result<Read, Absent>>,
 }
 
-/// What the reader has read: episodes, and what was seen of their waits where they were looked at.
+/// What the reader has read: episodes, what was seen of their waits where they were looked at, and requests.
 #[derive(Default)]
 struct Read {
     episodes: Vec<(types::episode, Option<u32>)>,
     waits: Vec<types::wait_key>,
+    /// Requests, each with what was answered last.
+    requests: HashMap<(u64, u64, u32), types::request_span>,
     known: HashMap<Vec<u8>, u32>,
 }
 
@@ -64,6 +66,7 @@ pub(crate) struct Streamed {
     pub end: u64,
     pub episodes: Vec<(types::episode, Option<u32>)>,
     pub waits: Vec<types::wait_key>,
+    pub requests: Vec<types::request_span>,
     pub lost: u64,
 }
 
@@ -112,6 +115,7 @@ impl Stream {
             end,
             episodes: read.episodes,
             waits: read.waits,
+            requests: read.requests.into_values().collect(),
             lost: kernel.lost_episodes(),
         })
     }
@@ -135,7 +139,7 @@ fn read(rings: &[MapHandle], stop: &AtomicBool, full: &AtomicBool, most: usize) 
     while !stop.load(Ordering::Relaxed) {
         buffer.poll(READ_EVERY).map_err(failed)?;
         buffer.consume().map_err(failed)?;
-        full.store(read.borrow().episodes.len() >= most, Ordering::Relaxed);
+        full.store(read.borrow().held() >= most, Ordering::Relaxed);
     }
     buffer.consume().map_err(failed)?;
     drop(buffer);
@@ -143,7 +147,20 @@ fn read(rings: &[MapHandle], stop: &AtomicBool, full: &AtomicBool, most: usize) 
 }
 
 impl Read {
+    fn held(&self) -> usize {
+        self.episodes.len() + self.requests.len()
+    }
+
     fn take(&mut self, bytes: &[u8]) {
+        if bytes.len() == size_of::<types::request_span>() {
+            let Some(span) = plain::<types::request_span>(bytes) else { return };
+            // Each CPU has a ring of its own: what comes later may have been told earlier.
+            let last = self.requests.entry((span.connection, span.begin, span.side)).or_insert(span);
+            if last.answered_at <= span.answered_at {
+                *last = span;
+            }
+            return;
+        }
         let Some(episode) = plain::<types::episode>(bytes) else { return };
         let wait = plain::<types::seen_episode>(bytes).map(|seen| {
             let key = bytes_of(std::slice::from_ref(&seen.key));

@@ -40,7 +40,7 @@ pub fn path<'a>(document: &'a Document, recording: &Recording, victims: Rows, ro
         blocks.push(Block::Table(Table { columns, rows: cells.collect() }));
         blocks.extend(more(rows.0, path.rows.len(), ""));
     }
-    blocks.extend(more(victims.0, document.paths.len(), " victims"));
+    blocks.extend(more(victims.0, document.paths.len(), " paths"));
     Section::new("path", "Critical path", blocks)
 }
 
@@ -53,10 +53,14 @@ fn incomplete<'a>(path: &Path) -> Option<Block<'a>> {
 fn doing(row: &PathRow) -> String {
     let behind = if row.by.is_empty() { String::new() } else { format!(" behind {}", row.by) };
     match row.class {
-        class if class.is_running() => "runs".to_owned(),
+        class if class.is_running() && row.by.is_empty() => "runs".to_owned(),
+        class if class.is_running() => "queues: it was at something else".to_owned(),
         TimeClass::RunnableThrottled => "is throttled".to_owned(),
         TimeClass::RunnablePinned => format!("queues pinned{behind}"),
         class if class.is_runnable() => format!("queues{behind}"),
+        TimeClass::BlockedIdle if row.by.is_empty() => "waits for a timer, or what comes from outside".to_owned(),
+        // Whoever answers has not read it yet, or has sent the answer, and it has not arrived.
+        TimeClass::BlockedNetwork if !row.by.is_empty() => format!("on the way to or from {}: {}", row.by, row.resource),
         class => {
             let colon = if row.resource.is_empty() { "" } else { ": " };
             let until = if row.by.is_empty() { String::new() } else { format!(", until {}", row.by) };
