@@ -2,7 +2,7 @@
 
 use crate::{
     Scene, Victim,
-    graph::{Part, Root, names_of},
+    graph::{Node, Part, Root},
 };
 use observe::{Pid, Ratio};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
@@ -23,6 +23,8 @@ pub struct Chain {
     pub root: Root,
     /// The time that ends there, of all that the victim waits for other processes.
     pub ending: Duration,
+    /// The other processes for which the one at the end stands.
+    pub alike: Vec<Pid>,
 }
 
 impl Chain {
@@ -39,14 +41,24 @@ impl Chain {
     /// The way in words: `api → db → disk:vda`.
     pub fn names(&self, scene: &Scene) -> String {
         let names: Vec<String> = self.path.iter().map(|pid| scene.rec.process_name(*pid)).collect();
-        [names, names_of(scene, &[], &self.root)].concat().join(" → ")
+        let resource = matches!(self.root.node, Node::Resource(..)).then(|| self.root.node.label(scene.rec));
+        names.into_iter().chain(resource).collect::<Vec<_>>().join(" → ")
+    }
+
+    /// The one at the end: `db (pid 20)`, `db (pid 20 and 3 alike)`.
+    pub fn label(&self, scene: &Scene) -> String {
+        match self.alike.len() {
+            0 => scene.label(self.end()),
+            alike => format!("{} (pid {} and {alike} alike)", scene.rec.process_name(self.end()), self.end()),
+        }
     }
 }
 
 /// The victim's longest wait for another process that is held up by somebody at work.
 pub fn longest(scene: &Scene, victim: &Victim) -> Option<Chain> {
-    let parts = victim.awaited(scene);
-    let held_up = by_first(&parts).into_iter().filter(|(_, (all, vain))| !is_vain(*all, *vain));
+    let merged = victim.awaited(scene);
+    let parts = &merged.parts;
+    let held_up = by_first(parts).into_iter().filter(|(_, (all, vain))| !is_vain(*all, *vain));
     let (first, (time, _)) = held_up.max_by_key(|(pid, (all, _))| (*all, Reverse(*pid)))?;
     let ends = |part: &&Part| part.path.last().is_some_and(|pid| !victim.contains(*pid)) && !part.in_vain();
     let mut paths: BTreeMap<&[Pid], Duration> = BTreeMap::new();
@@ -58,12 +70,13 @@ pub fn longest(scene: &Scene, victim: &Victim) -> Option<Chain> {
     let mut roots: BTreeMap<&Root, Duration> = BTreeMap::new();
     at_end().filter(|part| part.path == path).for_each(|part| *roots.entry(&part.root).or_default() += part.time);
     let root = roots.into_iter().max_by_key(|(_, time)| *time)?.0.clone();
-    Some(Chain { first, time, path: path.to_vec(), root, ending: at_end().map(|part| part.time).sum() })
+    let alike = merged.services.others(*path.last()?).to_vec();
+    Some(Chain { first, time, path: path.to_vec(), root, ending: at_end().map(|part| part.time).sum(), alike })
 }
 
 /// The processes that a victim waited for and behind which nobody is at work, and for how long.
 pub fn in_vain(scene: &Scene, victim: &Victim) -> BTreeMap<Pid, Duration> {
-    let sums = by_first(&victim.awaited(scene)).into_iter();
+    let sums = by_first(&victim.awaited_one_by_one(scene)).into_iter();
     sums.filter(|(_, (all, vain))| is_vain(*all, *vain)).map(|(pid, (all, _))| (pid, all)).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Party, Scene, chain,
-    graph::{Edge, Part, redistribute},
+    graph::{Edge, Merged, Part, redistribute},
     scene::DIALOGUE,
 };
 use observe::{ClassTimes, Pid, Ratio, TargetKind, TimeClass, Wait};
@@ -92,16 +92,25 @@ impl Victim {
     }
 
     /// Its active time by where it rests.
-    pub fn redistributed(&self, scene: &Scene) -> Vec<Part> {
+    pub fn redistributed(&self, scene: &Scene) -> Merged {
         let inside = |pid| self.pids.len() > 1 && self.contains(pid);
         let nobodys = |edge: &Edge| edge.to.pid().is_some_and(|pid| inside(pid) || self.in_vain.contains(&pid));
-        self.split(scene, |edge| edge.class != TimeClass::BlockedProcess || !nobodys(edge))
+        self.merged(scene, self.split(scene, |edge| edge.class != TimeClass::BlockedProcess || !nobodys(edge)))
     }
 
     /// Its waiting for other processes by where it rests. Kernel threads are nobody to wait for.
-    pub fn awaited(&self, scene: &Scene) -> Vec<Part> {
+    pub fn awaited(&self, scene: &Scene) -> Merged {
+        self.merged(scene, self.awaited_one_by_one(scene))
+    }
+
+    /// The same with each process of a service for itself.
+    pub fn awaited_one_by_one(&self, scene: &Scene) -> Vec<Part> {
         let others = |pid| !self.contains(pid) && !scene.is_background(pid);
         self.split(scene, |edge| edge.class == TimeClass::BlockedProcess && edge.to.pid().is_some_and(others))
+    }
+
+    fn merged(&self, scene: &Scene, parts: Vec<Part>) -> Merged {
+        Merged::of(scene, parts, |pid| self.contains(pid))
     }
 
     fn split(&self, scene: &Scene, keep: impl Fn(&Edge) -> bool) -> Vec<Part> {

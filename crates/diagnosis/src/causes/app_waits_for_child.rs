@@ -54,7 +54,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         summary: format!(
             "{} waits for {} for {}{via}; {} is mostly {doing}.",
             victim.label(),
-            scene.label(root),
+            chain.label(scene),
             how_much(victim, time),
             scene.rec.process_name(root),
         ),
@@ -75,7 +75,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ],
         codepath: heaviest.map(|w| path(scene.rec, &w.stack)).unwrap_or_default(),
         next: vec![format!("look at that process: friday run -p {root}")],
-        removes: Removes::Unsaid,
+        removes: Removes::Party([vec![root], chain.alike].concat()),
         descriptive: false,
     }]
 }

@@ -6,12 +6,14 @@ mod node;
 #[cfg(test)]
 mod random;
 mod redistribute;
+mod service;
 mod whose;
 
 pub use account::{Account, Edge};
 pub use node::Node;
 pub use redistribute::{Part, Root, redistribute};
-pub use whose::{Whose, WhosePart, names_of, whose};
+pub use service::{Merged, Services};
+pub use whose::{Whose, WhosePart, whose};
 
 use crate::Scene;
 use observe::{Pid, ThreadTime, Tid, Wait};

@@ -63,7 +63,7 @@ fn time_is_conserved() {
         let scene = Scene::new(&rec);
         for pid in scene.processes() {
             let victim = Victim::behind_another(&scene, pid);
-            let parts = victim.redistributed(&scene);
+            let parts = victim.redistributed(&scene).parts;
             let sum: Duration = parts.iter().map(|part| part.time).sum();
             let active = victim.active();
             assert!(close(sum, active), "seed {seed}, process {pid}: {sum:?} of {active:?}\n{parts:#?}");
@@ -84,7 +84,7 @@ fn the_same_recording_gives_the_same_parts() {
     let rec = system(7);
     let split = || {
         let scene = Scene::new(&rec);
-        Victim::behind_another(&scene, Pid(1)).redistributed(&scene)
+        Victim::behind_another(&scene, Pid(1)).redistributed(&scene).parts
     };
     assert_eq!(split(), split());
 }

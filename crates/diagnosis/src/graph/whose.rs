@@ -1,6 +1,6 @@
 //! Whose time a victim's is: the roots of its waiting, with their shares and the ways there.
 
-use super::{Node, Part, Root};
+use super::{Merged, Node, Part, Root};
 use crate::{Party, Scene, Victim, cause::WORTH_SAYING};
 use observe::{Pid, Ratio, Tid, TimeClass};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,8 @@ pub struct WhosePart {
 
 /// The time of a victim by where it rests; `None` for one that did nothing.
 pub fn whose(scene: &Scene, victim: &Victim) -> Option<Whose> {
-    let parts = victim.redistributed(scene);
+    let merged = victim.redistributed(scene);
+    let parts = &merged.parts;
     let all: Duration = parts.iter().map(|part| part.time).sum();
     if all.is_zero() {
         return None;
@@ -52,7 +53,7 @@ pub fn whose(scene: &Scene, victim: &Victim) -> Option<Whose> {
         path,
     };
     let mut sums: BTreeMap<(Vec<Pid>, Root), Duration> = BTreeMap::new();
-    for part in &parts {
+    for part in parts {
         *sums.entry((part.path.clone(), by_process(&part.root))).or_default() += part.time;
     }
     let mut sums: Vec<_> = sums.into_iter().collect();
@@ -61,18 +62,18 @@ pub fn whose(scene: &Scene, victim: &Victim) -> Option<Whose> {
     let shown = sums
         .iter()
         .take(MOST)
-        .map(|((path, root), time)| row(root.node.label(scene.rec), root.doing(), *time, names_of(scene, path, root)));
+        .map(|((path, root), time)| row(merged.label(scene, &root.node), root.doing(), *time, names_of(scene, &merged, path, root)));
     let mut rows: Vec<WhosePart> = shown.collect();
     if !rest.is_zero() {
         rows.push(row("others".to_owned(), "smaller parts together", rest, Vec::new()));
     }
     let seconds = all.as_secs_f64();
-    Some(Whose { victim: victim.party(), seconds, parts: rows, knots: knots(scene, &parts, all) })
+    Some(Whose { victim: victim.party(), seconds, parts: rows, knots: knots(scene, parts, all) })
 }
 
 /// The processes on the way to a root, and the root.
-pub fn names_of(scene: &Scene, path: &[Pid], root: &Root) -> Vec<String> {
-    let mut names: Vec<String> = path.iter().map(|pid| Node::Process(*pid).label(scene.rec)).collect();
+fn names_of(scene: &Scene, merged: &Merged, path: &[Pid], root: &Root) -> Vec<String> {
+    let mut names: Vec<String> = path.iter().map(|pid| merged.label(scene, &Node::Process(*pid))).collect();
     if let Node::Resource(..) = root.node {
         names.push(root.node.label(scene.rec));
     }

@@ -28,6 +28,8 @@ pub enum Removes {
     Waits(Waits),
     /// The running of these processes on the CPUs the victim waits for.
     Runners(Vec<Pid>),
+    /// Whatever these processes do that somebody waits for.
+    Party(Vec<Pid>),
     /// Time in which the victim is held back: throttled, or kept to CPUs that are taken.
     Held(TimeClass),
     /// This part of the victim's own running time.
@@ -64,6 +66,8 @@ impl Removes {
 /// What would be gained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gain {
+    /// It is the time of requests, not that of threads.
+    pub of_requests: bool,
     /// Part of the victim's time that goes away.
     pub share: Ratio,
     /// Part of its time in the event window that is of the removed kind, on the path or not.
@@ -102,7 +106,11 @@ pub fn gain(scene: &Scene, timeline: &Timeline, victim: &Victim, removes: &Remov
         saved += job.weight * ((to - from) as f64 - replayed.left(job.tid, from, to)).max(0.0);
     }
     let present = removed.present(&jobs::workers(scene, timeline, victim))?;
-    (all > 0.0).then(|| Gain { share: Ratio((saved / all).min(1.0)), present })
+    (all > 0.0).then(|| Gain {
+        of_requests: !requests.is_empty(),
+        share: Ratio((saved / all).min(1.0)),
+        present,
+    })
 }
 
 /// What a cause would take away from a victim.
@@ -117,14 +125,22 @@ impl Removed<'_> {
         replay(
             self.timeline,
             &Without {
-                wait: &|pid, _, row| self.victim.contains(pid) && self.wait(row),
+                wait: &|pid, _, row| self.is_party(pid) || self.victim.contains(pid) && self.wait(row),
                 runner: &|pid, _| matches!(self.removes, Removes::Runners(pids) if pids.contains(&pid)),
                 held: &|pid, class| {
                     self.victim.contains(pid) && matches!(self.removes, Removes::Held(held) if *held == class)
                 },
-                work: &|pid, _| if self.victim.contains(pid) { 1.0 - self.work() } else { 1.0 },
+                work: &|pid, _| match self.victim.contains(pid) {
+                    _ if self.is_party(pid) => 0.0,
+                    true => 1.0 - self.work(),
+                    false => 1.0,
+                },
             },
         )
+    }
+
+    fn is_party(&self, pid: Pid) -> bool {
+        matches!(self.removes, Removes::Party(pids) if pids.contains(&pid))
     }
 
     /// Whether a wait of the victim's goes away, by its row.
@@ -136,6 +152,9 @@ impl Removed<'_> {
     /// Whether the wait for an answer does.
     fn answer(&self, asked: &Request) -> bool {
         let by = self.timeline.other_end(asked).map(|other| other.pid);
+        if by.is_some_and(|by| self.is_party(by)) {
+            return true;
+        }
         let class = if by.is_some() { TimeClass::BlockedProcess } else { TimeClass::BlockedNetwork };
         self.victim.contains(asked.pid) && self.takes(class, "", &resource(asked), by)
     }
@@ -174,6 +193,11 @@ impl Removed<'_> {
     fn part(&self, from: Ns, to: Ns, doing: Doing) -> f64 {
         let ns = match (doing, self.removes) {
             (Doing::Running, _) => return (to - from) as f64 * self.work(),
+            (Doing::Blocked(off), Removes::Party(_)) => {
+                // Who is behind it may be behind others.
+                let others = self.timeline.wait(&off).is_some_and(|wait| wait.class == TimeClass::BlockedProcess);
+                if others { to - from } else { 0 }
+            }
             (Doing::Blocked(off), _) if off.wait.is_some_and(|row| self.wait(row)) => to - from,
             (Doing::Runnable(off), Removes::Held(TimeClass::RunnableThrottled)) => off.throttled.min(to - from),
             (Doing::Runnable(off), Removes::Held(TimeClass::RunnablePinned)) => off.pinned.min(to - from),

@@ -7,13 +7,14 @@ use super::{
     timeline::Timeline,
     walk::{Segment, critical_path},
 };
-use crate::{Scene, Victim, code};
+use crate::{Scene, Victim, code, graph::Services};
 use observe::{Pid, Ratio, Request, TargetKind, Tid, TimeClass};
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    time::Duration,
 };
 
 /// The critical path of one victim.
@@ -34,7 +35,7 @@ pub struct Path {
 /// One party's part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PathRow {
-    /// The process on the path.
+    /// The process on the path, and how many like it: `db (20)`, `db (20 and 3 alike)`.
     pub party: String,
     /// Its id.
     pub pid: u32,
@@ -98,8 +99,22 @@ impl<'a> Sums<'a> {
 
     /// The largest parts of a whole; `each` is how often that was.
     fn rows(self, whole: f64, each: f64, counts: impl Fn(&Part) -> bool) -> Vec<PathRow> {
-        let mut rows: Vec<(Part, f64, (Tid, Option<u32>))> = self
-            .parts
+        let mut times: BTreeMap<Pid, Duration> = BTreeMap::new();
+        for (part, (time, _)) in &self.parts {
+            *times.entry(part.pid).or_default() += Duration::from_nanos(*time as u64);
+            if let Some(by) = part.by {
+                times.entry(by).or_default();
+            }
+        }
+        let services = Services::of(self.scene, times, |_| false);
+        let mut parts: HashMap<Part, (f64, Places)> = HashMap::new();
+        for (part, (time, places)) in self.parts {
+            let part = Part { pid: services.head(part.pid), by: part.by.map(|pid| services.head(pid)), ..part };
+            let (sum, all) = parts.entry(part).or_default();
+            *sum += time;
+            all.extend(places);
+        }
+        let mut rows: Vec<(Part, f64, (Tid, Option<u32>))> = parts
             .into_iter()
             .filter(|(part, (time, _))| counts(part) && whole > 0.0 && time / whole >= LEAST)
             .map(|(part, (time, places))| {
@@ -109,7 +124,7 @@ impl<'a> Sums<'a> {
             .collect();
         rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         rows.truncate(MOST_ROWS);
-        let label = |pid: Pid| format!("{} ({pid})", self.scene.rec.process_name(pid));
+        let label = |pid: Pid| services.label(self.scene, pid);
         let row = |(part, time, (tid, wait)): (Part, f64, (Tid, Option<u32>))| PathRow {
             party: label(part.pid),
             pid: part.pid.0,

@@ -245,7 +245,7 @@ fn a_request_is_followed_through_what_it_asks_of_others() {
     // Queued until it was read, its own 3 + 5 ms, the way back, and what the other process did with its 33 ms.
     assert_eq!(ms(10, RunningUser, "itself"), 2.0);
     assert_eq!(ms(10, RunningUser, ""), 8.0);
-    assert_eq!(ms(10, TimeClass::BlockedNetwork, ""), 2.0);
+    assert_eq!(ms(10, TimeClass::BlockedNetwork, "the other"), 2.0);
     assert_eq!(ms(20, TimeClass::BlockedSleep, ""), 28.0);
     assert_eq!((ms(20, RunningUser, "itself"), ms(20, RunningUser, "")), (1.0, 4.0));
 }
