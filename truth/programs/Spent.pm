@@ -1,0 +1,39 @@
+# What this process spent its time on, by CLOCK_MONOTONIC.
+package Spent;
+use strict;
+use warnings;
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+
+my %sums;
+
+sub now { return clock_gettime(CLOCK_MONOTONIC) }
+
+sub clear { %sums = () }
+
+sub note {
+    my ($what, $length) = @_;
+    $sums{$what} += $length;
+}
+
+sub compute {
+    my ($length) = @_;
+    my ($begin, $sum) = (now(), 0);
+    while (now() < $begin + $length) {
+        $sum = ($sum * 31 + $_) % 65537 for 1 .. 1000;
+    }
+    note('running', now() - $begin);
+}
+
+sub nap {
+    my ($length) = @_;
+    my $begin = now();
+    Time::HiRes::sleep($length);
+    note('sleep', now() - $begin);
+}
+
+sub tell {
+    my ($party) = @_;
+    printf STDERR "truth %s %s %d\n", $party, $_, $sums{$_} * 1e6 for sort keys %sums;
+}
+
+1;
