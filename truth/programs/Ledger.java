@@ -1,7 +1,8 @@
 import java.io.RandomAccessFile;
-import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -16,8 +17,10 @@ public class Ledger {
         return System.nanoTime() / 1000;
     }
 
-    static long cpu() {
-        return ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime() / 1000;
+    /** For how long this thread has run or waited for a CPU. */
+    static long cpu() throws Exception {
+        String[] words = Files.readString(Path.of("/proc/thread-self/schedstat")).trim().split(" ");
+        return (Long.parseLong(words[0]) + Long.parseLong(words[1])) / 1000;
     }
 
     void compute(long length) {
@@ -33,12 +36,12 @@ public class Ledger {
     Void save(FileChannel file) throws Exception {
         long begin = now();
         while (now() < begin + SAVES) {
-            long from = now(), before = cpu();
+            long before = cpu(), from = now();
             file.write(ByteBuffer.allocate(16384));
             file.force(true);
-            long ran = cpu() - before;
+            long to = now(), ran = cpu() - before;
             running += ran;
-            disk += now() - from - ran;
+            disk += to - from - ran;
         }
         long from = now();
         Thread.sleep(RESTS / 1000);
@@ -48,7 +51,6 @@ public class Ledger {
 
     void keep() throws Exception {
         ExecutorService pool = Executors.newFixedThreadPool(2);
-        cpu();
         long begin = now();
         try (RandomAccessFile file = new RandomAccessFile("accounts", "rw")) {
             for (int i = 0; i < ACCOUNTS; i++) {

@@ -8,6 +8,13 @@ my %sums;
 
 sub now { return clock_gettime(CLOCK_MONOTONIC) }
 
+# For how long this process has run or waited for a CPU.
+sub cpu {
+    open my $stat, '<', '/proc/self/schedstat' or die;
+    my ($ran, $queued) = split ' ', <$stat>;
+    return ($ran + $queued) / 1e9;
+}
+
 sub clear { %sums = () }
 
 sub note {
@@ -26,9 +33,12 @@ sub compute {
 
 sub nap {
     my ($length) = @_;
-    my $begin = now();
+    my ($cpu, $begin) = (cpu(), now());
     Time::HiRes::sleep($length);
-    note('sleep', now() - $begin);
+    my $end = now();
+    $cpu = cpu() - $cpu;
+    note('running', $cpu);
+    note('sleep', $end - $begin - $cpu);
 }
 
 sub tell {

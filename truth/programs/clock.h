@@ -9,24 +9,22 @@
 
 enum what { RUNNING, SLEEP, DISK, WAITING };
 
-// `cpu` is the part of a disk operation in which the thread ran.
+// `cpu` is the part of a sleep or disk operation in which the thread ran or waited for a CPU.
 struct span {
     enum what what;
     int64_t from, to, cpu;
 };
 
 struct log {
-    struct span spans[8192];
+    struct span spans[1 << 17];
     int count;
 };
 
-static inline int64_t clock_us(clockid_t clock) {
+static inline int64_t now_us(void) {
     struct timespec t;
-    clock_gettime(clock, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
 }
-
-static inline int64_t now_us(void) { return clock_us(CLOCK_MONOTONIC); }
 
 static inline void note(struct log *log, enum what what, int64_t from, int64_t to, int64_t cpu) {
     if (log->count == sizeof log->spans / sizeof *log->spans)
@@ -46,12 +44,25 @@ static inline void compute(struct log *log, int64_t length) {
     note(log, RUNNING, from, to, 0);
 }
 
+// For how long this thread has run or waited for a CPU.
+static inline int64_t cpu_us(void) {
+    static __thread int stat = -1;
+    if (stat < 0)
+        stat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    char text[96] = "";
+    long long ran = 0, queued = 0;
+    if (pread(stat, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%lld %lld", &ran, &queued) != 2)
+        abort();
+    return (ran + queued) / 1000;
+}
+
 // Sleeps for so long.
 static inline void nap(struct log *log, int64_t length) {
-    int64_t from = now_us();
+    int64_t cpu = cpu_us(), from = now_us();
     struct timespec t = {length / 1000000, length % 1000000 * 1000};
     nanosleep(&t, NULL);
-    note(log, SLEEP, from, now_us(), 0);
+    int64_t to = now_us();
+    note(log, SLEEP, from, to, cpu_us() - cpu);
 }
 
 // Makes records durable, one after the other, for so long.
@@ -62,12 +73,12 @@ static inline void save(struct log *log, int file, int64_t length) {
         int64_t from = now_us();
         if (write(file, record, sizeof record) != sizeof record)
             abort();
-        int64_t written = now_us(), cpu = clock_us(CLOCK_THREAD_CPUTIME_ID);
+        int64_t cpu = cpu_us(), written = now_us();
         note(log, RUNNING, from, written, 0);
         if (fsync(file) != 0)
             abort();
         to = now_us();
-        note(log, DISK, written, to, clock_us(CLOCK_THREAD_CPUTIME_ID) - cpu);
+        note(log, DISK, written, to, cpu_us() - cpu);
     }
 }
 

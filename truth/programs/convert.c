@@ -11,8 +11,8 @@ int main(void) {
         compute(&done, COMPUTES);
         nap(&done, ASKS);
         for (int i = done.count - 2; i < done.count; i++)
-            printf("%s %lld %lld\n", done.spans[i].what == SLEEP ? "sleep" : "running", (long long)done.spans[i].from,
-                   (long long)done.spans[i].to);
+            printf("%s %lld %lld %lld\n", done.spans[i].what == SLEEP ? "sleep" : "running", (long long)done.spans[i].from,
+                   (long long)done.spans[i].to, (long long)done.spans[i].cpu);
         printf("converted\n");
         fflush(stdout);
     }

@@ -21,7 +21,7 @@ const PYTHON: &[&str] = &["/usr/bin/python3"];
 const PERL: &[&str] = &["/usr/bin/perl"];
 
 /// Every program, in the order of the table.
-pub const PROGRAMS: [Program; 17] = [
+pub const PROGRAMS: [Program; 18] = [
     Program {
         name: "mutex-compute",
         language: "C",
@@ -73,10 +73,18 @@ pub const PROGRAMS: [Program; 17] = [
     Program {
         name: "pipes",
         language: "sh, Perl, C",
-        about: "a chain of three processes with pipes, of which the middle one is slow",
+        about: "a shell that waits for a chain of three with pipes, of which the middle one is slow",
         needs: &["cc", "/usr/bin/perl"],
         files: &["intake.sh", "extract.pl", "convert.c", "digest.pl", "Spent.pm"],
         command: &["./intake", "./extract", "./convert", "./digest"],
+    },
+    Program {
+        name: "pipe-reader",
+        language: "Perl, C",
+        about: "the end of a chain of three, which reads from the slow middle one and computes meanwhile",
+        needs: &["cc", "/usr/bin/perl"],
+        files: &["extract.pl", "convert.c", "digest.pl", "Spent.pm"],
+        command: &["./digest", "./extract", "./convert"],
     },
     Program {
         name: "tcp-chain",
