@@ -1,4 +1,5 @@
 import java.io.RandomAccessFile;
+import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -19,8 +20,8 @@ public class Ledger {
 
     /** For how long this thread has run or waited for a CPU. */
     static long cpu() throws Exception {
-        String[] words = Files.readString(Path.of("/proc/thread-self/schedstat")).trim().split(" ");
-        return (Long.parseLong(words[0]) + Long.parseLong(words[1])) / 1000;
+        String queued = Files.readString(Path.of("/proc/thread-self/schedstat")).split(" ")[1];
+        return (ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime() + Long.parseLong(queued)) / 1000;
     }
 
     void compute(long length) {
@@ -34,15 +35,14 @@ public class Ledger {
     }
 
     Void save(FileChannel file) throws Exception {
-        long begin = now();
+        long before = cpu(), begin = now();
         while (now() < begin + SAVES) {
-            long before = cpu(), from = now();
             file.write(ByteBuffer.allocate(16384));
             file.force(true);
-            long to = now(), ran = cpu() - before;
-            running += ran;
-            disk += to - from - ran;
         }
+        long saved = now(), ran = cpu() - before;
+        running += ran;
+        disk += saved - begin - ran;
         long from = now();
         Thread.sleep(RESTS / 1000);
         sleep += now() - from;
@@ -51,6 +51,7 @@ public class Ledger {
 
     void keep() throws Exception {
         ExecutorService pool = Executors.newFixedThreadPool(2);
+        cpu();
         long begin = now();
         try (RandomAccessFile file = new RandomAccessFile("accounts", "rw")) {
             for (int i = 0; i < ACCOUNTS; i++) {

@@ -2,7 +2,7 @@
 package Spent;
 use strict;
 use warnings;
-use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC CLOCK_PROCESS_CPUTIME_ID);
 
 my %sums;
 
@@ -11,8 +11,8 @@ sub now { return clock_gettime(CLOCK_MONOTONIC) }
 # For how long this process has run or waited for a CPU.
 sub cpu {
     open my $stat, '<', '/proc/self/schedstat' or die;
-    my ($ran, $queued) = split ' ', <$stat>;
-    return ($ran + $queued) / 1e9;
+    my (undef, $queued) = split ' ', <$stat>;
+    return clock_gettime(CLOCK_PROCESS_CPUTIME_ID) + $queued / 1e9;
 }
 
 sub clear { %sums = () }

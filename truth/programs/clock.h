@@ -9,22 +9,24 @@
 
 enum what { RUNNING, SLEEP, DISK, WAITING };
 
-// `cpu` is the part of a sleep or disk operation in which the thread ran or waited for a CPU.
+// `cpu` is the part of a sleep or of saving in which the thread ran or waited for a CPU.
 struct span {
     enum what what;
     int64_t from, to, cpu;
 };
 
 struct log {
-    struct span spans[1 << 17];
+    struct span spans[1024];
     int count;
 };
 
-static inline int64_t now_us(void) {
+static inline int64_t clock_us(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
 }
+
+static inline int64_t now_us(void) { return clock_us(CLOCK_MONOTONIC); }
 
 static inline void note(struct log *log, enum what what, int64_t from, int64_t to, int64_t cpu) {
     if (log->count == sizeof log->spans / sizeof *log->spans)
@@ -50,10 +52,10 @@ static inline int64_t cpu_us(void) {
     if (stat < 0)
         stat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     char text[96] = "";
-    long long ran = 0, queued = 0;
-    if (pread(stat, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%lld %lld", &ran, &queued) != 2)
+    long long queued = 0;
+    if (pread(stat, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%*d %lld", &queued) != 1)
         abort();
-    return (ran + queued) / 1000;
+    return clock_us(CLOCK_THREAD_CPUTIME_ID) + queued / 1000;
 }
 
 // Sleeps for so long.
@@ -68,18 +70,13 @@ static inline void nap(struct log *log, int64_t length) {
 // Makes records durable, one after the other, for so long.
 static inline void save(struct log *log, int file, int64_t length) {
     static char record[16384];
-    int64_t begin = now_us(), to = begin;
-    while (to < begin + length) {
-        int64_t from = now_us();
-        if (write(file, record, sizeof record) != sizeof record)
-            abort();
-        int64_t cpu = cpu_us(), written = now_us();
-        note(log, RUNNING, from, written, 0);
-        if (fsync(file) != 0)
+    int64_t cpu = cpu_us(), from = now_us(), to = from;
+    while (to < from + length) {
+        if (write(file, record, sizeof record) != sizeof record || fsync(file) != 0)
             abort();
         to = now_us();
-        note(log, DISK, written, to, cpu_us() - cpu);
     }
+    note(log, DISK, from, to, cpu_us() - cpu);
 }
 
 static inline int new_file(const char *name) {

@@ -14,9 +14,7 @@ def report(number):
     compute(COMPUTES)
     nap(RESTS)
     with open("report", "wb", buffering=0) as file:
-        begin = now()
-        while now() < begin + SAVES:
-            save(file.fileno())
+        save(file.fileno(), SAVES)
     return sums
 
 

@@ -22,10 +22,11 @@ function layOut() {
   });
 }
 
-// For how long the threads of the process have run or waited for a CPU.
+// For how long the other threads of the process have run or waited for a CPU.
 function cpu() {
   let sum = 0;
-  for (const thread of fs.readdirSync('/proc/self/task')) {
+  const others = fs.readdirSync('/proc/self/task').filter((thread) => Number(thread) !== process.pid);
+  for (const thread of others) {
     const [ran, queued] = fs.readFileSync(`/proc/self/task/${thread}/schedstat`, 'utf8').split(' ');
     sum += Number(ran) + Number(queued);
   }
@@ -43,15 +44,17 @@ async function main() {
     const laidOut = new Promise((done) => worker.once('message', done));
     worker.postMessage(page);
     spent.running += await laidOut;
-    const saving = now();
+    const before = cpu(), saving = now();
+    let waited = 0;
     while (now() < saving + SAVES) {
       fs.writeSync(file, Buffer.alloc(16384));
-      const before = cpu(), from = now();
+      const from = now();
       await new Promise((done) => fs.fsync(file, done));
-      const whole = now() - from, ran = cpu() - before;
-      spent.running += ran;
-      spent.disk += whole - ran;
+      waited += now() - from;
     }
+    const whole = now() - saving, ran = cpu() - before;
+    spent.running += whole - waited + ran;
+    spent.disk += waited - ran;
   }
   const job = now() - begin;
   worker.postMessage(null);

@@ -24,8 +24,8 @@ def compute(length):
 # For how long this thread has run or waited for a CPU.
 def cpu():
     with open("/proc/thread-self/schedstat", "rb", buffering=0) as stat:
-        ran, queued, _ = stat.read(96).split()
-    return (int(ran) + int(queued)) // 1000
+        queued = stat.read(96).split()[1]
+    return (time.thread_time_ns() + int(queued)) // 1000
 
 
 def nap(length):
@@ -37,11 +37,12 @@ def nap(length):
     note("sleep", end - begin - ran)
 
 
-# One record made durable.
-def save(file):
+# Makes records durable, one after the other, for so long.
+def save(file, length):
     ran, begin = cpu(), now()
-    os.write(file, bytes(16384))
-    os.fsync(file)
+    while now() < begin + length:
+        os.write(file, bytes(16384))
+        os.fsync(file)
     end = now()
     ran = cpu() - ran
     note("running", ran)
