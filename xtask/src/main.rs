@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask test | lint | zoo | bench | survey`; `./x` sets the machine up and calls these.
+//! Developer tasks: `cargo xtask test | lint | zoo | bench | survey | truth`; `./x` sets the machine up and calls these.
 
 mod bench;
 mod machine;
@@ -8,6 +8,7 @@ mod results;
 mod root;
 mod survey;
 mod test;
+mod truth;
 mod zoo;
 
 use std::process::{Command, ExitCode};
@@ -21,9 +22,10 @@ fn main() -> ExitCode {
             "zoo" => zoo::run(rest),
             "bench" => bench::run(rest),
             "survey" => survey::run(rest),
-            other => Err(format!("no such task: {other}; there are test, lint, zoo, bench and survey")),
+            "truth" => truth::run(rest),
+            other => Err(format!("no such task: {other}; there are test, lint, zoo, bench, survey and truth")),
         },
-        None => Err("name a task: test, lint, zoo, bench or survey".into()),
+        None => Err("name a task: test, lint, zoo, bench, survey or truth".into()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

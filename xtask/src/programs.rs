@@ -1,8 +1,9 @@
-//! Programs that others wrote: whether they are there, and what they said last.
+//! Programs that others wrote: whether and where they are, and what they said last.
 
 use crate::processes::Stop;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// A new file.
 pub fn create(path: &PathBuf) -> Result<File, String> {
@@ -26,6 +27,19 @@ pub fn present(program: &str) -> Result<(), Stop> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     if found { Ok(()) } else { Err(Stop::Skip(format!("{program} is not installed"))) }
+}
+
+/// Where the compiler of this build lies.
+pub fn rustc() -> Option<PathBuf> {
+    let output = Command::new("rustc").args(["--print", "sysroot"]).stderr(Stdio::null()).output().ok()?;
+    let rustc = Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("bin/rustc");
+    rustc.is_file().then_some(rustc)
+}
+
+/// Keeps what Go builds in a folder, and Go from asking the network for anything.
+pub fn go_apart(command: &mut Command, dir: &Path) {
+    command.env("GOCACHE", dir.join("cache")).env("GOPATH", dir.join("go"));
+    command.env("GO111MODULE", "off").env("GOTOOLCHAIN", "local").env("GOTELEMETRY", "off");
 }
 
 #[cfg(test)]

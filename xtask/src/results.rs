@@ -1,4 +1,4 @@
-//! What the zoo, the benchmark and the survey share about their results.
+//! What the zoo, the benchmark, the survey and the truth share about their results.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -2,9 +2,10 @@
 
 use super::loads::{LOADS, Load};
 use crate::cargo;
+use crate::programs::rustc;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// What to survey.
 pub struct Options {
@@ -92,13 +93,6 @@ fn oracle() -> Result<PathBuf, String> {
     let built = String::from_utf8_lossy(&output.stdout);
     let found = built.lines().find_map(|line| serde_json::from_str::<Artifact>(line).ok());
     found.map(|artifact| artifact.executable).ok_or("the tests of probes could not be built".into())
-}
-
-/// Where the compiler of this build lies.
-fn rustc() -> Option<PathBuf> {
-    let output = Command::new("rustc").args(["--print", "sysroot"]).stderr(Stdio::null()).output().ok()?;
-    let rustc = Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("bin/rustc");
-    rustc.is_file().then_some(rustc)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::loads::Load;
 use crate::processes::{self, STEP, Stop, pause, wait};
-use crate::programs::{create, last_words, present};
+use crate::programs::{create, go_apart, last_words, present};
 use crate::root;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -116,8 +116,7 @@ impl Scene {
         let words: Vec<String> = words.iter().map(|word| self.fill(word)).collect();
         let mut command = Command::new(words.first().ok_or("an empty command".to_string())?);
         command.args(&words[1..]).current_dir(&self.dir);
-        command.env("GOCACHE", self.dir.join("cache")).env("GOPATH", self.dir.join("go"));
-        command.env("GO111MODULE", "off").env("GOTOOLCHAIN", "local").env("GOTELEMETRY", "off");
+        go_apart(&mut command, &self.dir);
         command.stdout(Stdio::null()).stderr(create(&self.dir.join(format!("{role}.err")))?);
         if let Some((user, group)) = self.user() {
             command.uid(user).gid(group);
