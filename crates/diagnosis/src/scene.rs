@@ -183,7 +183,7 @@ impl<'a> Scene<'a> {
     /// Whether two processes are copies of one program under one parent: one service.
     pub fn siblings(&self, a: Pid, b: Pid) -> bool {
         match (self.rec.processes.get(&a), self.rec.processes.get(&b)) {
-            (Some(a), Some(b)) => a.parent == b.parent && a.name == b.name && a.exe == b.exe,
+            (Some(a), Some(b)) => a.parent.0 != 0 && a.parent == b.parent && a.name == b.name && a.exe == b.exe,
             _ => false,
         }
     }

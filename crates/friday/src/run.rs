@@ -89,6 +89,10 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     if let Some(why) = session.blind().filter(|_| args.tier > Tier::Counters) {
         progress.say(&format!("the kernel cannot be traced, only /proc is read: {why}"));
     }
+    if held.is_some() {
+        // The event window is open before the command begins.
+        session.poll();
+    }
     let running = held.map(Held::release).transpose()?;
     let started = Instant::now();
     let mut window = args.window;

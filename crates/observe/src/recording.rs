@@ -1,8 +1,8 @@
 //! Everything seen in one window: the only thing that checks and diagnosis read.
 
 use crate::{
-    Absent, Episode, Event, Fact, Frame, FrameId, Histogram, Observed, Pid, Request, Series, Shape, Stack, Target, ThreadTime,
-    Wait, catalog::Metric,
+    Absent, Episode, Event, Fact, Frame, FrameId, Histogram, Observed, Pid, Request, Series, Shape, Stack, Target,
+    ThreadTime, Wait, catalog::Metric,
 };
 use serde::{Deserialize, Serialize};
 use std::{

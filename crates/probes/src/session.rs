@@ -21,7 +21,7 @@ use crate::{
     syscalls,
     unwind::{self, Unwinder},
 };
-use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, Window, catalog};
+use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, TargetKind, Window, catalog};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant, SystemTime},
@@ -113,6 +113,10 @@ impl Session {
         facts::facts(roots, &mut recording);
         let mut processes = BTreeMap::new();
         processes::snapshot(roots, &mut processes);
+        // What is held back until the window begins still runs friday's program; it is told by what it becomes.
+        if let Some(held) = target.pid.filter(|_| target.kind == TargetKind::Command) {
+            processes.remove(&held);
+        }
         let mut symbolizer = Symbolizer::new();
         for pid in &target.members {
             symbolizer.remember(*pid);
@@ -294,7 +298,6 @@ impl Session {
 
 /// The named target's processes, with the descendants that were born in the window.
 fn members(target: &Target, kernel: &Kernel) -> Vec<Pid> {
-    use observe::TargetKind;
     match target.kind {
         TargetKind::System => Vec::new(),
         TargetKind::Process => target.members.clone(),

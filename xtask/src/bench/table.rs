@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn tables_show_every_load_and_tool() {
         let round = |tool, figure| Round { round: 1, tool, figure: Some(figure), ..Round::default() };
-        let tools = [&TOOLS[0], &TOOLS[3], &TOOLS[4]];
+        let tools = [&TOOLS[0], &TOOLS[3], &TOOLS[5]];
         let load = LoadResult::of(&LOADS[0], 1000, &tools, vec![round("none", 6.5), round("friday-3", 7.8)]);
         let text = ratios(&[load], &tools);
         let lines: Vec<&str> = text.lines().collect();

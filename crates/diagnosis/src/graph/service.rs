@@ -16,15 +16,14 @@ pub struct Services {
 }
 
 impl Services {
-    /// Of the processes on which time is spent: a service goes by the one with most of it. Those that are `alone` are no
-    /// part of any.
-    pub fn of(scene: &Scene, times: BTreeMap<Pid, Duration>, alone: impl Fn(Pid) -> bool) -> Self {
+    /// Of the processes on which time is spent, where two may be `alike`: a service goes by the one with most of it.
+    pub fn of(times: BTreeMap<Pid, Duration>, alike: impl Fn(Pid, Pid) -> bool) -> Self {
         let mut order: Vec<(Pid, Duration)> = times.into_iter().collect();
         order.sort_by_key(|(pid, time)| (Reverse(*time), *pid));
         let mut services = Services { heads: BTreeMap::new(), members: BTreeMap::new() };
         for (pid, _) in order {
             let mut known = services.members.keys().copied();
-            let head = known.find(|head| !alone(pid) && !alone(*head) && is_service(scene, *head, pid)).unwrap_or(pid);
+            let head = known.find(|head| alike(*head, pid)).unwrap_or(pid);
             services.heads.insert(pid, head);
             services.members.entry(head).or_default().push(pid);
         }
@@ -59,19 +58,21 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Of parts of a redistribution.
+    /// Of parts of a redistribution; processes that are `alone` are no part of any service.
     pub fn of(scene: &Scene, parts: Vec<Part>, alone: impl Fn(Pid) -> bool) -> Merged {
         let mut times: BTreeMap<Pid, Duration> = BTreeMap::new();
         for part in &parts {
             let met: BTreeSet<Pid> = part.path.iter().copied().chain(part.root.node.pid()).chain(part.first).collect();
             met.into_iter().for_each(|pid| *times.entry(pid).or_default() += part.time);
         }
-        let services = Services::of(scene, times, alone);
+        let services = Services::of(times, |a, b| !alone(a) && !alone(b) && is_service(scene, a, b));
         let is_one_of_several = |pid: Pid| !services.others(services.head(pid)).is_empty();
         let mut sums: BTreeMap<(Option<Pid>, Vec<Pid>, Root), Duration> = BTreeMap::new();
         for part in parts {
             let node = match part.root.node {
-                Node::Thread(pid, _) | Node::Process(pid) if is_one_of_several(pid) => Node::Process(services.head(pid)),
+                Node::Thread(pid, _) | Node::Process(pid) if is_one_of_several(pid) => {
+                    Node::Process(services.head(pid))
+                }
                 Node::Ahead(pid, device) => Node::Ahead(services.head(pid), device),
                 other => other,
             };

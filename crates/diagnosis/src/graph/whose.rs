@@ -59,10 +59,9 @@ pub fn whose(scene: &Scene, victim: &Victim) -> Option<Whose> {
     let mut sums: Vec<_> = sums.into_iter().collect();
     sums.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let rest: Duration = sums.iter().skip(MOST).map(|(_, time)| *time).sum();
-    let shown = sums
-        .iter()
-        .take(MOST)
-        .map(|((path, root), time)| row(merged.label(scene, &root.node), root.doing(), *time, names_of(scene, &merged, path, root)));
+    let shown = sums.iter().take(MOST).map(|((path, root), time)| {
+        row(merged.label(scene, &root.node), root.doing(), *time, names_of(scene, &merged, path, root))
+    });
     let mut rows: Vec<WhosePart> = shown.collect();
     if !rest.is_zero() {
         rows.push(row("others".to_owned(), "smaller parts together", rest, Vec::new()));

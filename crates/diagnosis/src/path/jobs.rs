@@ -15,6 +15,8 @@ pub struct Job {
     pub to: Ns,
     /// How much it counts: all jobs of a victim together count 1.
     pub weight: f64,
+    /// Somebody waits for its end, so that it never idles: a command.
+    pub wanted: bool,
 }
 
 /// ours: where a thread runs for half of the event window, those that run less than half as much help it, and count where it
@@ -30,7 +32,7 @@ pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
         && let Some(pid) = target.pid.filter(|pid| victim.contains(*pid))
         && let Some(thread) = timeline.thread(Tid(pid.0)).filter(|thread| thread.ended)
     {
-        return vec![Job { tid: Tid(pid.0), from: thread.from, to: thread.to, weight: 1.0 }];
+        return vec![Job { tid: Tid(pid.0), from: thread.from, to: thread.to, weight: 1.0, wanted: true }];
     }
     let mut jobs = workers(scene, timeline, victim);
     let most = jobs.iter().map(|job| job.weight).fold(0.0, f64::max);
@@ -51,7 +53,7 @@ pub fn workers(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> 
         .filter_map(|tid| {
             let thread = timeline.thread(tid)?;
             let weight = ran(timeline, tid, thread.from, thread.to) as f64;
-            Some(Job { tid, from: thread.from, to: thread.to, weight })
+            Some(Job { tid, from: thread.from, to: thread.to, weight, wanted: false })
         })
         .collect();
     jobs.sort_by_key(|job| job.tid);
@@ -67,6 +69,9 @@ fn ran(timeline: &Timeline, tid: Tid, from: Ns, to: Ns) -> Ns {
 impl Job {
     /// Its time without that in which nobody of the victim's could have given it work.
     pub fn active(&self, timeline: &Timeline, victim: &Victim) -> Ns {
+        if self.wanted {
+            return self.to - self.from;
+        }
         let idle = timeline.pieces(self.tid, self.from, self.to).into_iter().filter(|(_, _, doing)| {
             let Doing::Blocked(off) = doing else { return false };
             let idle = timeline.wait(off).is_some_and(|wait| wait.class == TimeClass::BlockedIdle);

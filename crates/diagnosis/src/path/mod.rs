@@ -15,8 +15,8 @@ pub use timeline::{Doing, Timeline};
 use crate::{Scene, Victim};
 use observe::{Pid, Ratio, Request, TimeClass, Wait};
 use replay::{Replayed, Without, replay};
-use timeline::Ns;
 use std::time::Duration;
+use timeline::Ns;
 
 /// One kind of wait or work: what a cause would take away.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -106,11 +106,7 @@ pub fn gain(scene: &Scene, timeline: &Timeline, victim: &Victim, removes: &Remov
         saved += job.weight * ((to - from) as f64 - replayed.left(job.tid, from, to)).max(0.0);
     }
     let present = removed.present(&jobs::workers(scene, timeline, victim))?;
-    (all > 0.0).then(|| Gain {
-        of_requests: !requests.is_empty(),
-        share: Ratio((saved / all).min(1.0)),
-        present,
-    })
+    (all > 0.0).then(|| Gain { of_requests: !requests.is_empty(), share: Ratio((saved / all).min(1.0)), present })
 }
 
 /// What a cause would take away from a victim.
@@ -145,7 +141,9 @@ impl Removed<'_> {
 
     /// Whether a wait of the victim's goes away, by its row.
     fn wait(&self, row: u32) -> bool {
-        let Some(Wait { class, resource, by, syscall, .. }) = self.timeline.waits.get(row as usize) else { return false };
+        let Some(Wait { class, resource, by, syscall, .. }) = self.timeline.waits.get(row as usize) else {
+            return false;
+        };
         self.takes(*class, syscall, resource, by.map(|(pid, _)| pid))
     }
 

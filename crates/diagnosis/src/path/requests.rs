@@ -81,7 +81,9 @@ fn serve(timeline: &Timeline, request: &Request, from: Ns, to: Ns, depth: usize,
                     Some(other) => {
                         let (begin, end) = (ns(other.begin).clamp(from, to), ns(other.answered).clamp(from, to));
                         serve(timeline, other, begin, end, depth + 1, out);
-                        out.extend([(from, begin), (end, to)].into_iter().filter(|(a, b)| a < b).map(|(a, b)| waits(a, b)));
+                        out.extend(
+                            [(from, begin), (end, to)].into_iter().filter(|(a, b)| a < b).map(|(a, b)| waits(a, b)),
+                        );
                     }
                 }
             }
@@ -93,7 +95,7 @@ fn serve(timeline: &Timeline, request: &Request, from: Ns, to: Ns, depth: usize,
 fn own(timeline: &Timeline, request: &Request, from: Ns, to: Ns, depth: usize, out: &mut Vec<Segment>) {
     let read = ns(request.read).clamp(from, to);
     for (from, to, queued) in [(from, read, true), (read, to, false)] {
-        for mut segment in critical_path(timeline, request.tid, from, to) {
+        for mut segment in critical_path(timeline, request.tid, from, to, false) {
             if queued && segment.class.is_running() && segment.depth == 0 {
                 segment.by = Some((request.pid, request.tid));
             }

@@ -8,7 +8,7 @@ use super::{
     walk::{Segment, critical_path},
 };
 use crate::{Scene, Victim, code, graph::Services};
-use observe::{Pid, Ratio, Request, TargetKind, Tid, TimeClass};
+use observe::{Pid, Ratio, Request, Tid, TimeClass};
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
@@ -59,7 +59,7 @@ pub struct PathRow {
 
 /// ours: smaller parts are not shown.
 const LEAST: f64 = 0.001;
-const MOST_ROWS: usize = 40;
+const MOST_ROWS: usize = 100;
 
 /// ours: so many of the requests that are alike tell what they are made of.
 const MOST_REQUESTS: usize = 500;
@@ -106,7 +106,7 @@ impl<'a> Sums<'a> {
                 times.entry(by).or_default();
             }
         }
-        let services = Services::of(self.scene, times, |_| false);
+        let services = Services::of(times, |a, b| self.scene.siblings(a, b));
         let mut parts: HashMap<Part, (f64, Places)> = HashMap::new();
         for (part, (time, places)) in self.parts {
             let part = Part { pid: services.head(part.pid), by: part.by.map(|pid| services.head(pid)), ..part };
@@ -152,24 +152,26 @@ fn of_jobs(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Option<Path> 
     if jobs.is_empty() {
         return None;
     }
+    let wanted = jobs.iter().all(|job| job.wanted);
     let mut sums = Sums::new(scene, timeline);
     let mut active = 0.0;
     for job in &jobs {
         active += job.weight * job.active(timeline, victim) as f64;
-        critical_path(timeline, job.tid, job.from, job.to).iter().for_each(|segment| sums.add(segment, job.weight));
+        critical_path(timeline, job.tid, job.from, job.to, job.wanted)
+            .iter()
+            .for_each(|segment| sums.add(segment, job.weight));
     }
     let seconds = (timeline.end - timeline.begin) as f64 / 1e9;
     Some(Path {
         victim: victim.label(),
-        about: match scene.rec.target.kind {
-            TargetKind::Command if jobs.len() == 1 && timeline.thread(jobs[0].tid).is_some_and(|t| t.ended) => {
-                "the command, from its start or the event window's to its end".to_owned()
-            }
-            _ => format!("the threads that do its work, on average, over {seconds:.1} s"),
+        about: match wanted {
+            true => "the command, from its start or the event window's to its end".to_owned(),
+            false => format!("the threads that do its work, on average, over {seconds:.1} s"),
         },
         seconds,
         lost: timeline.lost,
-        rows: sums.rows(active, 1.0, |part| part.class != TimeClass::BlockedIdle || !victim.contains(part.pid)),
+        rows: sums
+            .rows(active, 1.0, |part| wanted || part.class != TimeClass::BlockedIdle || !victim.contains(part.pid)),
     })
 }
 
@@ -191,7 +193,10 @@ fn of_requests(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Path>
             let alike = &requests[at(from)..(at(to) + 1).max(at(from) + 1)];
             let sample: Vec<_> = alike.iter().step_by(alike.len().div_ceil(MOST_REQUESTS)).collect();
             let mut sums = Sums::new(scene, timeline);
-            sample.iter().flat_map(|request| request_path(timeline, request)).for_each(|segment| sums.add(&segment, 1.0));
+            sample
+                .iter()
+                .flat_map(|request| request_path(timeline, request))
+                .for_each(|segment| sums.add(&segment, 1.0));
             let whole: f64 = sample.iter().map(|request| requests::length(request) as f64).sum();
             let each = whole / sample.len() as f64 / 1e9;
             paths.push(Path {

@@ -2,7 +2,9 @@
 
 use super::{Gain, Removes, Waits, gain, summarize, timeline::Timeline, walk::critical_path};
 use crate::{Scene, Victim, testing::System, victim};
-use observe::{Episode, EpisodeKind, Labels, Pid, Point, Ratio, Recording, Request, Series, Tid, TimeClass, Wait, catalog};
+use observe::{
+    Episode, EpisodeKind, Labels, Pid, Point, Ratio, Recording, Request, Series, Tid, TimeClass, Wait, catalog,
+};
 use std::time::Duration;
 
 fn ms(at: u64) -> Duration {
@@ -109,7 +111,7 @@ impl Window {
 /// Time on the critical path of a thread by thread and class.
 fn path(rec: &Recording, tid: u32) -> Vec<(u32, TimeClass, u64)> {
     let timeline = Timeline::of(rec).unwrap();
-    let mut parts: Vec<_> = critical_path(&timeline, Tid(tid), timeline.begin, timeline.end)
+    let mut parts: Vec<_> = critical_path(&timeline, Tid(tid), timeline.begin, timeline.end, false)
         .into_iter()
         .map(|s| (s.from, s.tid.0, s.class, (s.to - s.from) / 1_000_000))
         .collect();
@@ -239,7 +241,10 @@ fn a_request_is_followed_through_what_it_asks_of_others() {
     assert!(paths[0].about.starts_with("a typical request at port 7, 45.000 ms; "), "{}", paths[0].about);
     assert!(paths[1].about.starts_with("the slowest requests at port 7, "), "{}", paths[1].about);
     let ms = |pid: u32, class: TimeClass, by: &str| {
-        let rows = paths[0].rows.iter().filter(|row| (row.pid, row.class) == (pid, class) && row.by.is_empty() == by.is_empty());
+        let rows = paths[0]
+            .rows
+            .iter()
+            .filter(|row| (row.pid, row.class) == (pid, class) && row.by.is_empty() == by.is_empty());
         (rows.map(|row| row.seconds).sum::<f64>() * 1e3).round()
     };
     // Queued until it was read, its own 3 + 5 ms, the way back, and what the other process did with its 33 ms.

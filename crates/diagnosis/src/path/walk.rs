@@ -30,77 +30,94 @@ pub struct Segment {
 }
 
 /// What a thread's time between two moments is made of. The segments are in no order; they cover the time once.
-pub fn critical_path(timeline: &Timeline, tid: Tid, from: Ns, to: Ns) -> Vec<Segment> {
-    let mut out = Vec::new();
-    let mut chain = vec![tid];
-    follow(timeline, tid, from, to, &mut chain, &mut out);
-    out
+/// `wanted`: somebody waits for it all that time, so that it never idles.
+pub fn critical_path(timeline: &Timeline, tid: Tid, from: Ns, to: Ns, wanted: bool) -> Vec<Segment> {
+    let mut walk = Walk { timeline, wanted, chain: vec![tid], out: Vec::new() };
+    walk.follow(tid, from, to);
+    walk.out
 }
 
 /// Waits that another thread ended by doing something for the waiter.
-fn followed(class: TimeClass, depth: usize, same_process: bool) -> bool {
+fn followed(class: TimeClass, wanted: bool, same_process: bool) -> bool {
     match class {
         TimeClass::BlockedProcess | TimeClass::BlockedLock | TimeClass::BlockedKernelLock => true,
-        // The one at the start is idle when nobody else sends it work. Further on it is a helper that somebody waits for,
-        // and waits itself.
-        TimeClass::BlockedIdle => depth > 0 || same_process,
+        // Who is not waited for idles when nobody else sends it work. Else it is a helper, and waits itself.
+        TimeClass::BlockedIdle => wanted || same_process,
         _ => false,
     }
 }
 
-fn follow(timeline: &Timeline, tid: Tid, from: Ns, to: Ns, chain: &mut Vec<Tid>, out: &mut Vec<Segment>) {
-    let Some(thread) = timeline.thread(tid) else { return };
-    let depth = chain.len() - 1;
-    let segment = |from: Ns, to: Ns, class: TimeClass| Segment {
-        from,
-        to,
-        tid,
-        pid: thread.pid,
-        class,
-        by: None,
-        wait: None,
-        asked: None,
-        depth,
-    };
-    for (a, b, doing) in timeline.pieces(tid, from, to) {
-        match doing {
-            Doing::Running => out.push(segment(a, b, TimeClass::RunningUser)),
-            Doing::Runnable(off) => waited_for_cpu(timeline, &off, segment(a, b, TimeClass::RunnableBusy), out),
-            Doing::Blocked(off) => {
-                let class = timeline.wait(&off).map_or(TimeClass::BlockedUnknown, |wait| wait.class);
-                let leaf = Segment { wait: off.wait, by: by(timeline, &off), ..segment(a, b, class) };
-                let next = off.by.filter(|by| {
-                    let same_process = timeline.thread(*by).is_some_and(|other| other.pid == thread.pid);
-                    followed(class, depth, same_process) && !chain.contains(by) && chain.len() < DEEPEST
-                });
-                match next.filter(|by| timeline.thread(*by).is_some()) {
-                    Some(next) => into(timeline, next, a, b, leaf, chain, out),
-                    None => out.push(leaf),
+/// A walk, and how it got to where it is.
+struct Walk<'t> {
+    timeline: &'t Timeline<'t>,
+    wanted: bool,
+    chain: Vec<Tid>,
+    out: Vec<Segment>,
+}
+
+impl Walk<'_> {
+    fn follow(&mut self, tid: Tid, from: Ns, to: Ns) {
+        let timeline = self.timeline;
+        let Some(thread) = timeline.thread(tid) else { return };
+        let depth = self.chain.len() - 1;
+        let segment = |from: Ns, to: Ns, class: TimeClass| Segment {
+            from,
+            to,
+            tid,
+            pid: thread.pid,
+            class,
+            by: None,
+            wait: None,
+            asked: None,
+            depth,
+        };
+        for (a, b, doing) in timeline.pieces(tid, from, to) {
+            match doing {
+                Doing::Running => self.out.push(segment(a, b, TimeClass::RunningUser)),
+                Doing::Runnable(off) => {
+                    waited_for_cpu(timeline, &off, segment(a, b, TimeClass::RunnableBusy), &mut self.out);
+                }
+                Doing::Blocked(off) => {
+                    let class = timeline.wait(&off).map_or(TimeClass::BlockedUnknown, |wait| wait.class);
+                    let leaf = Segment { wait: off.wait, by: by(timeline, &off), ..segment(a, b, class) };
+                    let next = off.by.filter(|by| {
+                        let same_process = timeline.thread(*by).is_some_and(|other| other.pid == thread.pid);
+                        followed(class, self.wanted || depth > 0, same_process)
+                    });
+                    match next.filter(|by| self.may_follow(*by)) {
+                        Some(next) => self.into(next, a, b, leaf),
+                        None => self.out.push(leaf),
+                    }
+                }
+            }
+        }
+        // Before it was born, its parent was on the way to make it; after its end nobody waits for it.
+        let (begin, end) = (thread.from.clamp(from, to), thread.to.clamp(from, to));
+        for (a, b) in [(from, begin), (end, to)] {
+            if a < b {
+                let leaf = segment(a, b, TimeClass::BlockedUnknown);
+                match thread.parent.filter(|parent| b == begin && self.may_follow(*parent)) {
+                    Some(parent) => self.into(parent, a, b, leaf),
+                    None => self.out.push(leaf),
                 }
             }
         }
     }
-    // Before it was born, its parent was on the way to make it; after its end nobody waits for it.
-    let (begin, end) = (thread.from.clamp(from, to), thread.to.clamp(from, to));
-    for (a, b) in [(from, begin), (end, to)] {
-        if a < b {
-            match thread.parent.filter(|parent| b == begin && !chain.contains(parent) && chain.len() < DEEPEST) {
-                Some(parent) => into(timeline, parent, a, b, segment(a, b, TimeClass::BlockedUnknown), chain, out),
-                None => out.push(segment(a, b, TimeClass::BlockedUnknown)),
-            }
-        }
-    }
-}
 
-/// Follows the one who ended a wait through the time that it took.
-fn into(timeline: &Timeline, next: Tid, from: Ns, to: Ns, leaf: Segment, chain: &mut Vec<Tid>, out: &mut Vec<Segment>) {
-    chain.push(next);
-    let before = out.len();
-    follow(timeline, next, from, to, chain, out);
-    chain.pop();
-    let covered: Ns = out[before..].iter().map(|segment| segment.to - segment.from).sum();
-    if covered == 0 {
-        out.push(leaf);
+    fn may_follow(&self, tid: Tid) -> bool {
+        self.timeline.thread(tid).is_some() && !self.chain.contains(&tid) && self.chain.len() < DEEPEST
+    }
+
+    /// Follows the one who ended a wait through the time that it took.
+    fn into(&mut self, next: Tid, from: Ns, to: Ns, leaf: Segment) {
+        self.chain.push(next);
+        let before = self.out.len();
+        self.follow(next, from, to);
+        self.chain.pop();
+        let covered: Ns = self.out[before..].iter().map(|segment| segment.to - segment.from).sum();
+        if covered == 0 {
+            self.out.push(leaf);
+        }
     }
 }
 

@@ -56,7 +56,8 @@ int BPF_PROG(lifecycle_exit, struct task_struct *task)
 	event->other = BPF_CORE_READ(task, real_parent, tgid);
 	event->detail = task->exit_code;
 	event->duration = now - BPF_CORE_READ(task, group_leader, start_time);
-	__builtin_memcpy(event->comm, task->comm, COMM_LEN);
+	/* Whichever thread is the last: the process goes by its first one's name. */
+	BPF_CORE_READ_STR_INTO(&event->comm, task, group_leader, comm);
 	BPF_CORE_READ_STR_INTO(&event->other_comm, task, real_parent, comm);
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	return 0;

@@ -192,6 +192,7 @@ const RULES: &[Rule] = &[
             "pipe_wait_writable",
         ],
     ),
+    by_call(TimeClass::BlockedProcess, QUEUES),
     by_frame(TimeClass::BlockedIdle, &["unix_accept", "inet_csk_accept", "inet_accept", "vsock_accept"]),
     by_call(TimeClass::BlockedIdle, &["accept", "accept4"]),
     by_frame(
@@ -217,7 +218,6 @@ const RULES: &[Rule] = &[
             "fanotify_read",
             "do_sigtimedwait",
             "sigsuspend",
-            "do_msgrcv",
             "wait_for_unix_gc",
             "io_cqring_wait",
             "io_cqring_schedule",
@@ -228,10 +228,7 @@ const RULES: &[Rule] = &[
             "perf_read",
         ],
     ),
-    by_call(
-        TimeClass::BlockedIdle,
-        &["pause", "rt_sigtimedwait", "rt_sigsuspend", "sigsuspend", "mq_timedreceive", "msgrcv", "io_uring_enter"],
-    ),
+    by_call(TimeClass::BlockedIdle, &["pause", "rt_sigtimedwait", "rt_sigsuspend", "sigsuspend", "io_uring_enter"]),
 ];
 
 /// Frames that tell what a wait for memory was for, and its name. In order; the first that is on the stack decides.
@@ -287,6 +284,9 @@ const LOCK_FUNCTIONS: &[&str] = &[
     "___pthread_rwlock_wrlock",
     "pthread_spin_lock",
 ];
+
+/// System calls that send to a message queue or receive from one, System V and POSIX.
+pub(super) const QUEUES: &[&str] = &["mq_timedreceive", "mq_timedsend", "msgrcv", "msgsnd"];
 
 /// The value a futex-based mutex waits on while somebody else waits too: glibc's and musl's low-level locks, Rust's
 /// `std::sync::Mutex` and Go's `mutex` all use 2 for "locked, with waiters" (Drepper, "Futexes are Tricky", mutex 2).
@@ -370,6 +370,7 @@ mod tests {
         assert_eq!(class(&[], "fdatasync", UNINTERRUPTIBLE | IOWAIT, Object::None), TimeClass::BlockedFs);
         assert_eq!(class(&[], "clock_nanosleep", 0, Object::None), TimeClass::BlockedSleep);
         assert_eq!(class(&[], "accept4", 0, Object::None), TimeClass::BlockedIdle);
+        assert_eq!(class(&[], "mq_timedreceive", 0, Object::None), TimeClass::BlockedProcess);
         assert_eq!(class(&[], "", 0, Object::None), TimeClass::BlockedUnknown);
     }
 

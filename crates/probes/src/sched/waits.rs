@@ -53,6 +53,9 @@ pub(super) fn name_wait(
     let mut resource = namer.resource(class, &object, key.tgid);
     match class {
         TimeClass::BlockedMemory => resource = classify::memory_resource(&kernel).to_owned(),
+        TimeClass::BlockedProcess if resource.is_empty() && classify::QUEUES.contains(&syscall.as_str()) => {
+            resource = "message queue".to_owned();
+        }
         TimeClass::BlockedUnknown | TimeClass::BlockedKernelLock if resource.is_empty() => {
             resource = waiting_function(&kernel).to_owned();
         }

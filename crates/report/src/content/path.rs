@@ -60,7 +60,9 @@ fn doing(row: &PathRow) -> String {
         class if class.is_runnable() => format!("queues{behind}"),
         TimeClass::BlockedIdle if row.by.is_empty() => "waits for a timer, or what comes from outside".to_owned(),
         // Whoever answers has not read it yet, or has sent the answer, and it has not arrived.
-        TimeClass::BlockedNetwork if !row.by.is_empty() => format!("on the way to or from {}: {}", row.by, row.resource),
+        TimeClass::BlockedNetwork if !row.by.is_empty() => {
+            format!("on the way to or from {}: {}", row.by, row.resource)
+        }
         class => {
             let colon = if row.resource.is_empty() { "" } else { ": " };
             let until = if row.by.is_empty() { String::new() } else { format!(", until {}", row.by) };
