@@ -1,5 +1,6 @@
 //! The critical path through the event window, and what a cause is really worth: what would be gained without it.
 
+mod alone;
 mod jobs;
 mod replay;
 mod requests;

@@ -1,6 +1,7 @@
 //! The critical path in a table: which party holds which part of the victim's time.
 
 use super::{
+    alone::Alone,
     jobs,
     requests::{self, request_path},
     resource,
@@ -52,6 +53,9 @@ pub struct PathRow {
     pub seconds: f64,
     /// Part of the whole; of a program's, idleness left out.
     pub share: Ratio,
+    /// Of what ran in a program that at times runs on several CPUs: the part in which no other of its threads ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone: Option<Ratio>,
     /// Where in the code, outermost first, where it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub codepath: Vec<String>,
@@ -82,61 +86,81 @@ type Places = HashMap<(Tid, Option<u32>), f64>;
 struct Sums<'a> {
     scene: &'a Scene<'a>,
     timeline: &'a Timeline<'a>,
-    parts: HashMap<Part<'a>, (f64, Places)>,
+    alone: Alone,
+    parts: HashMap<Part<'a>, Sum>,
+}
+
+/// Time of one kind, where it was spent, and how much of it no other thread of the victim's ran.
+#[derive(Default)]
+struct Sum {
+    time: f64,
+    alone: Option<f64>,
+    places: Places,
 }
 
 impl<'a> Sums<'a> {
-    fn new(scene: &'a Scene<'a>, timeline: &'a Timeline<'a>) -> Self {
-        Sums { scene, timeline, parts: HashMap::new() }
+    fn new(scene: &'a Scene<'a>, timeline: &'a Timeline<'a>, alone: Alone) -> Self {
+        Sums { scene, timeline, alone, parts: HashMap::new() }
     }
 
     fn add(&mut self, segment: &Segment, weight: f64) {
         let time = weight * (segment.to - segment.from) as f64;
-        let (sum, places) = self.parts.entry(part(self.timeline, segment)).or_default();
-        *sum += time;
-        *places.entry((segment.tid, segment.wait)).or_default() += time;
+        let sum = self.parts.entry(part(self.timeline, segment)).or_default();
+        sum.time += time;
+        if let Some(alone) = self.alone.within(segment.from, segment.to).filter(|_| segment.class.is_running()) {
+            *sum.alone.get_or_insert_default() += weight * alone as f64;
+        }
+        *sum.places.entry((segment.tid, segment.wait)).or_default() += time;
     }
 
     /// The largest parts of a whole; `each` is how often that was.
     fn rows(self, whole: f64, each: f64, counts: impl Fn(&Part) -> bool) -> Vec<PathRow> {
         let mut times: BTreeMap<Pid, Duration> = BTreeMap::new();
-        for (part, (time, _)) in &self.parts {
+        for (part, Sum { time, .. }) in &self.parts {
             *times.entry(part.pid).or_default() += Duration::from_nanos(*time as u64);
             if let Some(by) = part.by {
                 times.entry(by).or_default();
             }
         }
         let services = Services::of(times, |a, b| self.scene.siblings(a, b));
-        let mut parts: HashMap<Part, (f64, Places)> = HashMap::new();
-        for (part, (time, places)) in self.parts {
+        let mut parts: HashMap<Part, Sum> = HashMap::new();
+        for (part, sum) in self.parts {
             let part = Part { pid: services.head(part.pid), by: part.by.map(|pid| services.head(pid)), ..part };
-            let (sum, all) = parts.entry(part).or_default();
-            *sum += time;
-            all.extend(places);
+            let all = parts.entry(part).or_default();
+            all.time += sum.time;
+            all.alone = match (all.alone, sum.alone) {
+                (None, None) => None,
+                (a, b) => Some(a.unwrap_or_default() + b.unwrap_or_default()),
+            };
+            all.places.extend(sum.places);
         }
-        let mut rows: Vec<(Part, f64, (Tid, Option<u32>))> = parts
-            .into_iter()
-            .filter(|(part, (time, _))| counts(part) && whole > 0.0 && time / whole >= LEAST)
-            .map(|(part, (time, places))| {
-                let place = places.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.cmp(&a.0)));
-                (part, time, place.map_or((Tid(0), None), |(place, _)| place))
-            })
-            .collect();
-        rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let mut rows: Vec<(Part, Sum)> =
+            parts.into_iter().filter(|(part, sum)| counts(part) && whole > 0.0 && sum.time / whole >= LEAST).collect();
+        rows.sort_by(|a, b| b.1.time.total_cmp(&a.1.time).then_with(|| a.0.cmp(&b.0)));
         rows.truncate(MOST_ROWS);
         let label = |pid: Pid| services.label(self.scene, pid);
-        let row = |(part, time, (tid, wait)): (Part, f64, (Tid, Option<u32>))| PathRow {
-            party: label(part.pid),
-            pid: part.pid.0,
-            class: part.class,
-            resource: part.resource.clone().into_owned(),
-            by: part.by.map_or_else(String::new, label),
-            seconds: time / each / 1e9,
-            share: Ratio((time / whole * 1e4).round() / 1e4),
-            codepath: codepath(self.scene, self.timeline, part.class, tid, wait),
+        let row = |(part, sum): (Part, Sum)| {
+            let most = sum.places.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.cmp(&a.0)));
+            let (tid, wait) = most.map_or((Tid(0), None), |(place, _)| place);
+            PathRow {
+                party: label(part.pid),
+                pid: part.pid.0,
+                class: part.class,
+                resource: part.resource.clone().into_owned(),
+                by: part.by.map_or_else(String::new, label),
+                seconds: sum.time / each / 1e9,
+                share: rounded(sum.time / whole),
+                alone: sum.alone.map(|alone| rounded(alone / sum.time)),
+                codepath: codepath(self.scene, self.timeline, part.class, tid, wait),
+            }
         };
         rows.into_iter().map(row).collect()
     }
+}
+
+/// To a hundredth of a percent.
+fn rounded(part: f64) -> Ratio {
+    Ratio((part * 1e4).round() / 1e4)
 }
 
 /// What a victim's time is made of: its requests of each service, those in the middle and the slowest, where there are
@@ -153,7 +177,7 @@ fn of_jobs(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Option<Path> 
         return None;
     }
     let wanted = jobs.iter().all(|job| job.wanted);
-    let mut sums = Sums::new(scene, timeline);
+    let mut sums = Sums::new(scene, timeline, Alone::of(timeline, victim));
     let mut active = 0.0;
     for job in &jobs {
         active += job.weight * job.active(timeline, victim) as f64;
@@ -192,7 +216,7 @@ fn of_requests(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Path>
             let at = |part: f64| ((count as f64 * part) as usize).min(count - 1);
             let alike = &requests[at(from)..(at(to) + 1).max(at(from) + 1)];
             let sample: Vec<_> = alike.iter().step_by(alike.len().div_ceil(MOST_REQUESTS)).collect();
-            let mut sums = Sums::new(scene, timeline);
+            let mut sums = Sums::new(scene, timeline, Alone::default());
             sample
                 .iter()
                 .flat_map(|request| request_path(timeline, request))

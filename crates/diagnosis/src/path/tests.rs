@@ -218,6 +218,22 @@ fn idleness_that_others_end_is_no_part_of_the_path() {
     assert_eq!((path.rows[0].class, path.rows[0].share), (RunningUser, Ratio(1.0)));
 }
 
+#[test]
+fn what_only_one_thread_does_is_the_serial_part() {
+    // The first thread runs alone for 600 ms, then both run.
+    let rec = Window::new(&[(10, RunningUser), (100, RunningUser)])
+        .episode(10, EpisodeKind::Running, 0, 0, 0, None)
+        .blocked(100, BlockedIdle, 0, 600, Some(10))
+        .build();
+    let scene = Scene::new(&rec);
+    let timeline = Timeline::of(&rec).unwrap();
+    let (victims, _) = victim::choose(&scene);
+    let path = summarize(&scene, &timeline, &victims[0]).remove(0);
+    let runs: Vec<_> = path.rows.iter().filter(|row| row.class == RunningUser).collect();
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].alone, Some(Ratio(0.6)));
+}
+
 /// A loop that answers twenty requests, each of which is held up by another process, whose thread sleeps; meanwhile the loop
 /// is at other requests.
 fn proxy() -> Window {

@@ -53,7 +53,10 @@ fn incomplete<'a>(path: &Path) -> Option<Block<'a>> {
 fn doing(row: &PathRow) -> String {
     let behind = if row.by.is_empty() { String::new() } else { format!(" behind {}", row.by) };
     match row.class {
-        class if class.is_running() && row.by.is_empty() => "runs".to_owned(),
+        class if class.is_running() && row.by.is_empty() => match row.alone {
+            Some(alone) => format!("runs, alone for {} of it", format::percent(alone.0)),
+            None => "runs".to_owned(),
+        },
         class if class.is_running() => "queues: it was at something else".to_owned(),
         TimeClass::RunnableThrottled => "is throttled".to_owned(),
         TimeClass::RunnablePinned => format!("queues pinned{behind}"),

@@ -129,6 +129,7 @@ fn critical_path() -> Path {
         by: by.into(),
         seconds: share * 2.0,
         share: Ratio(share),
+        alone: None,
         codepath: codepath.iter().map(|name| (*name).to_owned()).collect(),
     };
     Path {
