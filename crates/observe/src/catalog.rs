@@ -247,7 +247,7 @@ catalog! {
     UPSTREAM_OPEN_AGE: Series = "process.upstream.in_flight.age", "s", ["pid", "peer", "peer_pid", "service"],
         "For how long the oldest of these had waited.", "sk_data_ready, sock_recv_length, sock_send_length";
     REQUESTS_TRACED: Series = "friday.requests.traced", "1", [],
-        "Part of the window in which requests were followed. Below 1, counts and sums are scaled up to the whole window, each gap as if it had been like the slices beside it; requests in flight are those of its last slice, and what took longer than a slice of 100 ms was not seen then.",
+        "Part of the window in which requests were followed. Below 1, counts and sums are scaled up to the whole window, each gap as if it had been like the slices beside it (a server at full speed is slower while it is followed: a redis' count came out 5 to 12 % low); requests in flight are those of its last slice, and what took longer than a slice of 100 ms was not seen then.",
         "friday";
 
     COARSE_LEDGER: Series = "thread.time.coarse", "1", [],

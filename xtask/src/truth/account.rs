@@ -8,9 +8,6 @@ use std::collections::BTreeMap;
 pub struct Row {
     party: String,
     class: String,
-    /// Who ended it; empty where that was nobody on the machine.
-    #[serde(default)]
-    by: String,
     seconds: f64,
 }
 
@@ -37,7 +34,7 @@ impl Account {
         let mut account = Account::default();
         for row in rows {
             let party = row.party.rsplit_once(" (").map_or(row.party.as_str(), |(name, _)| name);
-            account.add(party, kind(&row.class, row.by.is_empty()), row.seconds);
+            account.add(party, kind(&row.class), row.seconds);
         }
         account
     }
@@ -97,12 +94,10 @@ impl Account {
 }
 
 /// What a class of friday's is in the programs' words.
-fn kind(class: &str, ended_by_nobody: bool) -> &'static str {
+fn kind(class: &str) -> &'static str {
     match class.split_once('.') {
         Some(("running" | "runnable", _)) => "running",
         Some(("blocked", "sleep")) => "sleep",
-        // friday says "for a timer, or what comes from outside"; nothing does here.
-        Some(("blocked", "idle")) if ended_by_nobody => "sleep",
         Some(("blocked", "disk" | "fs")) => "disk",
         _ => "other",
     }
@@ -117,14 +112,14 @@ mod tests {
     use super::*;
 
     fn row(party: &str, class: &str, seconds: f64) -> Row {
-        Row { party: party.into(), class: class.into(), by: String::new(), seconds }
+        Row { party: party.into(), class: class.into(), seconds }
     }
 
     #[test]
     fn classes_are_the_programs_words() {
         let words = ["running.user", "runnable.busy", "blocked.sleep", "blocked.disk", "blocked.fs", "blocked.idle"];
-        assert_eq!(words.map(|word| kind(word, false)), ["running", "running", "sleep", "disk", "disk", "other"]);
-        assert_eq!((kind("asleep", true), kind("blocked.idle", true)), ("other", "sleep"));
+        assert_eq!(words.map(kind), ["running", "running", "sleep", "disk", "disk", "other"]);
+        assert_eq!(kind("asleep"), "other");
     }
 
     #[test]
