@@ -9,8 +9,23 @@ use std::time::Duration;
 pub struct Cause {
     /// Stable id, such as `cpu.throttled`.
     pub id: &'static str,
+    /// What becomes of the victim when the culprit is frozen or slowed: the direction an experiment should show.
+    pub frozen: Effect,
+    /// Ids of the causes that are mere consequences where this one is found for the same victim's time.
+    pub root_of: &'static [&'static str],
     /// What speaks for it in one victim's time.
     pub judge: fn(&Scene, &Victim) -> Vec<Draft>,
+}
+
+/// What becomes of a victim while its culprit is frozen, or slowed by so much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It gets faster: the culprit competes with it.
+    Helps,
+    /// It stops or gets slower: it depends on the culprit.
+    Hurts,
+    /// The culprit is nobody that could be frozen: a setting, a limit, the victim's own code.
+    None,
 }
 
 /// A finding before it is ranked.

@@ -1,7 +1,7 @@
 //! From a recording and its verdicts to ranked findings and a conclusion.
 
 use crate::{
-    Conclusion, Confidence, Draft, Eliminated, Finding, Scene, ShareIs, Untested, Victim, Whose,
+    Cause, Conclusion, Confidence, Draft, Eliminated, Finding, Scene, ShareIs, Untested, Victim, Whose,
     cause::{NOTICED, WORTH_SAYING},
     causes, chain, graph,
     path::{self, Gain, Path, Timeline},
@@ -66,6 +66,7 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         }
         weighed.extend(found);
     }
+    join(&mut weighed);
     rank(&mut weighed, rec.target.is_named());
     let all_descriptive = weighed.iter().all(|w| w.descriptive);
     let mut findings: Vec<Finding> = weighed.into_iter().map(|w| w.finding).collect();
@@ -105,6 +106,9 @@ struct Weighed {
     descriptive: bool,
     /// Its victim is not one, but is what a victim waits for.
     awaited: bool,
+    /// Another finding is its root.
+    follows: bool,
+    cause: &'static Cause,
 }
 
 impl Weighed {
@@ -133,7 +137,7 @@ fn weigh(scene: &Scene, timeline: Option<&Timeline>, victim: &Victim) -> Vec<Wei
                     finding.summary += &format!(" Without it, its requests would take {} less time.", finding.share);
                 }
             }
-            Weighed { time, descriptive, awaited: false, finding }
+            Weighed { time, descriptive, awaited: false, follows: false, cause, finding }
         })
         .collect()
 }
@@ -149,6 +153,31 @@ fn on_the_path(draft: &mut Draft, victim: &Victim, gain: &Gain) {
     draft.summary += " But it holds nothing up: replaying the event window without it gains hardly anything.";
 }
 
+/// Joins the findings of a victim that explain one another: the consequence says what it follows from, and comes after it.
+fn join(weighed: &mut [Weighed]) {
+    /// ours: a root that explains less than this part of a consequence is a cause beside it.
+    const EXPLAINS: f64 = 0.5;
+    let explains = |root: &Weighed, w: &Weighed| {
+        root.cause.root_of.contains(&w.cause.id)
+            && root.finding.victim == w.finding.victim
+            && root.finding.confidence >= w.finding.confidence
+            && root.time >= w.time.mul_f64(EXPLAINS)
+    };
+    let root_of = |w: &Weighed| weighed.iter().filter(|root| explains(root, w)).max_by_key(|root| root.time);
+    let roots: Vec<Option<String>> = weighed.iter().map(|w| Some(said_of(&root_of(w)?.finding))).collect();
+    for (w, root) in weighed.iter_mut().zip(roots) {
+        if let Some(root) = root {
+            w.follows = true;
+            w.finding.summary += &format!(" It follows from {root}.");
+        }
+    }
+}
+
+/// `cpu.throttled by cgroup /web`.
+fn said_of(finding: &Finding) -> String {
+    format!("{} by {} {}", finding.cause, finding.culprit.kind, finding.culprit.name)
+}
+
 /// What is sure comes before what is only possible; within, what costs its victim most. Waiting for a process explains
 /// nothing where that process has a sure finding of its own: the root comes first, unless the user asked about the waiter.
 fn rank(weighed: &mut [Weighed], named: bool) {
@@ -162,7 +191,7 @@ fn rank(weighed: &mut [Weighed], named: bool) {
         !named && w.finding.cause == causes::WAITS_FOR_CHILD && awaited.is_some_and(|pid| victims.contains(&pid))
     };
     let aside = |w: &Weighed| link(w) || named && w.awaited;
-    weighed.sort_by_key(|w| (Reverse(w.sure()), aside(w), Reverse(w.time), w.finding.cause.clone()));
+    weighed.sort_by_key(|w| (Reverse(w.sure()), aside(w), w.follows, Reverse(w.time), w.finding.cause.clone()));
 }
 
 /// Two causes may explain the same time: what a finding above has taken of its victim's time is not counted again.

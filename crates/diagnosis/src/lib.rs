@@ -13,7 +13,7 @@ mod scene;
 mod testing;
 mod victim;
 
-pub use cause::{Cause, Draft};
+pub use cause::{Cause, Draft, Effect};
 pub use diagnose::{Diagnosis, diagnose};
 pub use finding::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested};
 pub use graph::{Whose, WhosePart};

@@ -6,7 +6,7 @@
 //! **Experiment:** none from outside; the error and its argument are the proof.
 
 use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, WORTH_SAYING, grade, how_much},
     path::Removes,
     scene::totals_of,
@@ -16,7 +16,7 @@ use observe::{Pid, Ratio, TimeClass, catalog};
 use std::time::Duration;
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "app.failing-calls", judge };
+pub const CAUSE: Cause = Cause { id: "app.failing-calls", frozen: Effect::None, root_of: &[], judge };
 
 /// ours: a call that mostly works is not "failing".
 const FAILS: Ratio = Ratio(0.5);

@@ -6,7 +6,7 @@
 //! **Experiment:** none that is gentle.
 
 use crate::{
-    Cause, Draft, Party, Scene, Victim,
+    Cause, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, grade, how_much},
     path::Removes,
     scene::totals_of,
@@ -16,7 +16,7 @@ use observe::{Pid, TimeClass, catalog};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "app.short-lived", judge };
+pub const CAUSE: Cause = Cause { id: "app.short-lived", frozen: Effect::None, root_of: &[], judge };
 
 /// ours: fewer starts a second than this are ordinary shell life.
 const RATE: f64 = 5.0;

@@ -6,7 +6,7 @@
 
 use super::app_failing_calls;
 use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::how_much,
     code::{is_runtime, path},
     path::Removes,
@@ -16,7 +16,7 @@ use observe::{FrameKind, Pid, Ratio, Tid, TimeClass, Wait};
 use std::time::Duration;
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "app.sleeps", judge };
+pub const CAUSE: Cause = Cause { id: "app.sleeps", frozen: Effect::None, root_of: &[], judge };
 
 /// ours: pausing less than this part of its time does not make it slow.
 const PAUSES: Ratio = Ratio(0.15);

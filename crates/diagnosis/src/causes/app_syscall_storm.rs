@@ -6,7 +6,7 @@
 //! **Experiment:** none from outside.
 
 use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, how_much},
     path::Removes,
     scene::totals_of,
@@ -16,7 +16,7 @@ use observe::{Pid, Ratio, catalog};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "app.syscall-storm", judge };
+pub const CAUSE: Cause = Cause { id: "app.syscall-storm", frozen: Effect::None, root_of: &[], judge };
 
 /// ours: below this rate the calls cannot cost a noticeable part of a CPU (at about 1 µs each).
 const RATE: f64 = 2_000.0;

@@ -6,7 +6,7 @@
 
 use super::app_short_lived;
 use crate::{
-    Cause, Confidence, Draft, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Scene, Victim,
     cause::{grade, how_much, process},
     chain,
     code::path,
@@ -16,7 +16,7 @@ use checks::Evidence;
 use observe::{Pid, TimeClass, Wait};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "app.waits-for-child", judge };
+pub const CAUSE: Cause = Cause { id: "app.waits-for-child", frozen: Effect::Hurts, root_of: &[], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if app_short_lived::explains(scene, victim) {

@@ -5,13 +5,13 @@
 //! that the user named.
 //! **Experiment:** none that is gentle; the profile is the proof.
 
-use crate::{Cause, Confidence, Draft, Party, Scene, Victim, cause::how_much, code::hot_user, path::Removes};
+use crate::{Cause, Confidence, Draft, Effect, Party, Scene, Victim, cause::how_much, code::hot_user, path::Removes};
 use checks::Evidence;
 use observe::{Ratio, TimeClass};
 use std::time::Duration;
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "cpu.hot-code", judge };
+pub const CAUSE: Cause = Cause { id: "cpu.hot-code", frozen: Effect::None, root_of: &[], judge };
 
 /// ours: with less of its time in its own code, something else is the story.
 const DOMINATES: Ratio = Ratio(0.35);

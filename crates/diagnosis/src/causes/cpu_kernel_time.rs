@@ -8,7 +8,7 @@
 
 use super::{app_failing_calls, app_short_lived, app_syscall_storm, app_syscall_storm::MESSAGES, disk_sync_writes};
 use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::how_much,
     code::{hot_kernel, through},
     path::Removes,
@@ -19,7 +19,7 @@ use observe::{Ratio, TimeClass, catalog};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "cpu.kernel-time", judge };
+pub const CAUSE: Cause = Cause { id: "cpu.kernel-time", frozen: Effect::None, root_of: &[], judge };
 
 /// ours: with less of its time in the kernel, something else is the story.
 const DOMINATES: Ratio = Ratio(0.35);

@@ -5,7 +5,7 @@
 //! **Experiment:** widening the affinity helps the victim.
 
 use crate::{
-    Cause, Draft, Scene, Victim,
+    Cause, Draft, Effect, Scene, Victim,
     cause::{grade, how_much, process},
     path::Removes,
 };
@@ -14,7 +14,7 @@ use observe::{Pid, TimeClass};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "cpu.pinned", judge };
+pub const CAUSE: Cause = Cause { id: "cpu.pinned", frozen: Effect::None, root_of: &[], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let time = victim.times[TimeClass::RunnablePinned];

@@ -6,7 +6,7 @@
 //! **Experiment:** freezing or slowing the culprit helps the victim.
 
 use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much, process},
     path::Removes,
 };
@@ -15,7 +15,7 @@ use observe::{Pid, Ratio, TimeClass};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "cpu.saturated", judge };
+pub const CAUSE: Cause = Cause { id: "cpu.saturated", frozen: Effect::Helps, root_of: &[], judge };
 
 /// Coroot and awesome-prometheus-alerts: above 80 % of CPU time, CPUs are called highly utilised.
 const BUSY: Ratio = Ratio(0.80);

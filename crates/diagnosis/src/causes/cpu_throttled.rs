@@ -6,7 +6,7 @@
 //! **Experiment:** raising the quota helps the victim.
 
 use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much},
     path::Removes,
 };
@@ -14,7 +14,7 @@ use checks::Evidence;
 use observe::{Ratio, TimeClass, catalog};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "cpu.throttled", judge };
+pub const CAUSE: Cause = Cause { id: "cpu.throttled", frozen: Effect::None, root_of: &[], judge };
 
 /// kubernetes-mixin, CPUThrottlingHigh: more than a quarter of the periods.
 const PERIODS: Ratio = Ratio(0.25);

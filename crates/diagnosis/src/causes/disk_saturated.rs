@@ -6,7 +6,7 @@
 //! **Experiment:** freezing or throttling the culprit helps the victim.
 
 use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much, process},
     path::Removes,
 };
@@ -15,7 +15,7 @@ use observe::{Bytes, Pid, Ratio, Recording, TimeClass, catalog};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "disk.saturated", judge };
+pub const CAUSE: Cause = Cause { id: "disk.saturated", frozen: Effect::Helps, root_of: &[], judge };
 
 /// awesome-prometheus-alerts: a disk above 80 % busy is called saturated.
 const BUSY: Ratio = Ratio(0.80);

@@ -5,7 +5,7 @@
 //! **Experiment:** none without changing durability; twenty fsyncs of a temporary file show what the device can do.
 
 use crate::{
-    Cause, Draft, Party, Scene, Victim,
+    Cause, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, grade, how_much},
     code::path,
     path::{Removes, Waits},
@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "disk.sync-writes", judge };
+pub const CAUSE: Cause = Cause { id: "disk.sync-writes", frozen: Effect::None, root_of: &[], judge };
 
 const SYNCS: &[&str] = &["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"];
 

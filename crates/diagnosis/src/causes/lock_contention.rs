@@ -6,7 +6,7 @@
 //! **Experiment:** freezing the holder stops the victim; halving the threads helps it.
 
 use crate::{
-    Cause, Confidence, Draft, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much},
     code::path,
     path::Removes,
@@ -16,7 +16,7 @@ use observe::{Pid, Tid, TimeClass, Wait};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "lock.contention", judge };
+pub const CAUSE: Cause = Cause { id: "lock.contention", frozen: Effect::Hurts, root_of: &[], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let waits: Vec<&Wait> = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedLock).collect();
