@@ -2,6 +2,8 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::io;
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -158,14 +160,21 @@ pub fn new_folder() -> Result<PathBuf, String> {
 
 /// A port that nobody listens on.
 pub fn free_port() -> Result<u16, String> {
-    let bound = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    bound.map(|address| address.port()).map_err(|e| format!("no free port: {e}"))
+    free_ports(1).map(|ports| ports[0])
 }
 
-/// Waits until some socket listens on the port; `alive` says whether the one to come still can.
-pub fn wait_for_port(port: u16, name: &str, mut alive: impl FnMut() -> Result<(), Stop>) -> Result<(), Stop> {
+/// As many different ports that nobody listens on.
+pub fn free_ports(count: usize) -> Result<Vec<u16>, String> {
+    let bound: io::Result<Vec<_>> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect();
+    let ports = |bound: Vec<TcpListener>| bound.iter().map(|bound| Ok(bound.local_addr()?.port())).collect();
+    bound.and_then(ports).map_err(|e| format!("no free port: {e}"))
+}
+
+/// Waits until some socket in the network of this process listens on the port; `alive` says whether the one to come
+/// still can.
+pub fn wait_for_port(port: u16, pid: u32, name: &str, mut alive: impl FnMut() -> Result<(), Stop>) -> Result<(), Stop> {
     let end = Instant::now() + LISTEN_LIMIT;
-    while !listened_on(port) {
+    while !listened_on(port, pid) {
         alive()?;
         pause(STEP)?;
         if Instant::now() > end {
@@ -175,11 +184,12 @@ pub fn wait_for_port(port: u16, name: &str, mut alive: impl FnMut() -> Result<()
     Ok(())
 }
 
-/// Whether some socket listens on the port; asked of the kernel, so that the service notices nothing.
-fn listened_on(port: u16) -> bool {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+/// Whether some socket in the network of a process listens on the port; asked of the kernel, so that the service
+/// notices nothing.
+fn listened_on(port: u16, pid: u32) -> bool {
+    let table = |name| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
     let wanted = format!(":{port:04X}");
-    tables.iter().flat_map(|table| table.lines()).any(|line| {
+    [table("tcp"), table("tcp6")].iter().flat_map(|table| table.lines()).any(|line| {
         let row: Vec<&str> = line.split_whitespace().take(4).collect();
         row.len() == 4 && row[1].ends_with(&wanted) && row[3] == "0A"
     })
@@ -198,14 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn free_ports_differ() {
+        let ports: std::collections::BTreeSet<u16> = free_ports(3).unwrap().into_iter().collect();
+        assert_eq!(ports.len(), 3);
+    }
+
+    #[test]
     fn a_listening_port_is_seen() {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert!(listened_on(port));
+        assert!(listened_on(port, std::process::id()));
         drop(listener);
         // A process that another test forks at this moment has it open until it becomes another program.
         let end = Instant::now() + LISTEN_LIMIT;
-        while listened_on(port) {
+        while listened_on(port, std::process::id()) {
             assert!(Instant::now() < end, "still listened on");
             sleep(STEP);
         }

@@ -1,16 +1,26 @@
 //! Runs friday on faulty and healthy programs and scores what it says against the truth.
 
+mod background;
+mod build;
 mod cgroup;
+mod options;
+mod record;
+mod row;
 mod scenario;
 mod score;
+mod spawn;
 mod stage;
+mod totals;
+mod turn;
 
 use crate::processes::{self, Stop};
 use crate::results::{give_to_caller, now};
 use crate::root;
+use options::Options;
+use record::Record;
+use row::Row;
 use scenario::Scenario;
-use score::{Mark, Said, Totals};
-use serde::Serialize;
+use score::Said;
 use stage::Stage;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,124 +30,85 @@ use std::time::Duration;
 /// ours: friday is done this long after its window at the latest.
 const AFTER_WINDOW: Duration = Duration::from_secs(180);
 
-/// What the command line asks for.
-struct Options {
-    friday: PathBuf,
-    window: String,
-    list: bool,
-    hold: bool,
-    names: Vec<String>,
-}
-
-/// One line of the table, and of `scores.json`.
-#[derive(Debug, Default, Serialize)]
-struct Row {
-    scenario: String,
-    truth: String,
-    said: String,
-    confidence: String,
-    share: Option<f64>,
-    culprit: String,
-    mark: Option<Mark>,
-    wall_seconds: Option<f64>,
-    overhead_cpu_percent: Option<f64>,
-    note: String,
+/// Where things are.
+struct Places {
+    tree: PathBuf,
+    programs: PathBuf,
+    results: PathBuf,
+    /// What compilers keep for the next time.
+    kept: PathBuf,
 }
 
 /// Runs the scenarios asked for, all by default, and says whether all of them could be run.
 pub fn run(args: &[String]) -> Result<bool, String> {
-    let options = parse(args)?;
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no workspace")?;
-    let mut scenarios = scenario::load_all(&tree.join("zoo/scenarios"))?;
-    if let Some(name) = options.names.iter().find(|name| !scenarios.iter().any(|s| s.name == **name)) {
-        return Err(format!("no such scenario: {name}; --list shows them"));
-    }
-    scenarios.retain(|scenario| options.names.is_empty() || options.names.contains(&scenario.name));
+    let options = Options::parse(args)?;
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no workspace")?.to_path_buf();
+    let places = Places {
+        programs: tree.join("zoo/programs"),
+        results: tree.join("zoo/results"),
+        kept: tree.join("target/zoo"),
+        tree,
+    };
+    let scenarios = options.choose(scenario::load_all(&places.tree.join("zoo/scenarios"))?)?;
     if options.list {
-        for Scenario { name, cause, expect, about, .. } in &scenarios {
-            println!("{name:<28} {:<22} {about}", cause.clone().unwrap_or(expect.join("/")));
+        for scenario in &scenarios {
+            println!("{:<28} {:<22} {}", scenario.name, scenario.truth(), scenario.about);
         }
         return Ok(true);
     }
     if !root::is_root() {
         return Err(root::again("zoo", args));
     }
-    provide(tree, &scenarios)?;
-    processes::take_charge();
-    let programs = tree.join("zoo/programs");
     if options.hold {
-        return scenarios.iter().try_for_each(|scenario| hold(scenario, &programs)).map(|()| true);
+        provide(&places.tree, &scenarios)?;
+        processes::take_charge();
+        return scenarios.iter().try_for_each(|scenario| hold(scenario, &places)).map(|()| true);
     }
     if !options.friday.is_file() {
         return Err(format!("{} is not there: ./x build makes it", options.friday.display()));
     }
+    let folder = options.resume.clone().map_or_else(|| Ok(places.results.join(now()?)), Ok::<_, String>)?;
+    if options.background {
+        return background::start(args, &folder).map(|()| true);
+    }
+    provide(&places.tree, &scenarios)?;
+    processes::take_charge();
+    let mut record = Record::open(folder, options.system)?;
+    let played = play_all(&scenarios, &places, &options, &mut record);
+    give_to_caller(&places.results);
+    give_to_caller(&places.kept);
+    let all_ran = played?;
+    print!("{}", record.table());
+    println!("stored in {}", record.folder().display());
+    println!("{}", record.totals());
+    Ok(all_ran)
+}
 
-    let results = tree.join("zoo/results").join(now()?);
-    fs::create_dir_all(&results).map_err(|e| format!("{}: {e}", results.display()))?;
-    let (mut totals, mut rows, mut all_ran) = (Totals::default(), Vec::new(), true);
-    for scenario in &scenarios {
-        eprintln!("zoo: {} ({})", scenario.name, scenario.about);
-        let mut row = Row { scenario: scenario.name.clone(), ..Row::default() };
-        row.truth = scenario.cause.clone().unwrap_or(scenario.expect.join("/"));
-        match play(scenario, &programs, &options, &results.join(&scenario.name)) {
-            Ok((said, seconds)) => {
-                let mark = score::mark(scenario, &said);
-                totals.add(mark, seconds);
-                row.tell(&said, mark, seconds);
-                row.note = score::note(scenario, &said, mark);
-            }
+/// Plays what has not been played yet, round by round.
+fn play_all(scenarios: &[Scenario], places: &Places, options: &Options, record: &mut Record) -> Result<bool, String> {
+    let mut all_ran = true;
+    for (round, scenario) in (1..=options.repeat).flat_map(|round| scenarios.iter().map(move |s| (round, s))) {
+        let mut row = Row::new(scenario, round);
+        if record.has(&row.name()) {
+            continue;
+        }
+        eprintln!("zoo: {} ({})", row.name(), scenario.about);
+        match play(scenario, places, options, &record.folder().join(row.name())) {
+            Ok((said, seconds)) => row.judge(scenario, &said, seconds),
             Err(Stop::Skip(reason)) => row.note = format!("skipped: {reason}"),
             Err(Stop::Broken(reason)) => {
                 all_ran = false;
                 row.note = format!("not run: {reason}");
             }
-            Err(Stop::Interrupted) => return Err("interrupted; everything that was started is gone".into()),
+            Err(Stop::Interrupted) => {
+                let folder = record.folder().display();
+                return Err(format!("interrupted; everything that was started is gone; to go on: --resume {folder}"));
+            }
         }
         eprintln!("zoo: {}", row.line());
-        rows.push(row);
+        record.add(row)?;
     }
-
-    let table: String = std::iter::once(Row::heading()).chain(rows.iter().map(Row::line)).map(|l| l + "\n").collect();
-    let ending = totals.line();
-    let scores = serde_json::to_string_pretty(&rows).map_err(|e| e.to_string())?;
-    let stored = fs::write(results.join("scores.json"), scores);
-    stored
-        .and_then(|()| fs::write(results.join("table.txt"), format!("{table}{ending}\n")))
-        .map_err(|e| e.to_string())?;
-    give_to_caller(&tree.join("zoo/results"));
-    print!("{table}");
-    println!("stored in {}", results.display());
-    println!("{ending}");
     Ok(all_ran)
-}
-
-fn parse(args: &[String]) -> Result<Options, String> {
-    let this = std::env::current_exe().map_err(|e| e.to_string())?;
-    let target = this.parent().and_then(Path::parent).ok_or("xtask lies in no target folder")?;
-    let friday = target.join("release/friday");
-    let mut options = Options { friday, window: "10s".into(), list: false, hold: false, names: Vec::new() };
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        let mut value = || words.next().cloned().ok_or(format!("{word} needs a value"));
-        match word.as_str() {
-            "--friday" => options.friday = value()?.into(),
-            "--for" => options.window = value()?,
-            "--list" => options.list = true,
-            "--hold" => options.hold = true,
-            flag if flag.starts_with('-') => return Err(format!("no such option: {flag}")),
-            name => options.names.push(name.to_string()),
-        }
-    }
-    Ok(options)
-}
-
-/// Seconds of a duration as friday takes it: `20`, `20s` or `2m`.
-fn seconds(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.strip_suffix('m') {
-        Some(minutes) => (minutes, 60),
-        None => (text.strip_suffix('s').unwrap_or(text), 1),
-    };
-    digits.parse::<u64>().map(|n| n * factor).map_err(|_| format!("--for takes 20, 20s or 2m, not {text}"))
 }
 
 /// Installs what the scenarios run.
@@ -150,8 +121,8 @@ fn provide(tree: &Path, scenarios: &[Scenario]) -> Result<(), String> {
 }
 
 /// Sets a scenario up and leaves it running until Ctrl-C, to be looked at by hand.
-fn hold(scenario: &Scenario, programs: &Path) -> Result<(), String> {
-    let stage = match Stage::set(scenario, programs) {
+fn hold(scenario: &Scenario, places: &Places) -> Result<(), String> {
+    let stage = match Stage::set(scenario, &places.programs, &places.kept) {
         Ok(stage) => stage,
         Err(Stop::Skip(reason)) => return Err(format!("{} is skipped: {reason}", scenario.name)),
         Err(stop) => return Err(format!("{}: {stop:?}", scenario.name)),
@@ -163,9 +134,10 @@ fn hold(scenario: &Scenario, programs: &Path) -> Result<(), String> {
 }
 
 /// Plays one scenario and returns what friday said and how many seconds it took.
-fn play(scenario: &Scenario, programs: &Path, options: &Options, results: &Path) -> Result<(Said, f64), Stop> {
-    let limit = Duration::from_secs(seconds(&options.window)?) + AFTER_WINDOW;
-    let mut stage = Stage::set(scenario, programs)?;
+fn play(scenario: &Scenario, places: &Places, options: &Options, results: &Path) -> Result<(Said, f64), Stop> {
+    let limit = Duration::from_secs(options.seconds()?) + AFTER_WINDOW;
+    let _turn = turn::wait()?;
+    let mut stage = Stage::set(scenario, &places.programs, &places.kept)?;
     fs::create_dir_all(results).map_err(|e| format!("{}: {e}", results.display()))?;
     let create = |name| File::create(results.join(name)).map_err(|e| format!("{}: {e}", results.display()));
 
@@ -177,7 +149,7 @@ fn play(scenario: &Scenario, programs: &Path, options: &Options, results: &Path)
             words.push("--".into());
             words.extend(scenario.command.iter().cloned());
         }
-        (_, Some(pid)) => words.extend(["-p".into(), pid.to_string()]),
+        (_, Some(pid)) if !options.system => words.extend(["-p".into(), pid.to_string()]),
         _ => {}
     }
     let mut command = stage.command(&words)?;
@@ -197,91 +169,4 @@ fn play(scenario: &Scenario, programs: &Path, options: &Options, results: &Path)
     let text = fs::read_to_string(results.join("case.json")).map_err(|e| e.to_string())?;
     let said = serde_json::from_str(&text).map_err(|e| format!("friday's JSON: {e}"))?;
     Ok((said, wall.as_secs_f64()))
-}
-
-impl Row {
-    fn tell(&mut self, said: &Said, mark: Mark, seconds: f64) {
-        self.mark = Some(mark);
-        self.wall_seconds = Some(seconds);
-        self.overhead_cpu_percent = said.overhead.cpu_percent;
-        match said.findings.first() {
-            Some(first) => {
-                self.said = first.cause.clone();
-                self.confidence = first.confidence.clone();
-                self.share = first.share;
-                self.culprit = format!("{} {}", first.culprit.kind, first.culprit.name);
-            }
-            None => self.said = said.conclusion.clone(),
-        }
-    }
-
-    fn heading() -> String {
-        columns(["scenario", "truth", "rank 1", "confidence", "share", "culprit", "result", "seconds", "cpu %", "note"])
-    }
-
-    fn line(&self) -> String {
-        let result = match self.mark {
-            Some(Mark::Top1) => "ok",
-            Some(Mark::Top3) => "top3",
-            Some(Mark::Miss) => "MISS",
-            Some(Mark::Quiet) => "ok",
-            Some(Mark::FalsePositive) => "FALSE",
-            None => "-",
-        };
-        let number = |value: Option<f64>, digits| value.map_or(String::new(), |n| format!("{n:.digits$}"));
-        columns([
-            &self.scenario,
-            &self.truth,
-            &self.said,
-            &self.confidence,
-            &number(self.share, 2),
-            &self.culprit,
-            result,
-            &number(self.wall_seconds, 1),
-            &number(self.overhead_cpu_percent, 2),
-            &self.note,
-        ])
-    }
-}
-
-fn columns(cells: [&str; 10]) -> String {
-    const WIDTHS: [usize; 10] = [26, 21, 21, 10, 5, 32, 6, 7, 5, 0];
-    let padded: Vec<String> = cells.iter().zip(WIDTHS).map(|(cell, width)| format!("{cell:<width$}")).collect();
-    padded.join("  ").trim_end().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_read() {
-        let options = parse(&["--for", "5s", "disk-saturated", "--hold"].map(String::from)).unwrap();
-        assert_eq!((options.window.as_str(), options.hold, options.list), ("5s", true, false));
-        assert_eq!(options.names, ["disk-saturated"]);
-        assert!(parse(&["--fast".into()]).is_err());
-        assert!(parse(&["--for".into()]).is_err());
-    }
-
-    #[test]
-    fn durations_are_those_of_friday() {
-        assert_eq!(["20", "20s", "2m"].map(|text| seconds(text).unwrap()), [20, 20, 120]);
-        assert!(seconds("soon").is_err());
-    }
-
-    #[test]
-    fn a_row_shows_what_was_said_first() {
-        let said: Said = serde_json::from_str(
-            r#"{ "conclusion": "found", "overhead": { "cpu_percent": 0.42 }, "findings": [
-                { "cause": "app.sleeps", "confidence": "possible", "share": 0.9,
-                  "culprit": { "kind": "function", "name": "await_turn" } } ] }"#,
-        )
-        .unwrap();
-        let mut row = Row::default();
-        row.tell(&said, Mark::Top1, 10.25);
-        let line = row.line();
-        assert!(
-            ["app.sleeps", "possible", "0.90", "function await_turn", "ok", "0.42"].iter().all(|w| line.contains(w))
-        );
-    }
 }

@@ -145,7 +145,7 @@ fn redis(dir: &Path) -> Result<Runner, Stop> {
     present("redis-server")?;
     let mut child = processes::bind(&mut server).spawn().map_err(|e| format!("redis-server: {e}"))?;
     let number = port.parse().map_err(|e| format!("{port}: {e}"))?;
-    processes::wait_for_port(number, "redis-server", || match child.try_wait() {
+    processes::wait_for_port(number, child.id(), "redis-server", || match child.try_wait() {
         Ok(None) => Ok(()),
         Ok(Some(status)) => Err(Stop::Broken(format!("redis-server has ended ({status})"))),
         Err(error) => Err(Stop::Broken(format!("redis-server: {error}"))),

@@ -52,8 +52,8 @@ impl Scene {
         load.prepare.iter().try_for_each(|words| scene.run(words))?;
         scene.server = Some(scene.start(load.server, "server")?);
         if load.listens {
-            let port = scene.port;
-            processes::wait_for_port(port, load.name, || scene.check())?;
+            let (port, pid) = (scene.port, scene.pid());
+            processes::wait_for_port(port, pid, load.name, || scene.check())?;
         }
         load.fill.iter().try_for_each(|words| scene.run(words))?;
         if !load.client.is_empty() {

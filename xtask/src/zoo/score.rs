@@ -1,7 +1,6 @@
 //! Judges friday by its JSON alone.
 
 use super::scenario::{Culprit, Scenario};
-use crate::results::median;
 use serde::{Deserialize, Serialize};
 
 /// The part of a case that is judged. What is not there is taken for nothing said.
@@ -54,13 +53,15 @@ pub struct Overhead {
 }
 
 /// The judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
     /// The first finding is the truth.
     Top1,
-    /// The second or third is.
+    /// The second or third is; of two faults, both are among the first four findings, and neither comes first.
     Top3,
+    /// The first finding is one of two faults, and the other is not among the first four.
+    Half,
     /// None of the first three is.
     Miss,
     /// Nothing is wrong, and friday says so or says nothing definite.
@@ -71,27 +72,46 @@ pub enum Mark {
 
 /// Judges what was said against a scenario's truth.
 pub fn mark(scenario: &Scenario, said: &Said) -> Mark {
-    let (Some(cause), Some(culprit)) = (&scenario.cause, &scenario.culprit) else {
+    let places: Vec<Option<usize>> = places(scenario, said).map(|(_, place)| place).collect();
+    if places.is_empty() {
         let definite = |finding: &Finding| ["likely", "confirmed"].contains(&finding.confidence.as_str());
         let alarm = said.conclusion == "found" || said.findings.iter().any(definite);
         return if alarm { Mark::FalsePositive } else { Mark::Quiet };
-    };
-    let right = |finding: &Finding| finding.cause == *cause && is_culprit(culprit, &finding.culprit);
-    match said.findings.iter().take(3).position(right) {
-        Some(0) => Mark::Top1,
-        Some(_) => Mark::Top3,
-        None => Mark::Miss,
     }
+    match (places.contains(&Some(0)), places.iter().all(Option::is_some)) {
+        (true, true) => Mark::Top1,
+        (false, true) => Mark::Top3,
+        (true, false) => Mark::Half,
+        (false, false) => Mark::Miss,
+    }
+}
+
+/// Each true cause, and where it stands among the first findings: three of them, and one more for each further fault.
+fn places<'a>(scenario: &'a Scenario, said: &'a Said) -> impl Iterator<Item = (&'a str, Option<usize>)> {
+    let first = &said.findings[..said.findings.len().min(3 + scenario.also.len())];
+    scenario.faults().map(move |(cause, culprit)| {
+        let right = |finding: &Finding| finding.cause == cause && is_culprit(culprit, &finding.culprit);
+        (cause, first.iter().position(right))
+    })
 }
 
 /// What a judgement does not show.
 pub fn note(scenario: &Scenario, said: &Said, mark: Mark) -> String {
-    let first = said.findings.first();
-    match (mark, scenario.cause.as_ref(), &scenario.culprit) {
-        (_, None, _) if !scenario.expect.contains(&said.conclusion) => {
+    let (Some(cause), Some(culprit)) = (&scenario.cause, &scenario.culprit) else {
+        let right = scenario.expect.contains(&said.conclusion);
+        return if right {
+            String::new()
+        } else {
             format!("concluded {}, not {}", said.conclusion, scenario.expect.join(" or "))
-        }
-        (Mark::Miss | Mark::Top3, Some(cause), Some(culprit)) if first.is_some_and(|f| f.cause == *cause) => {
+        };
+    };
+    if !scenario.also.is_empty() {
+        let missing: Vec<&str> =
+            places(scenario, said).filter(|(_, at)| at.is_none()).map(|(cause, _)| cause).collect();
+        return if missing.is_empty() { String::new() } else { format!("missing: {}", missing.join(", ")) };
+    }
+    match said.findings.first() {
+        Some(first) if mark != Mark::Top1 && first.cause == *cause => {
             format!("right cause, culprit is {} {}", culprit.kind.join("/"), culprit.any.join("/"))
         }
         _ => String::new(),
@@ -108,40 +128,6 @@ fn is_culprit(truth: &Culprit, said: &Party) -> bool {
 /// Whether the word occurs in the text with no letter or digit before it.
 fn begins_a_word(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| !text[..at].ends_with(char::is_alphanumeric))
-}
-
-/// The totals over all runs.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Totals {
-    top1: usize,
-    top3: usize,
-    faults: usize,
-    false_positives: usize,
-    healthy: usize,
-    seconds: Vec<f64>,
-}
-
-impl Totals {
-    /// Counts one run that took this long.
-    pub fn add(&mut self, mark: Mark, seconds: f64) {
-        self.seconds.push(seconds);
-        match mark {
-            Mark::Quiet | Mark::FalsePositive => self.healthy += 1,
-            _ => self.faults += 1,
-        }
-        self.top1 += usize::from(mark == Mark::Top1);
-        self.top3 += usize::from(mark == Mark::Top1 || mark == Mark::Top3);
-        self.false_positives += usize::from(mark == Mark::FalsePositive);
-    }
-
-    /// The last line.
-    pub fn line(&self) -> String {
-        let median = median(&self.seconds).unwrap_or(0.0);
-        let Totals { top1, top3, faults, false_positives, healthy, .. } = self;
-        format!(
-            "top1 {top1}/{faults} top3 {top3}/{faults} false-positives {false_positives}/{healthy} median-seconds {median:.1}"
-        )
-    }
 }
 
 #[cfg(test)]
@@ -213,11 +199,23 @@ mod tests {
     }
 
     #[test]
-    fn totals_make_the_last_line() {
-        let mut totals = Totals::default();
-        assert_eq!(totals.line(), "top1 0/0 top3 0/0 false-positives 0/0 median-seconds 0.0");
-        let marks = [Mark::Top1, Mark::Top3, Mark::Miss, Mark::Quiet, Mark::FalsePositive];
-        marks.iter().zip([9.0, 12.0, 11.0, 10.0, 30.0]).for_each(|(mark, seconds)| totals.add(*mark, seconds));
-        assert_eq!(totals.line(), "top1 1/3 top3 2/3 false-positives 1/2 median-seconds 11.0");
+    fn of_a_pair_both_are_wanted() {
+        let pair = |first: &str, second: &str| Scenario {
+            also: vec![
+                toml::from_str(&format!("cause = '{second}'\nculprit = {{ kind = [''], any = [''] }}")).unwrap(),
+            ],
+            ..fault(first, "", "")
+        };
+        let judge = |scenario: &Scenario, causes: &[&str]| {
+            let findings: Vec<String> = causes.iter().map(|cause| format!(r#"{{ "cause": "{cause}" }}"#)).collect();
+            let said = said(&format!(r#"{{ "conclusion": "found", "findings": [{}] }}"#, findings.join(",")));
+            let mark = mark(scenario, &said);
+            (mark, note(scenario, &said, mark))
+        };
+        let both = pair("cpu.saturated", "app.sleeps");
+        assert_eq!(judge(&both, &["app.sleeps", "a", "b", "cpu.saturated"]), (Mark::Top1, String::new()));
+        assert_eq!(judge(&both, &["a", "app.sleeps", "cpu.saturated"]), (Mark::Top3, String::new()));
+        assert_eq!(judge(&both, &["cpu.saturated", "a"]), (Mark::Half, "missing: app.sleeps".into()));
+        assert_eq!(judge(&both, &["a", "app.sleeps"]), (Mark::Miss, "missing: cpu.saturated".into()));
     }
 }

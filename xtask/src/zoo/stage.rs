@@ -1,28 +1,34 @@
-//! Where a scenario plays: its folder, its processes, its cgroups; all gone when dropped.
+//! Where a scenario plays: its folder, its processes, its cgroups; all gone when dropped, and undone what has to be.
 
+use super::build::build;
 use super::cgroup::Cgroup;
-use super::scenario::{Program, Scenario, Start};
+use super::scenario::{Scenario, Start};
+use super::spawn::spawn;
 use crate::processes::{self, Stop, pause, wait};
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
+use crate::programs::create;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// ours: what is interrupted has this long to end by itself.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A scenario set up.
 pub struct Stage {
     dir: PathBuf,
-    port: u16,
+    ports: Vec<u16>,
+    cleanup: Vec<Vec<String>>,
     cgroups: Vec<(String, Cgroup)>,
     running: Vec<(String, Child)>,
 }
 
 impl Stage {
-    /// Builds, prepares and starts everything, and lets it warm up.
-    pub fn set(scenario: &Scenario, programs: &Path) -> Result<Stage, Stop> {
-        let mut stage =
-            Stage { dir: new_folder()?, port: processes::free_port()?, cgroups: Vec::new(), running: Vec::new() };
+    /// Builds, prepares and starts everything, and lets it warm up. What a later run can use is kept in `kept`.
+    pub fn set(scenario: &Scenario, programs: &Path, kept: &Path) -> Result<Stage, Stop> {
+        let (dir, ports) = (new_folder()?, processes::free_ports(3)?);
+        let mut stage = Stage { dir, ports, cleanup: Vec::new(), cgroups: Vec::new(), running: Vec::new() };
         for condition in &scenario.skip_unless {
             let mut shell = stage.command(&["sh".into(), "-c".into(), condition.run.clone()])?;
             let status = shell.stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -31,25 +37,14 @@ impl Stage {
             }
         }
         for program in &scenario.programs {
-            stage.build(program, programs)?;
+            build(program, programs, &stage.dir, kept, |words| stage.command(words))?;
         }
-        for words in &scenario.prepare {
-            let mut command = stage.command(words)?;
-            command.stdout(Stdio::null());
-            let child = command.spawn().map_err(|e| format!("{words:?}: {e}"))?;
-            let status = wait(child, Duration::from_secs(300))?.0;
-            if !status.success() {
-                return Err(Stop::Broken(format!("{words:?}: {status}")));
-            }
-        }
+        stage.cleanup = scenario.cleanup.clone();
+        scenario.prepare.iter().try_for_each(|words| stage.prepare(words))?;
         for limit in &scenario.cgroups {
-            let made = Cgroup::with_quota(&limit.name, limit.cpus)?;
-            let made = made.ok_or_else(|| Stop::Skip("no CPU controller for cgroups here".into()))?;
-            stage.cgroups.push((limit.name.clone(), made));
+            stage.cgroups.push((limit.name.clone(), Cgroup::new(limit, &stage.dir)?));
         }
-        for start in &scenario.start {
-            stage.start(start)?;
-        }
+        scenario.start.iter().try_for_each(|start| stage.start(start))?;
         pause(Duration::from_secs_f64(scenario.warm_up))?;
         stage.check_alive()?;
         Ok(stage)
@@ -85,7 +80,10 @@ impl Stage {
     pub fn fill(&self, word: &str) -> String {
         let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
         word.replace("{dir}", &self.dir.to_string_lossy())
-            .replace("{port}", &self.port.to_string())
+            .replace("{id}", &self.dir.extension().unwrap_or_default().to_string_lossy())
+            .replace("{port}", &self.ports[0].to_string())
+            .replace("{port2}", &self.ports[1].to_string())
+            .replace("{port3}", &self.ports[2].to_string())
             .replace("{cpus}", &cpus.to_string())
             .replace("{many}", &(2 * cpus).to_string())
     }
@@ -101,61 +99,54 @@ impl Stage {
         Ok(command)
     }
 
-    fn build(&self, program: &Program, programs: &Path) -> Result<(), String> {
-        let source = programs.join(&program.source);
-        let compiled = program.source.ends_with(".c");
-        let stem = program.source.strip_suffix(".c").unwrap_or(&program.source);
-        let name = program.name.as_deref().unwrap_or(stem);
-        let target = self.dir.join("bin").join(name);
-        let copy = if compiled { self.dir.join("src").join(format!("{name}.c")) } else { target.clone() };
-        fs::copy(&source, &copy).map_err(|e| format!("{}: {e}", source.display()))?;
-        if !compiled {
-            return Ok(());
-        }
-        let mut compiler = self.command(&["cc".into(), "-O2".into(), "-pthread".into()])?;
-        compiler.args(&program.flags).arg("-o").arg(&target).arg(&copy);
-        let status = compiler.status().map_err(|e| format!("cc: {e}"))?;
-        if status.success() { Ok(()) } else { Err(format!("cc could not compile {}", source.display())) }
+    /// Runs a command to its end.
+    fn prepare(&self, words: &[String]) -> Result<(), Stop> {
+        let mut command = self.command(words)?;
+        let child = command.stdout(Stdio::null()).spawn().map_err(|e| format!("{words:?}: {e}"))?;
+        let status = wait(child, Duration::from_secs(300))?.0;
+        if status.success() { Ok(()) } else { Err(Stop::Broken(format!("{words:?}: {status}"))) }
     }
 
     fn start(&mut self, start: &Start) -> Result<(), Stop> {
         let mut command = self.command(&start.run)?;
-        let errors = self.dir.join(format!("{}.err", start.role));
-        command.stdout(Stdio::null()).stderr(File::create(&errors).map_err(|e| format!("{}: {e}", errors.display()))?);
-        let group = self.cgroups.iter().find(|(name, _)| Some(name) == start.cgroup.as_ref());
-        let procs = group.map(|(_, cgroup)| File::options().write(true).open(cgroup.procs()));
-        let procs = procs.transpose().map_err(|e| format!("cgroup.procs: {e}"))?;
-        let fd = procs.as_ref().map(AsRawFd::as_raw_fd);
-        // SAFETY: all zeros is the empty set.
-        let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        for cpu in &start.affinity {
-            // SAFETY: CPU_SET checks its bounds.
-            unsafe { libc::CPU_SET(*cpu, &mut cpus) };
-        }
-        let pinned = !start.affinity.is_empty();
-        let check = |result: isize| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) };
-        // SAFETY: only system calls on values made before the fork.
-        unsafe {
-            command.pre_exec(move || {
-                if let Some(fd) = fd {
-                    check(libc::write(fd, c"0".as_ptr().cast(), 1))?;
-                }
-                if pinned {
-                    check(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &cpus) as isize)?;
-                }
-                Ok(())
-            })
-        };
-        let child = command.spawn().map_err(|e| format!("{}: {e}", start.run.join(" ")))?;
+        command.envs(start.env.iter().map(|(name, value)| (name, self.fill(value))));
+        command.stdout(Stdio::null()).stderr(create(&self.dir.join(format!("{}.err", start.role)))?);
+        let cgroup = self.cgroups.iter().find(|(name, _)| Some(name) == start.cgroup.as_ref());
+        let child = spawn(command, start, cgroup.map(|(_, cgroup)| cgroup))?;
+        let pid = child.id();
         self.running.push((start.role.clone(), child));
-        if start.listens { processes::wait_for_port(self.port, &start.role, || self.check_alive()) } else { Ok(()) }
+        let Some(name) = start.port() else { return Ok(()) };
+        let port = self.fill(&format!("{{{name}}}")).parse().map_err(|e| format!("{name}: {e}"))?;
+        processes::wait_for_port(port, pid, &start.role, || self.check_alive())
+    }
+}
+
+impl Stage {
+    /// Lets what runs end by itself, the last first: PostgreSQL keeps shared memory, which only it removes.
+    fn take_leave(&mut self) {
+        let end = Instant::now() + LEAVE_LIMIT;
+        for (_, child) in self.running.iter_mut().rev() {
+            if matches!(child.try_wait(), Ok(None)) {
+                processes::interrupt(child);
+            }
+        }
+        while Instant::now() < end && self.running.iter_mut().any(|(_, child)| matches!(child.try_wait(), Ok(None))) {
+            sleep(processes::STEP);
+        }
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        self.take_leave();
         processes::end_descendants();
         self.running.clear();
+        for words in &self.cleanup {
+            let status = self.command(words).map(|mut command| command.stdout(Stdio::null()).status());
+            if !matches!(&status, Ok(Ok(status)) if status.success()) {
+                eprintln!("zoo: {words:?}: {status:?}");
+            }
+        }
         self.cgroups.clear();
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("zoo: could not remove {}: {error}", self.dir.display());
@@ -170,4 +161,34 @@ fn new_folder() -> Result<PathBuf, String> {
     let ready = fs::set_permissions(&dir, open).and_then(|()| fs::create_dir(dir.join("bin")));
     ready.and_then(|()| fs::create_dir(dir.join("src"))).map_err(|e| format!("{}: {e}", dir.display()))?;
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::programs::last_line;
+
+    /// What is left of a scenario that only prepares, in a file outside its folder.
+    fn after(prepare: &str) -> (bool, String) {
+        let left = processes::new_folder().unwrap();
+        let file = left.join("left");
+        let cleanup = format!("[['sh', '-c', 'echo {{id}} {{port2}} >{}']]", file.display());
+        let text = format!("about = 'x'\ntarget = 'system'\nwarm_up = 0.0\nprepare = {prepare}\ncleanup = {cleanup}");
+        let set = Stage::set(&toml::from_str(&text).unwrap(), Path::new("/"), Path::new("/"));
+        let ready = set.is_ok();
+        drop(set);
+        let words = last_line(&file);
+        fs::remove_dir_all(left).unwrap();
+        (ready, words)
+    }
+
+    #[test]
+    fn what_was_prepared_is_undone_even_where_that_failed() {
+        let (ready, words) = after("[['true']]");
+        assert!(ready);
+        let (id, port) = words.split_once(' ').unwrap();
+        assert!(id.len() == 6 && port.parse::<u16>().is_ok(), "{words}");
+        let (ready, words) = after("[['false']]");
+        assert!(!ready && !words.is_empty());
+    }
 }
