@@ -75,6 +75,7 @@ fn recording() -> Recording {
             is_friday: pid == 7,
             allowed_cpus: 1,
             nice: -20,
+            policy: "fifo 50".into(),
             life: (pid == 7).then(|| Duration::from_nanos(3)),
         };
         rec.processes.insert(Pid(pid), process);

@@ -233,6 +233,7 @@ fn work(times: &ClassTimes) -> Duration {
                 TimeClass::BlockedSleep
                     | TimeClass::BlockedStopped
                     | TimeClass::BlockedProcess
+                    | TimeClass::BlockedThread
                     | TimeClass::BlockedNetwork
                     | TimeClass::BlockedUnknown
             )

@@ -134,6 +134,9 @@ catalog! {
     KERNEL_SAMPLES: Series = "process.cpu.kernel_samples", "{sample}", ["pid", "for"],
         "On-CPU samples in the kernel by what it worked for: `fault`, `interrupt`, the name of a system call, or `other`; total.",
         "perf_event cpu-clock";
+    SPIN_SAMPLES: Series = "process.cpu.spin_samples", "{sample}", ["pid", "function"],
+        "On-CPU samples in user code that were taken beside an instruction made for waiting in a loop (PAUSE, YIELD), by function, total.",
+        "perf_event cpu-clock, /proc/PID/mem";
     STACK_SETS: Series = "friday.stacks.weight", "1", ["set"],
         "What the user stacks of a set (`on-CPU`, in samples; `off-CPU` and `waker`, in seconds) stand for, total; of the target's processes, or of all when none is named.",
         "perf_event cpu-clock, sched_switch, sched_waking";

@@ -61,6 +61,9 @@ pub struct Process {
     pub allowed_cpus: u32,
     /// Nice value, −20 to 19.
     pub nice: i32,
+    /// Scheduling policy of its main thread with the real-time priority (`fifo 50`, `rr 1`, `deadline`, `batch`, `idle`);
+    /// empty for the normal one.
+    pub policy: String,
     /// Life span, when it began and ended inside the window.
     pub life: Option<Duration>,
 }

@@ -43,6 +43,7 @@ classes! {
     BlockedLock = "blocked.lock", "waiting for a user-space lock";
     BlockedKernelLock = "blocked.kernel_lock", "waiting for a lock inside the kernel";
     BlockedNetwork = "blocked.network", "waiting for a network peer";
+    BlockedThread = "blocked.thread", "waiting, with a request in hand, for another thread of its own process";
     BlockedProcess = "blocked.process", "waiting for another local process";
     BlockedSleep = "blocked.sleep", "asleep by its own timer";
     BlockedIdle = "blocked.idle", "waiting for work that nobody sent";

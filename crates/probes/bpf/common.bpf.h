@@ -111,8 +111,8 @@ struct thread {
 	u32 calm_short;	  /* and not even worth a stack */
 	s16 syscall;
 	s16 waker_syscall;
+	u16 flags;
 	u8 state;
-	u8 flags;
 	u8 object;
 	u8 kind; /* enum call_kind of the wait */
 	u8 poll_one;

@@ -93,6 +93,8 @@ enum wait_flags {
 	WAIT_OPEN = 16,		/* not over when the window ended */
 	WAIT_WOKEN_IN_INTERRUPT = 32, /* the waker may be whoever was interrupted */
 	WAIT_BEFORE = 64,	/* began before the window did */
+	WAIT_TIMED = 128,	/* a timer ended it */
+	WAIT_IN_REQUEST = 256,	/* the thread had a request in hand: read, and not answered */
 };
 
 /* One class of blocked waits of one thread. */
@@ -108,14 +110,14 @@ struct wait_key {
 	u32 waker_tgid;
 	s16 syscall; /* -1: none */
 	s16 waker_syscall; /* in which the waker was; -1: none, or an interrupt hit user code */
-	u8 flags;
+	u16 flags;
 	u8 object;
 	u8 reason; /* enum socket_reason */
-	u8 kind;   /* enum call_kind */
 	/* Thread that held the lock, as the lock itself tells; of a unix socket, the process that opened the other end. 0: not
 	 * known. */
 	u32 holder;
-	u32 pad2;
+	u8 kind; /* enum call_kind */
+	u8 pad2[3];
 };
 
 struct wait_value {
@@ -328,10 +330,10 @@ struct episode {
 	s16 syscall;
 	s16 waker_syscall;
 	u16 cpu; /* on which it runs from on_at */
-	u8 kind; /* enum episode_kind */
-	u8 flags; /* enum wait_flags */
-	u8 call;  /* enum call_kind */
-	u8 pad[7];
+	u16 flags; /* enum wait_flags */
+	u8 kind;   /* enum episode_kind */
+	u8 call;   /* enum call_kind */
+	u8 pad[6];
 };
 
 /* One that was looked at. */

@@ -157,8 +157,21 @@ fn identity(around: &Surroundings, pid: Pid, before: Option<&Process>) -> Option
         is_friday,
         allowed_cpus: allowed,
         nice: i32::try_from(stat.nice).unwrap_or_default(),
+        policy: policy(stat.policy.unwrap_or_default(), stat.rt_priority.unwrap_or_default()),
         life: None,
     })
+}
+
+/// A scheduling policy in words; see sched(7).
+fn policy(number: u32, priority: u32) -> String {
+    match i32::try_from(number) {
+        Ok(libc::SCHED_FIFO) => format!("fifo {priority}"),
+        Ok(libc::SCHED_RR) => format!("rr {priority}"),
+        Ok(libc::SCHED_BATCH) => "batch".to_owned(),
+        Ok(libc::SCHED_IDLE) => "idle".to_owned(),
+        Ok(libc::SCHED_DEADLINE) => "deadline".to_owned(),
+        _ => String::new(),
+    }
 }
 
 fn cmdline(process: &Path) -> Option<String> {

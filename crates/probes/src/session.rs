@@ -341,7 +341,7 @@ fn read_out(
     let stacks = Stacks::read(kernel, sleepers, symbolizer, &owners);
     let mut disks = Disks::default();
     if present(kernel, Group::Profile, cpu::METRICS, into) {
-        samples.collect(&stacks, into);
+        samples.collect(&stacks, roots, into);
     }
     if present(kernel, Group::Block, block::METRICS, into) {
         block::collect(kernel, roots, &mut disks, length, into);

@@ -9,6 +9,7 @@ use symbolize::{Address, Symbolizer};
 pub(crate) struct Stacks {
     kernel: HashMap<u64, Vec<FrameId>>,
     user: HashMap<u64, Vec<FrameId>>,
+    leaves: HashMap<u64, u64>,
     ends: HashMap<u64, u64>,
     frames: Vec<Frame>,
 }
@@ -50,10 +51,12 @@ impl Stacks {
             }
         }
         let mut user = HashMap::new();
+        let mut leaves = HashMap::new();
         for (pid, stacks) in by_process {
             let wanted = addresses(stacks.iter().map(|(_, ips)| ips.as_slice()));
             let names = look_up(&wanted, |list| symbolizer.process(Pid(pid), list), &mut intern);
             for (id, ips) in stacks {
+                leaves.extend(ips.first().map(|leaf| (id, *leaf)));
                 let mut frames = assemble(&ips, &names);
                 if cut_at_top(&mut frames, &intern.frames) {
                     ends.insert(id, u64::from(types::unwind_end::UNWIND_ROOT.0));
@@ -61,7 +64,7 @@ impl Stacks {
                 user.insert(id, frames);
             }
         }
-        Stacks { kernel, user, ends, frames: intern.frames }
+        Stacks { kernel, user, leaves, ends, frames: intern.frames }
     }
 
     /// Names some kernel stacks, innermost frame first, given by ids.
@@ -70,7 +73,7 @@ impl Stacks {
         let wanted = addresses(raw.values().map(Vec::as_slice));
         let names = look_up(&wanted, |list| symbolizer.kernel(list), &mut intern);
         let kernel = raw.into_iter().map(|(id, ips)| (id, assemble(&ips, &names))).collect();
-        Stacks { kernel, user: HashMap::new(), ends: HashMap::new(), frames: intern.frames }
+        Stacks { kernel, user: HashMap::new(), leaves: HashMap::new(), ends: HashMap::new(), frames: intern.frames }
     }
 
     /// Kernel frames of a stack; empty for id 0 or a lost stack.
@@ -81,6 +84,11 @@ impl Stacks {
     /// User frames of a stack; empty for id 0 or a lost stack.
     pub fn user(&self, id: u64) -> &[FrameId] {
         self.user.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The address of a user stack's innermost instruction; `None` for id 0 or a lost stack.
+    pub fn leaf(&self, id: u64) -> Option<u64> {
+        self.leaves.get(&id).copied()
     }
 
     /// Why a user stack ends where it does (`unwind_end`); `None` for id 0 or a lost stack.

@@ -64,6 +64,7 @@ pub fn processes_to(processes: &BTreeMap<Pid, Process>) -> Columns {
         ("is_friday", int(&rows, |(_, p)| i64::from(p.is_friday))),
         ("allowed_cpus", int(&rows, |(_, p)| i64::from(p.allowed_cpus))),
         ("nice", int(&rows, |(_, p)| i64::from(p.nice))),
+        ("policy", text(&rows, |(_, p)| p.policy.clone())),
         ("life_ns", Column::OptInt(rows.iter().map(|(_, p)| p.life.map(ns)).collect())),
     ]
 }
@@ -75,11 +76,12 @@ pub fn processes_to(processes: &BTreeMap<Pid, Process>) -> Columns {
 pub fn processes_from(table: &Table) -> Result<BTreeMap<Pid, Process>, TableError> {
     let (pid, parent, name) = (table.int("pid")?, table.int("parent")?, table.text("name")?);
     let (exe, cmdline, cgroup) = (table.text("exe")?, table.text("cmdline")?, table.text("cgroup")?);
-    // Cases from before it was looked for do not have it.
-    let container = match table.text("container") {
-        Err(TableError::Missing(_)) => vec![""; table.rows()],
-        other => other?,
+    // Cases from before these were looked for do not have them.
+    let later = |name| match table.text(name) {
+        Err(TableError::Missing(_)) => Ok(vec![""; table.rows()]),
+        other => other,
     };
+    let (container, policy) = (later("container")?, later("policy")?);
     let (is_kernel, is_friday) = (table.int("is_kernel")?, table.int("is_friday")?);
     let (allowed, nice, life) = (table.int("allowed_cpus")?, table.int("nice")?, table.opt_int("life_ns")?);
     let mut processes = BTreeMap::new();
@@ -99,6 +101,7 @@ pub fn processes_from(table: &Table) -> Result<BTreeMap<Pid, Process>, TableErro
                 .map_err(|_| At("allowed_cpus", at).error(format!("{} is no number of CPUs", allowed[at])))?,
             nice: i32::try_from(nice[at])
                 .map_err(|_| At("nice", at).error(format!("{} is no nice value", nice[at])))?,
+            policy: policy[at].to_owned(),
             life: life[at].map(|life| At("life_ns", at).duration(life)).transpose()?,
         };
         processes.insert(pid, process);

@@ -21,6 +21,7 @@ const CLASS_COLUMNS: &[(TimeClass, &str)] = &[
     (TimeClass::BlockedLock, "blocked.lock_ns"),
     (TimeClass::BlockedKernelLock, "blocked.kernel_lock_ns"),
     (TimeClass::BlockedNetwork, "blocked.network_ns"),
+    (TimeClass::BlockedThread, "blocked.thread_ns"),
     (TimeClass::BlockedProcess, "blocked.process_ns"),
     (TimeClass::BlockedSleep, "blocked.sleep_ns"),
     (TimeClass::BlockedIdle, "blocked.idle_ns"),
@@ -29,8 +30,8 @@ const CLASS_COLUMNS: &[(TimeClass, &str)] = &[
 ];
 
 /// Classes that cases of the first version do not have.
-const LATER_CLASSES: [TimeClass; 3] =
-    [TimeClass::RunningInterrupted, TimeClass::RunningStolen, TimeClass::RunnableOutranked];
+const LATER_CLASSES: [TimeClass; 4] =
+    [TimeClass::RunningInterrupted, TimeClass::RunningStolen, TimeClass::RunnableOutranked, TimeClass::BlockedThread];
 
 impl Stored for Stack {
     const NAME: &'static str = "stacks";

@@ -66,6 +66,7 @@ fn unnamed(class: TimeClass) -> &'static str {
         BlockedLock => "lock",
         BlockedKernelLock => "kernel lock",
         BlockedNetwork => "network",
+        BlockedThread => "another of its threads",
         BlockedProcess => "unknown process",
         BlockedSleep => "timer",
         BlockedIdle => "work",

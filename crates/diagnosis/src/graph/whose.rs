@@ -150,6 +150,7 @@ fn resource(class: TimeClass) -> &'static str {
         BlockedLock => "lock, holder not known",
         BlockedKernelLock => "kernel lock, holder not known",
         BlockedNetwork => "remote peer",
+        BlockedThread => "another of its threads, not known",
         BlockedProcess => "process not known",
         BlockedSleep => "timer",
         BlockedIdle => "no work",

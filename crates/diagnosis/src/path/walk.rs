@@ -40,7 +40,10 @@ pub fn critical_path(timeline: &Timeline, tid: Tid, from: Ns, to: Ns, wanted: bo
 /// Waits that another thread ended by doing something for the waiter.
 fn followed(class: TimeClass, wanted: bool, same_process: bool) -> bool {
     match class {
-        TimeClass::BlockedProcess | TimeClass::BlockedLock | TimeClass::BlockedKernelLock => true,
+        TimeClass::BlockedProcess
+        | TimeClass::BlockedThread
+        | TimeClass::BlockedLock
+        | TimeClass::BlockedKernelLock => true,
         // Who is not waited for idles when nobody else sends it work. Else it is a helper, and waits itself.
         TimeClass::BlockedIdle => wanted || same_process,
         _ => false,

@@ -1,14 +1,17 @@
 //! CPU profile, from the kernel side's samples to the recording.
 
+mod spin;
+
 use crate::{
     bpf::{Kernel, rows, types},
+    roots::Roots,
     stacks::Stacks,
 };
 use observe::{AnyMetric, Labels, Pid, Recording, Series, Stack, Tid, catalog};
 use std::collections::{BTreeMap, HashMap};
 
 /// What this probe measures.
-pub(crate) const METRICS: &[&dyn AnyMetric] = &[&catalog::CPU_STACKS, &catalog::KERNEL_SAMPLES];
+pub(crate) const METRICS: &[&dyn AnyMetric] = &[&catalog::CPU_STACKS, &catalog::KERNEL_SAMPLES, &catalog::SPIN_SAMPLES];
 
 /// The samples, before their stacks are named.
 pub(crate) struct Samples(Vec<(types::sample_key, u64)>);
@@ -49,8 +52,9 @@ impl Samples {
         split
     }
 
-    /// Adds them to the recording, and what the kernel worked for in each process.
-    pub fn collect(&self, stacks: &Stacks, into: &mut Recording) {
+    /// Adds them to the recording, what the kernel worked for in each process, and which of them were taken while spinning.
+    pub fn collect(&self, stacks: &Stacks, roots: &Roots, into: &mut Recording) {
+        spin::collect(self, stacks, roots, into);
         let mut kernel: BTreeMap<(u32, String), u64> = BTreeMap::new();
         for (key, count) in self.0.iter().filter(|(key, _)| key.kernel_stack != 0) {
             let names = stacks.names(stacks.kernel(key.kernel_stack));

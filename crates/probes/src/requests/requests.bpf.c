@@ -439,8 +439,12 @@ static __always_inline int received(struct sock *sk, int result, int flags)
 		talk->state = TALK_NONE;
 		return 0;
 	}
-	if (!result)
+	if (!result) {
+		t = current_thread();
+		if (t && t->request == talk->connection) /* nobody is there any more to be answered */
+			t->request = 0;
 		return 0;
+	}
 	now = bpf_ktime_get_ns();
 	if (!arrived)
 		arrived = now;

@@ -205,6 +205,16 @@ static __noinline int note_futex_holder(struct thread *t)
 	return 0;
 }
 
+/* ours: what was read and is not answered after so long may never be. */
+#define UNANSWERED_NS 5000000000ULL
+
+/* Whether the thread has read a request, and nobody has answered it yet. */
+static __always_inline bool in_request(struct thread *t)
+{
+	return t->request && attached_since[FREQUENT_REQUESTS] && t->request_slice == attached_since[FREQUENT_REQUESTS] &&
+	       t->since < t->request_begin + UNANSWERED_NS;
+}
+
 /* Notes what the task blocks on. Cheap: no stack, no descriptor lookup. */
 static __always_inline void note_block(struct task_struct *task, struct thread *t, u32 state)
 {
@@ -228,6 +238,8 @@ static __always_inline void note_block(struct task_struct *task, struct thread *
 		t->flags |= WAIT_AFTER_FAILURE;
 	if (task->flags & PF_KTHREAD)
 		return;
+	if (in_request(t))
+		t->flags |= WAIT_IN_REQUEST;
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
 		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 

@@ -4,20 +4,24 @@ use super::resource::Object;
 use observe::TimeClass;
 
 /// The wait is uninterruptible (state D).
-pub(crate) const UNINTERRUPTIBLE: u8 = 1;
+pub(crate) const UNINTERRUPTIBLE: u16 = 1;
 /// The kernel counts it as waiting for I/O.
-pub(crate) const IOWAIT: u8 = 2;
+pub(crate) const IOWAIT: u16 = 2;
 /// The thread's last call before it had failed.
-pub(crate) const AFTER_FAILURE: u8 = 4;
+pub(crate) const AFTER_FAILURE: u16 = 4;
 /// Stopped by a signal or traced.
-pub(crate) const STOPPED: u8 = 8;
+pub(crate) const STOPPED: u16 = 8;
 /// Not over when the window ended.
-pub(crate) const OPEN: u8 = 16;
+pub(crate) const OPEN: u16 = 16;
 /// Woken from an interrupt, hard or soft: the waker may be whoever was interrupted.
-pub(crate) const WOKEN_IN_INTERRUPT: u8 = 32;
+pub(crate) const WOKEN_IN_INTERRUPT: u16 = 32;
 
 /// Began before the window did.
-pub(crate) const BEFORE: u8 = 64;
+pub(crate) const BEFORE: u16 = 64;
+/// A timer ended it.
+pub(crate) const TIMED: u16 = 128;
+/// The thread had a request in hand: read, and not answered.
+pub(crate) const IN_REQUEST: u16 = 256;
 
 /// What is known of one wait.
 pub(crate) struct Seen<'a> {
@@ -28,7 +32,7 @@ pub(crate) struct Seen<'a> {
     /// The system call; empty when none.
     pub syscall: &'a str,
     /// The flags above.
-    pub flags: u8,
+    pub flags: u16,
     /// The object waited for.
     pub object: &'a Object,
 }
@@ -39,7 +43,7 @@ struct Rule {
     class: TimeClass,
     frames: &'static [&'static str],
     calls: &'static [&'static str],
-    flags: u8,
+    flags: u16,
 }
 
 const fn by_frame(class: TimeClass, frames: &'static [&'static str]) -> Rule {
@@ -349,7 +353,7 @@ mod tests {
     use super::super::resource::Socket;
     use super::*;
 
-    fn class(kernel: &[&str], syscall: &str, flags: u8, object: Object) -> TimeClass {
+    fn class(kernel: &[&str], syscall: &str, flags: u16, object: Object) -> TimeClass {
         classify(&Seen { kernel, user: &[], syscall, flags, object: &object })
     }
 

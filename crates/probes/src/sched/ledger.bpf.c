@@ -761,6 +761,25 @@ int BPF_PROG(ledger_switch, bool preempt, struct task_struct *prev, struct task_
 	return 0;
 }
 
+/* ours: what a timer's function wakes, it wakes at once. */
+#define TIMER_WAKES_NS 5000
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} timer_expired SEC(".maps");
+
+static __always_inline bool timer_expired_at(u64 now)
+{
+	u32 zero = 0;
+	u64 *at = bpf_map_lookup_elem(&timer_expired, &zero);
+
+	return at && now - *at < TIMER_WAKES_NS;
+}
+
+
 SEC("tp_btf/sched_waking")
 int BPF_PROG(ledger_waking, struct task_struct *task)
 {
@@ -793,9 +812,9 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	look_at(task, t, now);
 	if (t->chosen == SKIPPED && !streaming)
 		return 0; /* counted without a waker */
-	t->flags &= ~WAIT_WOKEN_IN_INTERRUPT;
+	t->flags &= ~(WAIT_WOKEN_IN_INTERRUPT | WAIT_TIMED);
 	if (in_interrupt(ctx))
-		t->flags |= WAIT_WOKEN_IN_INTERRUPT;
+		t->flags |= WAIT_WOKEN_IN_INTERRUPT | (timer_expired_at(now) ? WAIT_TIMED : 0);
 	current = bpf_get_current_task_btf();
 	t->waker_syscall = -1;
 	if (!(current->flags & PF_KTHREAD) &&
@@ -810,6 +829,18 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	    t->waker_tgid == self_tgid || !take_stacks)
 		return 0;
 	t->waker_stack = take_user_stack(ctx, SCRATCH_WAKE, t->waker_tgid);
+	return 0;
+}
+
+/* A high-resolution timer has run out on this CPU; its function is called next. */
+SEC("tp_btf/hrtimer_expire_entry")
+int BPF_PROG(ledger_timer)
+{
+	u32 zero = 0;
+	u64 *at = bpf_map_lookup_elem(&timer_expired, &zero);
+
+	if (at)
+		*at = bpf_ktime_get_ns();
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 //! What a blocked wait was: its class, the resource, and whom it was for.
 
 use super::{
-    classify::{self, AFTER_FAILURE, OPEN, Seen, WOKEN_IN_INTERRUPT, classify},
+    classify::{self, AFTER_FAILURE, IN_REQUEST, OPEN, Seen, TIMED, WOKEN_IN_INTERRUPT, classify},
     resource::{Namer, Object},
 };
 use crate::{bpf::types, stacks::Stacks, syscalls};
@@ -95,7 +95,13 @@ fn by_its_end(
 ) -> TimeClass {
     let other_process = by.is_some_and(|(pid, _)| pid.0 != key.tgid);
     let over = key.flags & OPEN == 0;
+    let in_request = key.flags & IN_REQUEST != 0;
     match object {
+        // Whoever has a request in hand waits for the sake of that, not for work.
+        Object::Poll { .. } if in_request && key.flags & TIMED != 0 => TimeClass::BlockedSleep,
+        Object::Futex { .. } | Object::Other if in_request && by.is_some() && !other_process => {
+            TimeClass::BlockedThread
+        }
         // Nobody woke it: its time ran out. Runtimes sleep like that (a condition variable with a timeout).
         Object::Futex { .. } if by.is_none() && over => TimeClass::BlockedSleep,
         // A semaphore or latch in shared memory.
@@ -274,6 +280,22 @@ mod tests {
         let process = TimeClass::BlockedProcess;
         assert_eq!(by_its_end(&key, &pipe, None, process, true), TimeClass::BlockedIdle, "a poll that timed out");
         assert_eq!(by_its_end(&key, &pipe, Some((Pid(9), Tid(9))), process, true), process);
+    }
+
+    #[test]
+    fn a_thread_with_a_request_in_hand_does_not_wait_for_work() {
+        let key = |flags| types::wait_key { tgid: 7, tid: 7, waker_syscall: -1, flags, ..Default::default() };
+        let end = |flags, object: &Object, by: Option<u32>| {
+            by_its_end(&key(flags), object, by.map(|pid| (Pid(pid), Tid(8))), TimeClass::BlockedIdle, true)
+        };
+        let poll = Object::Poll { descriptors: None };
+        assert_eq!(end(TIMED | IN_REQUEST, &poll, None), TimeClass::BlockedSleep);
+        assert_eq!(end(TIMED, &poll, None), TimeClass::BlockedIdle, "a look at what else there is to do");
+        assert_eq!(end(IN_REQUEST, &poll, None), TimeClass::BlockedIdle, "data came");
+        let futex = Object::Futex { address: 1, value: 0, operation: 0x189 };
+        assert_eq!(end(IN_REQUEST, &futex, Some(7)), TimeClass::BlockedThread);
+        assert_eq!(end(0, &futex, Some(7)), TimeClass::BlockedIdle, "an idle worker gets something to do");
+        assert_eq!(end(IN_REQUEST, &futex, Some(9)), TimeClass::BlockedProcess);
     }
 
     #[test]

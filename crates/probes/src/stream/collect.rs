@@ -11,7 +11,7 @@ use observe::{Episode, EpisodeKind, Labels, Pid, Point, Recording, Series, Tid, 
 use std::{collections::HashMap, time::Duration};
 
 /// Woken from an interrupt, hard or soft; `enum wait_flags`.
-const WOKEN_IN_INTERRUPT: u8 = 32;
+const WOKEN_IN_INTERRUPT: u16 = 32;
 
 /// A wait that was not looked at is told by what can be had of it without looking.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
