@@ -1,8 +1,8 @@
 //! Which code: the function that CPU samples point at, and code paths in a few words.
 
 use crate::{Scene, Victim};
-use observe::{Frame, FrameId, FrameKind, Observed, Recording};
-use std::collections::HashMap;
+use observe::{Frame, FrameId, FrameKind, Observed, Ratio, Recording, Stack, TimeClass, catalog};
+use std::{collections::HashMap, time::Duration};
 
 /// The function most samples of some kind are in.
 pub struct Hot {
@@ -21,7 +21,12 @@ pub struct Hot {
 /// The victim's hottest own function: the innermost user frame, and for what the C library or the dynamic loader
 /// does, the function that asked for it. `None` without samples.
 pub fn hot_user(scene: &Scene, victim: &Victim) -> Observed<Option<Hot>> {
-    hottest(scene, victim, |rec, frames| {
+    hot_user_of(scene, |stack| victim.contains(stack.pid))
+}
+
+/// The same of some stacks.
+pub fn hot_user_of(scene: &Scene, of: impl Fn(&Stack) -> bool) -> Observed<Option<Hot>> {
+    hottest(scene, of, |rec, frames| {
         let mut user = frames.iter().rev().filter(|id| rec.frame(**id).kind == FrameKind::User);
         let in_kernel = frames.last().is_some_and(|id| rec.frame(*id).kind == FrameKind::Kernel);
         if in_kernel {
@@ -35,7 +40,8 @@ pub fn hot_user(scene: &Scene, victim: &Victim) -> Observed<Option<Hot>> {
 
 /// The victim's hottest kernel function: the innermost kernel frame. `None` without kernel samples.
 pub fn hot_kernel(scene: &Scene, victim: &Victim) -> Observed<Option<Hot>> {
-    hottest(scene, victim, |rec, frames| frames.last().copied().filter(|id| rec.frame(*id).kind == FrameKind::Kernel))
+    let mine = |stack: &Stack| victim.contains(stack.pid);
+    hottest(scene, mine, |rec, frames| frames.last().copied().filter(|id| rec.frame(*id).kind == FrameKind::Kernel))
 }
 
 /// How many of the victim's samples pass through a kernel function, and how many are in the kernel.
@@ -53,19 +59,36 @@ pub fn through(scene: &Scene, victim: &Victim, function: &str) -> Observed<(u64,
     Ok((hits, kernel))
 }
 
-fn hottest(
+/// How many samples there are of the victim. Zero where there is no profile.
+pub fn samples(scene: &Scene, victim: &Victim) -> u64 {
+    scene.samples(|pid| victim.contains(pid)).map_or(0, |stacks| stacks.iter().map(|s| s.samples).sum())
+}
+
+/// The part of the victim's running time that some of its samples stand for.
+pub fn running(scene: &Scene, victim: &Victim, some: u64) -> Duration {
+    let part = Ratio::of_counts(some as f64, samples(scene, victim) as f64);
+    victim.times.sum(TimeClass::is_running).mul_f64(part.0.min(1.0))
+}
+
+/// The innermost function of the program itself: neither the C library's nor the kernel's.
+pub fn own_function(rec: &Recording, frames: &[FrameId]) -> Option<FrameId> {
+    let own = |frame: &Frame| frame.kind == FrameKind::User && !frame.name.is_empty() && !is_runtime(&frame.module);
+    frames.iter().rev().copied().find(|id| own(rec.frame(*id)))
+}
+
+/// The frame that a rule picks from most of some samples; the rule passes over what is not of its kind.
+pub fn hottest(
     scene: &Scene,
-    victim: &Victim,
+    of: impl Fn(&Stack) -> bool,
     pick: impl Fn(&Recording, &[FrameId]) -> Option<FrameId>,
 ) -> Observed<Option<Hot>> {
     let rec = scene.rec;
     let mut by_function: HashMap<(&str, &str), (u64, u64, &[FrameId])> = HashMap::new();
-    let mut of = 0;
-    let samples = scene.samples(|pid| victim.contains(pid))?;
-    for stack in &samples {
+    let mut all = 0;
+    for stack in rec.get(&catalog::CPU_STACKS)?.iter().filter(|stack| of(stack)) {
         let Some(id) = pick(rec, &stack.frames) else { continue };
         let frame = rec.frame(id);
-        of += stack.samples;
+        all += stack.samples;
         let entry = by_function.entry((&frame.name, &frame.module)).or_insert((0, 0, &[]));
         entry.0 += stack.samples;
         if stack.samples > entry.1 {
@@ -77,7 +100,7 @@ fn hottest(
         function: if name.is_empty() { format!("{module} (no symbols)") } else { name.to_owned() },
         module: module.to_owned(),
         samples,
-        of,
+        of: all,
         path: path(rec, frames),
     }))
 }

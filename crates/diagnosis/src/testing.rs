@@ -97,6 +97,15 @@ impl System {
         self
     }
 
+    /// Where the last wait was, in user code.
+    pub fn waiting_in(mut self, path: &[(&str, &str)]) -> Self {
+        let stack = self.stack(path, &[]);
+        let mut waits = self.rec.get(&catalog::WAITS).unwrap().to_vec();
+        waits.last_mut().unwrap().stack = stack;
+        self.rec.set(&catalog::WAITS, Ok(waits));
+        self
+    }
+
     /// A wait of one of several threads.
     pub fn wait_of(
         self,
@@ -148,6 +157,25 @@ impl System {
 
     pub fn cgroup(mut self, pid: u32, group: &str) -> Self {
         self.rec.processes.entry(Pid(pid)).or_default().cgroup = group.into();
+        self
+    }
+
+    /// A process' niceness and scheduling policy.
+    pub fn policy(mut self, pid: u32, nice: i32, policy: &str) -> Self {
+        let process = self.rec.processes.entry(Pid(pid)).or_default();
+        (process.nice, process.policy) = (nice, policy.into());
+        self
+    }
+
+    pub fn kernel_thread(mut self, pid: u32) -> Self {
+        self.rec.processes.entry(Pid(pid)).or_default().is_kernel = true;
+        self
+    }
+
+    /// A limit or weight of a control group.
+    pub fn limit(mut self, group: &str, name: &str, value: &str) -> Self {
+        let labels = Labels::new([("cgroup", group.into()), ("name", name.into())]);
+        self.rec.push(&catalog::CGROUP_LIMIT, Fact { labels, value: value.into(), source: name.into() });
         self
     }
 
@@ -212,13 +240,28 @@ impl System {
         self
     }
 
-    pub fn exits(mut self, parent: u32, parent_name: &str, name: &str, life: f64, count: usize) -> Self {
+    pub fn exits(self, parent: u32, parent_name: &str, name: &str, life: f64, count: usize) -> Self {
+        self.ends(parent, parent_name, name, life, (0, 0), count)
+    }
+
+    /// Processes that ended with a status and by a signal.
+    pub fn ends(
+        mut self,
+        parent: u32,
+        parent_name: &str,
+        name: &str,
+        life: f64,
+        (code, signal): (u32, u32),
+        count: usize,
+    ) -> Self {
         for n in 0..count {
             let labels = Labels::new([
                 ("name", name.into()),
                 ("parent", parent.to_string()),
                 ("parent_name", parent_name.into()),
                 ("exec", "yes".into()),
+                ("code", code.to_string()),
+                ("signal", signal.to_string()),
             ]);
             let pid = Some(Pid(100_000 + n as u32));
             self.rec.push(&catalog::PROCESS_EXIT, Event { at: Duration::ZERO, pid, labels, value: life });
@@ -226,23 +269,42 @@ impl System {
         self
     }
 
-    pub fn samples(mut self, pid: u32, path: &[(&str, &str)], samples: u64) -> Self {
-        let mut frames = Vec::new();
-        for (name, module) in path {
-            let key = ((*name).to_owned(), (*module).to_owned());
-            let next = FrameId(self.rec.frames.len() as u32);
-            let id = *self.frames.entry(key).or_insert_with(|| {
-                self.rec.frames.push(Frame {
-                    name: (*name).into(),
-                    module: (*module).into(),
-                    kind: FrameKind::User,
-                    unknown: String::new(),
-                });
-                next
-            });
-            frames.push(id);
-        }
+    pub fn samples(self, pid: u32, path: &[(&str, &str)], samples: u64) -> Self {
+        self.kernel_samples(pid, path, &[], samples)
+    }
+
+    /// Samples in the kernel.
+    pub fn kernel_samples(mut self, pid: u32, path: &[(&str, &str)], kernel: &[&str], samples: u64) -> Self {
+        let frames = self.stack(path, kernel);
         self.rec.push(&catalog::CPU_STACKS, Stack { pid: Pid(pid), tid: Tid(pid), samples, frames });
+        self
+    }
+
+    fn stack(&mut self, user: &[(&str, &str)], kernel: &[&str]) -> Vec<FrameId> {
+        let user = user.iter().map(|(name, module)| (*name, *module, FrameKind::User));
+        let frames: Vec<_> = user.chain(kernel.iter().map(|name| (*name, "vmlinux", FrameKind::Kernel))).collect();
+        frames.into_iter().map(|(name, module, kind)| self.frame(name, module, kind)).collect()
+    }
+
+    fn frame(&mut self, name: &str, module: &str, kind: FrameKind) -> FrameId {
+        let next = FrameId(self.rec.frames.len() as u32);
+        *self.frames.entry((name.to_owned(), module.to_owned())).or_insert_with(|| {
+            self.rec.frames.push(Frame { name: name.into(), module: module.into(), kind, unknown: String::new() });
+            next
+        })
+    }
+
+    /// Time spent spinning for a spin lock of the kernel's.
+    pub fn spun(mut self, pid: u32, function: &str, time: f64) -> Self {
+        let labels = Labels::new([("pid", pid.to_string()), ("function", function.into())]);
+        self.rec.push(&catalog::SPIN_TIME, Series::total(labels, WINDOW, time));
+        self
+    }
+
+    /// Samples beside an instruction made for waiting in a loop.
+    pub fn spins(mut self, pid: u32, function: &str, samples: u64) -> Self {
+        let labels = Labels::new([("pid", pid.to_string()), ("function", function.into())]);
+        self.rec.push(&catalog::SPIN_SAMPLES, Series::total(labels, WINDOW, samples as f64));
         self
     }
 

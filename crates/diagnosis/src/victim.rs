@@ -1,7 +1,7 @@
 //! Who suffers: the target the user named, or the processes that lose most.
 
 use crate::{
-    Party, Scene, chain,
+    Party, Scene, causes, chain,
     graph::{Edge, Merged, Part, redistribute},
     scene::DIALOGUE,
 };
@@ -190,7 +190,8 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
 
 /// Time lost to waiting that is certainly not idleness.
 ///
-/// A process with a thread that never stops asking for CPU is a competitor for it, not its victim. Waiting for another process counts
+/// A process with a thread that never stops asking for CPU is a competitor for it, not its victim; one that was made less
+/// important than others waits as it was meant to. Waiting for another process counts
 /// where that process answered again and again; a shell that waits for its command loses nothing. So does a lock that
 /// was handed on again and again; one that is never got is somebody's guard against starting twice.
 fn loss(scene: &Scene, pid: Pid) -> Duration {
@@ -200,6 +201,7 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
     /// ours: who lived for less of the window than this is a step of a job; the job is the victim.
     const LIVED: Ratio = Ratio(0.5);
     let workers = scene.workers(pid);
+    let gives_way = causes::gave_way(scene, pid);
     let competitor = workers.iter().any(|thread| {
         let asks = thread.classes.sum(|class| class.is_running() || class.is_behind_others());
         Ratio::of(asks, thread.wall) >= ALWAYS
@@ -210,7 +212,7 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
         .map(|thread| {
             let times = &thread.classes;
             times.sum(|class| match class {
-                class if class.is_behind_others() => !competitor,
+                class if class.is_behind_others() => !competitor && !gives_way,
                 RunnablePinned | RunnableThrottled | BlockedDisk | BlockedFs | BlockedMemory => true,
                 BlockedKernelLock => true,
                 _ => false,

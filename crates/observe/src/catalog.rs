@@ -292,7 +292,7 @@ catalog! {
         "Time in which some or all non-idle tasks of the same groups were stalled on cpu, io or memory, cumulative.",
         "cpu.pressure, io.pressure, memory.pressure";
 
-    PROCESS_EXIT: Event = "process.exit", "s", ["name", "parent", "parent_name", "exec", "code"],
+    PROCESS_EXIT: Event = "process.exit", "s", ["name", "parent", "parent_name", "exec", "code", "signal"],
         "A process ended; the value is its life span in seconds.", "sched_process_exec, sched_process_exit";
     SLOW_RUN_QUEUE: Event = "process.cpu.run_queue_wait.outlier", "s", ["name", "behind"],
         "A wait for a CPU above the outlier threshold.", "sched_switch";

@@ -8,11 +8,11 @@ use super::app_failing_calls;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::how_much,
-    code::{is_runtime, path},
+    code::{self, path},
     path::Removes,
 };
 use checks::Evidence;
-use observe::{FrameKind, Pid, Ratio, Tid, TimeClass, Wait};
+use observe::{Pid, Ratio, Tid, TimeClass, Wait};
 use std::time::Duration;
 
 /// Stands in the registry.
@@ -59,7 +59,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(heaviest) = naps.iter().max_by_key(|w| w.time) else { return Vec::new() };
     let waiter = waiter(scene, victim);
     let frames = path(scene.rec, &heaviest.stack);
-    let function = own_function(scene, heaviest).unwrap_or_else(|| heaviest.syscall.clone());
+    let function = code::own_function(scene.rec, &heaviest.stack)
+        .map_or_else(|| heaviest.syscall.clone(), |id| scene.rec.frame(id).name.clone());
     let mean = time.as_secs_f64() * 1e3 / count.max(1) as f64;
     let held_up = match waiter {
         Some((pid, waited)) => {
@@ -105,13 +106,6 @@ fn waiter(scene: &Scene, victim: &Victim) -> Option<(Pid, Duration)> {
         })
         .filter(|(_, time)| Ratio::of(*time, scene.window()) >= HELD_UP)
         .max_by_key(|(_, time)| *time)
-}
-
-/// The innermost function of the program itself on the way to the sleep.
-fn own_function(scene: &Scene, wait: &Wait) -> Option<String> {
-    let frames = wait.stack.iter().map(|id| scene.rec.frame(*id)).filter(|f| f.kind == FrameKind::User);
-    let mut own = frames.rev().filter(|f| !f.name.is_empty() && !is_runtime(&f.module));
-    own.next().map(|f| f.name.clone())
 }
 
 #[cfg(test)]

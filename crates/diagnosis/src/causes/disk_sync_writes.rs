@@ -118,7 +118,8 @@ fn cpu_of_sync_calls(scene: &Scene, victim: &Victim) -> Duration {
     Duration::try_from_secs_f64(spent).unwrap_or_default()
 }
 
-fn is_sync(scene: &Scene, wait: &Wait) -> bool {
+/// Whether a wait is part of making data durable.
+pub fn is_sync(scene: &Scene, wait: &Wait) -> bool {
     BLOCKED.contains(&wait.class)
         && (SYNCS.contains(&wait.syscall.as_str())
             || wait.stack.iter().any(|id| SYNC_PATHS.contains(&scene.rec.frame(*id).name.as_str())))

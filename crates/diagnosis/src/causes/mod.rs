@@ -1,18 +1,28 @@
 //! Every cause, one file each. A cause weighs mechanism and evidence; it never matches a program.
 
+mod app_crash_loop;
 mod app_failing_calls;
+mod app_global_lock;
 mod app_short_lived;
 mod app_sleeps;
 mod app_syscall_storm;
 mod app_waits_for_child;
 mod cpu_hot_code;
+mod cpu_interrupts;
 mod cpu_kernel_time;
 mod cpu_pinned;
+mod cpu_priority;
 mod cpu_saturated;
+mod cpu_single_thread;
+mod cpu_spin;
+mod cpu_steal;
 mod cpu_throttled;
 mod disk_saturated;
 mod disk_sync_writes;
 mod lock_contention;
+mod lock_kernel;
+
+pub use cpu_priority::gave_way;
 
 use crate::Cause;
 
@@ -24,11 +34,19 @@ pub const ALL: &[&Cause] = &[
     &cpu_saturated::CAUSE,
     &cpu_throttled::CAUSE,
     &cpu_pinned::CAUSE,
+    &cpu_priority::CAUSE,
+    &cpu_interrupts::CAUSE,
+    &cpu_steal::CAUSE,
+    &cpu_spin::CAUSE,
+    &cpu_single_thread::CAUSE,
     &cpu_hot_code::CAUSE,
     &cpu_kernel_time::CAUSE,
     &disk_saturated::CAUSE,
     &disk_sync_writes::CAUSE,
     &lock_contention::CAUSE,
+    &lock_kernel::CAUSE,
+    &app_crash_loop::CAUSE,
+    &app_global_lock::CAUSE,
     &app_sleeps::CAUSE,
     &app_syscall_storm::CAUSE,
     &app_failing_calls::CAUSE,

@@ -115,6 +115,7 @@ impl Lifecycle {
                         ("parent_name", text(&event.other_comm)),
                         ("exec", if self.executed.contains(&event.tgid) { "yes" } else { "no" }.to_owned()),
                         ("code", (event.detail >> 8 & 0xff).to_string()),
+                        ("signal", (event.detail & 0x7f).to_string()),
                     ]),
                 ),
                 SLOW_RUN_QUEUE => (

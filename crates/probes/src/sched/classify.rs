@@ -287,6 +287,11 @@ const LOCK_FUNCTIONS: &[&str] = &[
     "___pthread_rwlock_rdlock",
     "___pthread_rwlock_wrlock",
     "pthread_spin_lock",
+    "take_gil",
+    "PyEval_RestoreThread",
+    "PyEval_AcquireThread",
+    "PyGILState_Ensure",
+    "_PyThreadState_Attach",
 ];
 
 /// System calls that send to a message queue or receive from one, System V and POSIX.

@@ -211,7 +211,8 @@ fn socket_reason(reason: u8) -> Option<&'static str> {
 }
 
 /// A futex on which the same threads wait and wake one another is a lock that is handed around, whatever value it
-/// waits on: a queue has one side that waits and another that wakes.
+/// waits on: a queue has one side that waits and another that wakes. Who gives up waiting for it after a while, to ask again,
+/// has waited for it too.
 pub(super) fn find_symmetric_locks(waits: &mut [Classified]) {
     /// ours: both roles must be seen often enough to be a habit.
     const OFTEN: u64 = 20;
@@ -228,7 +229,9 @@ pub(super) fn find_symmetric_locks(waits: &mut [Classified]) {
     roles
         .retain(|_, threads| threads.values().filter(|(waited, woke)| *waited >= OFTEN && *woke >= OFTEN).count() >= 2);
     for Classified { wait, .. } in waits {
-        if wait.class == TimeClass::BlockedIdle && roles.contains_key(&(wait.pid, wait.resource.clone())) {
+        if matches!(wait.class, TimeClass::BlockedIdle | TimeClass::BlockedSleep | TimeClass::BlockedThread)
+            && roles.contains_key(&(wait.pid, wait.resource.clone()))
+        {
             wait.class = TimeClass::BlockedLock;
         }
     }

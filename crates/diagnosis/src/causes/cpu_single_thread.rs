@@ -1,0 +1,143 @@
+//! # One thread is the limit while CPUs idle
+//!
+//! **Speaks for it:** one thread of a program with several is on a CPU nearly all the time, the others wait for it again
+//! and again, and the machine has idle CPUs.
+//! **Speaks against it:** all CPUs busy (then more threads would not help); the others waiting for something else.
+//! **Experiment:** none from outside.
+
+use crate::{
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim, cause::how_much, code::hot_user_of, path::Removes,
+};
+use checks::Evidence;
+use observe::{Pid, Ratio, ThreadTime, TimeClass};
+use std::time::Duration;
+
+/// Stands in the registry.
+pub const CAUSE: Cause =
+    Cause { id: "cpu.single-thread", frozen: Effect::None, root_of: &["cpu.hot-code", "lock.contention"], judge };
+
+/// ours: the limiting thread runs, or waits for a CPU, this part of its time.
+const BUSY: Ratio = Ratio(0.85);
+
+/// ours: fewer waits for it than this in a window are not what its fellows live by.
+const OFTEN: u64 = 20;
+
+/// ours: the others must wait for it at least this part of the window, each on average.
+const WAIT_FOR_IT: Ratio = Ratio(0.4);
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    if !victim.named {
+        return Vec::new();
+    }
+    // ours: with less than half a CPU to spare, another thread would not have run.
+    let spare = scene.cpu_busy().map_or(0.0, |busy| (1.0 - busy.0) * f64::from(scene.rec.host.cpus));
+    let limits = victim.pids.iter().filter_map(|pid| limit(scene, *pid)).max_by_key(|limit| limit.waited);
+    let Some(limit) = limits.filter(|_| spare >= 0.5) else { return Vec::new() };
+    let thread = limit.thread;
+    let time = thread.classes.sum(|class| class.is_running() || class.is_runnable());
+    let hot = hot_user_of(scene, |stack| stack.tid == thread.tid).ok().flatten();
+    let doing = hot.as_ref().map_or_else(String::new, |hot| format!(", mostly in {}", hot.function));
+    vec![Draft {
+        confidence: Confidence::Likely,
+        time: time.min(victim.active()),
+        summary: format!(
+            "{} is limited by one thread, {} ({}): it works for {}{doing}, {} of its other threads wait for it, and \
+             {spare:.1} CPUs idle.",
+            victim.label(),
+            thread.name,
+            thread.tid,
+            how_much(victim, time),
+            limit.others,
+        ),
+        culprit: Party {
+            kind: "thread".into(),
+            pid: Some(thread.pid.0),
+            name: thread.name.clone(),
+            detail: hot.as_ref().map(|hot| hot.function.clone()),
+        },
+        evidence: vec![
+            Evidence::new(format!("ledger: {} running or runnable", thread.name), time.as_secs_f64(), "s")
+                .against("> 85 % of the window")
+                .at("recording/ledger.parquet"),
+            Evidence::new("its fellows' waits that it ended", limit.waited.as_secs_f64(), "s")
+                .at("recording/waits.parquet"),
+            Evidence::new("CPUs idle", spare, "CPUs").against("> 0.5").at("recording/series.parquet"),
+        ],
+        codepath: hot.map(|hot| hot.path).unwrap_or_default(),
+        next: vec![
+            format!("see what {} does that the others could: top -H -p {}", thread.name, thread.pid),
+            "hand out larger pieces, or take the work out of the thread that hands it out".to_owned(),
+        ],
+        removes: Removes::Unsaid,
+        descriptive: false,
+    }]
+}
+
+struct Limit<'a> {
+    thread: &'a ThreadTime,
+    /// How many of its fellows waited for it.
+    others: usize,
+    waited: Duration,
+}
+
+/// The thread of a process that is always at work and for which the others wait.
+fn limit<'a>(scene: &Scene<'a>, pid: Pid) -> Option<Limit<'a>> {
+    let at_work = |t: &ThreadTime| t.classes.sum(|class| class.is_running() || class.is_runnable());
+    let threads = scene.threads(pid);
+    let thread = *threads.iter().max_by_key(|t| at_work(t))?;
+    if Ratio::of(at_work(thread), scene.window()) < BUSY {
+        return None;
+    }
+    let me = Some((thread.pid, thread.tid));
+    let waits = || scene.waits(pid).iter().filter(|w| w.by == me && w.tid != thread.tid && waits_for_it(w.class));
+    let others = threads.iter().filter(|t| {
+        let for_it = waits().filter(|w| w.tid == t.tid);
+        for_it.map(|w| w.count).sum::<u64>() >= OFTEN
+    });
+    let others = others.count();
+    let waited: Duration = waits().map(|w| w.time).sum();
+    let each = Ratio::of(waited, scene.window().mul_f64(others.max(1) as f64));
+    // One that works as much as the first shares the work with it.
+    let shares = threads.iter().any(|t| t.tid != thread.tid && at_work(t) >= at_work(thread).mul_f64(0.5));
+    (others > 0 && each >= WAIT_FOR_IT && !shares).then_some(Limit { thread, others, waited })
+}
+
+fn waits_for_it(class: TimeClass) -> bool {
+    matches!(class, TimeClass::BlockedIdle | TimeClass::BlockedThread | TimeClass::BlockedLock)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{System, all, one};
+    use observe::TimeClass::{BlockedIdle, RunningUser};
+
+    fn pool(busy: f64) -> System {
+        System::new()
+            .cpu_busy(busy)
+            .thread(10, "encoder", &[(RunningUser, 9.5)])
+            .thread_of(10, 11, "worker", &[(RunningUser, 0.5)])
+            .thread_of(10, 12, "worker", &[(RunningUser, 0.5)])
+            .wait_of(10, 11, BlockedIdle, "futex:0x10", Some((10, 10)), 9.0)
+            .wait_of(10, 12, BlockedIdle, "futex:0x10", Some((10, 10)), 9.0)
+            .samples(10, &[("main", "encoder"), ("split", "encoder")], 100)
+            .target(10)
+    }
+
+    #[test]
+    fn the_thread_that_the_pool_waits_for_is_the_limit() {
+        let finding = one(&pool(0.55).build(), "cpu.single-thread");
+        assert_eq!((finding.culprit.kind.as_str(), finding.rank), ("thread", 1));
+        assert!(all(&pool(0.98).build(), "cpu.single-thread").is_empty(), "no CPU is left");
+    }
+
+    #[test]
+    fn helpers_that_wait_for_nobody_do_not_make_a_pool() {
+        let rec = System::new()
+            .cpu_busy(0.5)
+            .thread(10, "cache", &[(RunningUser, 9.5)])
+            .thread_of(10, 11, "closer", &[(RunningUser, 0.01)])
+            .target(10)
+            .build();
+        assert!(all(&rec, "cpu.single-thread").is_empty());
+    }
+}
