@@ -58,6 +58,11 @@ catalog! {
         "/proc, /sys";
     MOUNT: Fact = "system.filesystem.mount", "1", ["mountpoint", "type", "device"],
         "Mounted file systems backed by a device, with their options.", "/proc/self/mountinfo";
+    FILESYSTEM_USAGE: Series = "system.filesystem.usage", "By", ["mountpoint", "type", "state"],
+        "Space of file systems with a device, and of those in memory, by state: `used`, and `free` for anybody (what is reserved for root is neither); when the window ended.",
+        "statvfs";
+    FILESYSTEM_INODES: Series = "system.filesystem.inodes.usage", "{inode}", ["mountpoint", "type", "state"],
+        "The same of inodes; no rows where a file system makes them as it needs them.", "statvfs";
     CGROUP_QUOTA: Fact = "cgroup.cpu.quota", "1", ["cgroup"],
         "CPU quota and period in microseconds, as `QUOTA PERIOD`; only groups that have one.",
         "cpu.max (v2), cpu.cfs_quota_us and cpu.cfs_period_us (v1)";
@@ -73,7 +78,8 @@ catalog! {
         "Memory by state (total, available, free, cached, dirty, writeback, swap_total, swap_free), sampled.",
         "/proc/meminfo";
     PAGING: Series = "system.paging.operations", "{operation}", ["type"],
-        "Faults, major faults, swap-ins, swap-outs, direct-reclaim stalls, OOM kills, cumulative.", "/proc/vmstat";
+        "Faults, major faults, swap-ins, swap-outs, direct-reclaim stalls, OOM kills, and refaults of file pages (refault_file): pages read again soon after they were evicted; cumulative.",
+        "/proc/vmstat";
     DISK_BUSY: Series = "system.disk.io_time", "s", ["device"],
         "Time in which the device had at least one request in flight, cumulative.", "/proc/diskstats";
     DISK_WEIGHTED: Series = "system.disk.weighted_io_time", "s", ["device"],
@@ -84,6 +90,11 @@ catalog! {
         "Bytes moved by direction (read, write), cumulative.", "/proc/diskstats";
     CGROUP_CPU: Series = "cgroup.cpu.throttling", "1", ["cgroup", "what"],
         "Quota enforcement: periods, throttled_periods, and throttled_time in seconds, cumulative.", "cpu.stat";
+
+    FILE_WAITS: Series = "process.file.wait", "s", ["pid", "file", "syscall"],
+        "Time blocked on disks and file systems in calls on an open file, by file, total.", "sched_switch, sched_waking";
+    FILE_SIZE: Series = "process.file.size", "By", ["pid", "file"],
+        "Sizes of these files, of those that were still open when the window ended.", "/proc/PID/fd";
 
     EPISODES: Episode = "thread.episode", "s", [],
         "Every time off a CPU in the event window, one by one, of every thread but friday's.", "sched_switch, sched_waking";
@@ -286,8 +297,17 @@ catalog! {
     CGROUP_PIDS: Series = "cgroup.pids.usage", "{thread}", ["cgroup"],
         "Threads in the same groups, sampled.", "pids.current";
     CGROUP_EVENTS: Series = "cgroup.events", "{event}", ["cgroup", "event"],
-        "How often a limit acted: memory.high, memory.max (the limit was hit and memory made free), memory.oom, memory.oom_kill, pids.max (a fork was refused), cumulative.",
-        "memory.events, memory.failcnt, memory.oom_control, pids.events";
+        "How often a limit acted: memory.high, memory.max (the limit was hit and memory made free), memory.oom, memory.oom_kill, pids.max (a fork was refused); and memory.refault_file: file pages of the group and those below it that were read again soon after they were evicted; cumulative.",
+        "memory.events, memory.failcnt, memory.oom_control, memory.stat, pids.events";
+    CGROUP_MEMBER: Fact = "cgroup.member", "1", ["cgroup", "pid"],
+        "Which processes are in which groups of version 1's memory, pids and blkio hierarchies; root groups are left out.",
+        "cgroup.procs";
+    CGROUP_IO_LIMIT: Fact = "cgroup.io.limit", "1", ["cgroup", "device", "limit"],
+        "I/O limits of control groups, by device, under version 2's names: rbps, wbps, riops, wiops.",
+        "io.max (v2), blkio.throttle.read_bps_device and its like (v1)";
+    CGROUP_IO: Series = "cgroup.io", "1", ["cgroup", "device", "limit"],
+        "What groups with an I/O limit did under it, by the limit: bytes for rbps and wbps, requests for riops and wiops, cumulative.",
+        "io.stat (v2), blkio.throttle.io_service_bytes and io_serviced (v1)";
     CGROUP_PRESSURE: Series = "cgroup.pressure.time", "s", ["cgroup", "resource", "kind"],
         "Time in which some or all non-idle tasks of the same groups were stalled on cpu, io or memory, cumulative.",
         "cpu.pressure, io.pressure, memory.pressure";

@@ -7,7 +7,10 @@ use crate::{
     host::{
         counters::Counters,
         facts::{self, HostError},
+        filesystems,
+        io_limits::IoLimits,
         limits::Limits,
+        members::Members,
     },
     memory,
     net::{self, Network},
@@ -87,6 +90,8 @@ pub struct Session {
     counters: Counters,
     usage: memory::Usage,
     limits: Limits,
+    io_limits: IoLimits,
+    members: Members,
     network: Network,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
@@ -161,6 +166,8 @@ impl Session {
             counters,
             usage,
             limits,
+            io_limits: IoLimits::new(roots),
+            members: Members::new(roots),
             network,
             processes,
             lifecycle: Lifecycle::default(),
@@ -257,6 +264,9 @@ impl Session {
         self.counters.finish(&mut self.recording);
         self.usage.finish(length, &mut self.recording);
         let groups = self.limits.finish(length, &mut self.recording);
+        self.io_limits.finish(&self.roots, &mut Disks::default(), length, &mut self.recording);
+        self.members.finish(&self.roots, &mut self.recording);
+        filesystems::collect(&self.roots, length, &mut self.recording);
         let sockets = self.network.finish(length, &mut self.recording);
         processes::snapshot(&self.roots, &mut self.processes);
         self.lifecycle.identify(&mut self.processes);

@@ -348,50 +348,75 @@ fn cpu_model(cpuinfo: &str) -> Option<String> {
         .or_else(|| field("cpu"))
 }
 
-/// Mounts with a block device behind them, as `/proc/self/mountinfo` lists them.
+/// One line of `/proc/self/mountinfo`.
+pub(super) struct Mount {
+    /// `254:1`.
+    pub number: String,
+    pub root: String,
+    pub mountpoint: String,
+    pub options: String,
+    pub kind: String,
+    pub source: String,
+}
+
+impl Mount {
+    /// Whether a block device is behind it.
+    pub fn has_device(&self) -> bool {
+        // File systems such as btrfs have a number without a device, and name the device.
+        !self.number.starts_with("0:") || self.source.starts_with("/dev/")
+    }
+}
+
+/// Everything mounted.
 // procfs's `MountInfo` loses the order of the options, leaves octal escapes in, and fails on one odd line.
-fn mounts(roots: &Roots) -> Result<Vec<Fact>, Absent> {
+pub(super) fn mounted(roots: &Roots) -> Result<Vec<Mount>, Absent> {
     let path = roots.proc.join("self/mountinfo");
     let table = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
     let table = String::from_utf8_lossy(&table);
-    let mut rows = Vec::new();
-    let mut devices_seen = BTreeSet::new();
-    for line in table.lines() {
+    let mount = |line: &str| {
         // ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS
-        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let (left, right) = line.split_once(" - ")?;
         let left: Vec<&str> = left.split(' ').collect();
         let right: Vec<&str> = right.split(' ').collect();
         let ([_, _, number, root, mountpoint, options, ..], [kind, source, rest @ ..]) = (&left[..], &right[..]) else {
-            continue;
+            return None;
         };
-        let source = unescaped(source);
-        // File systems such as btrfs have a number without a device, and name the device.
-        if number.starts_with("0:") && !source.starts_with("/dev/") {
-            continue;
-        }
-        // A part of a file system shown at a second place is a bind mount, of which containers have thousands.
-        if !devices_seen.insert((*number).to_owned()) && *root != "/" && *kind != "btrfs" {
-            continue;
-        }
-        let by_number = fs::read_link(roots.sys.join("dev/block").join(number)).ok();
-        let device = by_number
-            .as_ref()
-            .and_then(|link| link.file_name())
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_else(|| source.strip_prefix("/dev/").unwrap_or(&source).to_owned());
         let mut all: Vec<&str> = options.split(',').collect();
         for option in rest.first().unwrap_or(&"").split(',') {
             if !option.is_empty() && !all.contains(&option) {
                 all.push(option);
             }
         }
+        Some(Mount {
+            number: (*number).to_owned(),
+            root: (*root).to_owned(),
+            mountpoint: unescaped(mountpoint),
+            options: all.join(","),
+            kind: (*kind).to_owned(),
+            source: unescaped(source),
+        })
+    };
+    Ok(table.lines().filter_map(mount).collect())
+}
+
+/// Mounts with a block device behind them.
+fn mounts(roots: &Roots) -> Result<Vec<Fact>, Absent> {
+    let mut rows = Vec::new();
+    let mut devices_seen = BTreeSet::new();
+    for mount in mounted(roots)?.into_iter().filter(Mount::has_device) {
+        // A part of a file system shown at a second place is a bind mount, of which containers have thousands.
+        if !devices_seen.insert(mount.number.clone()) && mount.root != "/" && mount.kind != "btrfs" {
+            continue;
+        }
+        let by_number = fs::read_link(roots.sys.join("dev/block").join(&mount.number)).ok();
+        let device = by_number
+            .as_ref()
+            .and_then(|link| link.file_name())
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_else(|| mount.source.strip_prefix("/dev/").unwrap_or(&mount.source).to_owned());
         rows.push(Fact {
-            labels: Labels::new([
-                ("mountpoint", unescaped(mountpoint)),
-                ("type", (*kind).to_owned()),
-                ("device", device),
-            ]),
-            value: all.join(","),
+            labels: Labels::new([("mountpoint", mount.mountpoint), ("type", mount.kind), ("device", device)]),
+            value: mount.options,
             source: "/proc/self/mountinfo".to_owned(),
         });
         if rows.len() == MOST_MOUNTS {

@@ -43,13 +43,14 @@ const FACTS: [&str; 8] = [
 ];
 
 /// Files that are read again and again.
-const READ: [&str; 11] = [
+const READ: [&str; 12] = [
     "memory.current",
     "memory.usage_in_bytes",
     "memory.events.local",
     "memory.events",
     "memory.failcnt",
     "memory.oom_control",
+    "memory.stat",
     "pids.current",
     "pids.events",
     "cpu.pressure",
@@ -280,6 +281,11 @@ fn events<'a>(file: &str, text: &'a str, own: bool) -> impl Iterator<Item = (&'s
         }
         "memory.failcnt" => &[("", "memory.max")],
         "memory.oom_control" => &[("oom_kill", "memory.oom_kill")],
+        // Version 1 names the sum over the groups below it so; version 2 has no other.
+        "memory.stat" if text.contains("total_workingset_refault_file") => {
+            &[("total_workingset_refault_file", "memory.refault_file")]
+        }
+        "memory.stat" => &[("workingset_refault_file", "memory.refault_file")],
         "pids.events" => &[("max", "pids.max")],
         _ => &[],
     };
@@ -373,6 +379,7 @@ mod tests {
             "web/memory.pressure",
             "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\nfull avg10=0 total=500000\n",
         );
+        group("web/memory.stat", "anon 5\nworkingset_refault_file 12\nworkingset_refault_anon 3\n");
         group("web/pids.max", "max\n");
         group("batch/pids.max", "10\n");
         group("batch/pids.current", "9\n");
@@ -404,6 +411,7 @@ mod tests {
         let events = rec.get(&catalog::CGROUP_EVENTS).unwrap();
         assert_eq!(points(events, "/web", "memory.high"), [(0, 5.0), (2, 8.0), (4, 8.0)]);
         assert_eq!(points(events, "/web", "memory.oom_kill").last(), Some(&(4, 1.0)));
+        assert_eq!(points(events, "/web", "memory.refault_file").last(), Some(&(4, 12.0)));
         assert_eq!(points(events, "/batch", "pids.max"), [(0, 3.0), (4, 3.0)], "not read in between");
         assert_eq!(points(events, "/late", "memory.max"), [(0, 0.0), (4, 4.0)], "made inside the window");
         assert_eq!(points(rec.get(&catalog::CGROUP_MEMORY).unwrap(), "/web", "")[1], (2, 950.0));
@@ -429,6 +437,7 @@ mod tests {
         group("memory/box/memory.usage_in_bytes", "33550336\n");
         group("memory/box/memory.failcnt", "12\n");
         group("memory/box/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
+        group("memory/box/memory.stat", "workingset_refault_file 1\ntotal_workingset_refault_file 3\n");
         group("memory/free/memory.limit_in_bytes", "9223372036854771712\n");
         group("cpu/box/cpu.shares", "512\n");
         let limits = Limits::new(&roots(base), &target(&[]));
@@ -438,6 +447,7 @@ mod tests {
         assert_eq!(facts, ["512", "33554432"]);
         let events = rec.get(&catalog::CGROUP_EVENTS).unwrap();
         assert_eq!(points(events, "/box", "memory.max"), [(0, 12.0), (4, 12.0)]);
+        assert_eq!(points(events, "/box", "memory.refault_file"), [(0, 3.0), (4, 3.0)]);
         assert_eq!(points(events, "/box", "memory.oom_kill"), [(0, 2.0), (4, 2.0)]);
         assert!(matches!(rec.get(&catalog::CGROUP_PRESSURE), Err(Absent::Unsupported(_))));
     }

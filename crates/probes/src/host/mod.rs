@@ -4,7 +4,10 @@ pub(crate) mod cgroups;
 pub(crate) mod containers;
 pub mod counters;
 pub mod facts;
+pub(crate) mod filesystems;
+pub(crate) mod io_limits;
 pub(crate) mod limits;
+pub(crate) mod members;
 
 use std::{fs, path::Path};
 

@@ -4,7 +4,7 @@
 
 use super::{
     classify::BEFORE,
-    resource::Namer,
+    resource::{Namer, Object},
     run_queue,
     waits::{self, Classified, KINDS},
 };
@@ -169,10 +169,41 @@ pub(crate) fn collect_ledger(
         let outranked = outranked.get(&times.tid).copied().unwrap_or_default();
         ledger.push(thread_time(times, waits, process, samples, outranked, &machine));
     }
+    files(&books.waits, &classified, namer, into);
     let mut waits: Vec<Wait> = classified.into_iter().map(|c| c.wait).collect();
     waits.extend(run_queue::waits(books, &run_queue::Quotas::of(into)));
     into.set(&catalog::THREAD_TIME, Ok(ledger));
     into.set(&catalog::WAITS, Ok(waits));
+}
+
+/// Which files were waited on, and how large they are.
+fn files(
+    keys: &[(types::wait_key, types::wait_value)],
+    classified: &[Classified],
+    namer: &mut Namer,
+    into: &mut Recording,
+) {
+    let mut waits: BTreeMap<(Pid, String, &str), Duration> = BTreeMap::new();
+    let mut sizes: BTreeMap<(Pid, String), u64> = BTreeMap::new();
+    for ((key, _), Classified { wait, .. }) in keys.iter().zip(classified) {
+        let Object::File { inode, device } = namer.object(key) else { continue };
+        if !matches!(wait.class, TimeClass::BlockedDisk | TimeClass::BlockedFs) {
+            continue;
+        }
+        let file = namer.file(key.tgid, inode, device);
+        *waits.entry((wait.pid, file.path.clone(), &wait.syscall)).or_default() += wait.time;
+        sizes.extend(file.size.map(|size| ((wait.pid, file.path.clone()), size)));
+    }
+    let length = into.window.length;
+    let waits = waits.into_iter().map(|((pid, file, syscall), time)| {
+        let labels = Labels::new([("pid", pid.to_string()), ("file", file), ("syscall", syscall.to_owned())]);
+        Series::total(labels, length, time.as_secs_f64())
+    });
+    let sizes = sizes.into_iter().map(|((pid, file), size)| {
+        Series::total(Labels::new([("pid", pid.to_string()), ("file", file)]), length, size as f64)
+    });
+    into.set(&catalog::FILE_WAITS, Ok(waits.collect()));
+    into.set(&catalog::FILE_SIZE, Ok(sizes.collect()));
 }
 
 /// Time spent waiting for spin locks of the kernel, by process; where, as far as the CPU profile tells.

@@ -15,5 +15,12 @@ pub(crate) use waits::Classified as Waited;
 use observe::{AnyMetric, catalog};
 
 /// What these probes measure.
-pub(crate) const METRICS: &[&dyn AnyMetric] =
-    &[&catalog::THREAD_TIME, &catalog::WAITS, &catalog::RUN_QUEUE_WAIT, &catalog::SLOW_RUN_QUEUE, &catalog::SPIN_TIME];
+pub(crate) const METRICS: &[&dyn AnyMetric] = &[
+    &catalog::THREAD_TIME,
+    &catalog::WAITS,
+    &catalog::RUN_QUEUE_WAIT,
+    &catalog::SLOW_RUN_QUEUE,
+    &catalog::SPIN_TIME,
+    &catalog::FILE_WAITS,
+    &catalog::FILE_SIZE,
+];

@@ -79,7 +79,16 @@ pub(crate) struct Namer<'a> {
     peers: Peers<'a>,
     ends: Option<Ends>,
     file_names: HashMap<(u64, u64), String>,
-    paths: HashMap<(u32, u64), String>,
+    files: HashMap<(u32, u64), OpenFile>,
+}
+
+/// A file that a process had open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenFile {
+    /// The full path while the process has it open, else the last component that the kernel side noted.
+    pub path: String,
+    /// In bytes, while it is open.
+    pub size: Option<u64>,
 }
 
 impl<'a> Namer<'a> {
@@ -98,7 +107,7 @@ impl<'a> Namer<'a> {
             peers,
             ends: None,
             file_names,
-            paths: HashMap::new(),
+            files: HashMap::new(),
         }
     }
 
@@ -171,7 +180,7 @@ impl<'a> Namer<'a> {
                 format!("disk:{}", self.disks.name(self.roots, *device))
             }
             (TimeClass::BlockedDisk, _) => "disk".to_owned(),
-            (_, Object::File { inode, device }) => format!("file:{}", self.path(pid, *inode, *device)),
+            (_, Object::File { inode, device }) => format!("file:{}", self.file(pid, *inode, *device).path),
             (TimeClass::BlockedSleep, _) => "timer".to_owned(),
             (TimeClass::BlockedMemory, _) => "memory".to_owned(),
             (_, Object::Futex { address, .. }) => format!("futex:{address:#x}"),
@@ -186,24 +195,24 @@ impl<'a> Namer<'a> {
         }
     }
 
-    /// The full path while the process has the file open, else the last component that the kernel side noted.
-    fn path(&mut self, pid: u32, inode: u64, device: u32) -> String {
-        if let Some(path) = self.paths.get(&(pid, inode)) {
-            return path.clone();
-        }
-        let open = fs::read_dir(self.roots.proc.join(format!("{pid}/fd"))).ok().and_then(|dir| {
-            dir.flatten().take(4096).find_map(|entry| {
-                (fs::metadata(entry.path()).ok()?.ino() == inode)
-                    .then(|| fs::read_link(entry.path()).ok().map(|p| p.to_string_lossy().into_owned()))?
-            })
-        });
-        let noted = || {
-            let name = self.file_names.get(&(inode, u64::from(device))).filter(|n| !n.is_empty());
-            name.cloned().unwrap_or_else(|| format!("inode {inode}"))
-        };
-        let path = open.unwrap_or_else(noted);
-        self.paths.insert((pid, inode), path.clone());
-        path
+    /// The file that a process waited on.
+    pub fn file(&mut self, pid: u32, inode: u64, device: u32) -> &OpenFile {
+        let (roots, names) = (self.roots, &self.file_names);
+        self.files.entry((pid, inode)).or_insert_with(|| {
+            let open = fs::read_dir(roots.proc.join(format!("{pid}/fd"))).ok().and_then(|dir| {
+                dir.flatten().take(4096).find_map(|entry| {
+                    let about = fs::metadata(entry.path()).ok().filter(|about| about.ino() == inode)?;
+                    let path = fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned();
+                    Some(OpenFile { path, size: Some(about.len()) })
+                })
+            });
+            let noted = || {
+                let name = names.get(&(inode, u64::from(device))).filter(|name| !name.is_empty());
+                let path = name.cloned().unwrap_or_else(|| format!("inode {inode}"));
+                OpenFile { path, size: None }
+            };
+            open.unwrap_or_else(noted)
+        })
     }
 }
 
