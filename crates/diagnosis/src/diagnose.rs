@@ -4,7 +4,7 @@ use crate::{
     Cause, Conclusion, Confidence, Draft, Eliminated, Finding, Scene, ShareIs, Untested, Victim, Whose,
     cause::{NOTICED, WORTH_SAYING},
     causes, chain, graph,
-    path::{self, Gain, Path, Timeline},
+    path::{self, Gain, Path},
     victim,
 };
 use checks::{Light, Test};
@@ -42,9 +42,7 @@ const IDLE: Ratio = Ratio(0.02);
 pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
     let scene = Scene::new(rec);
     let (victims, chosen) = victim::choose(&scene);
-    let timeline = Timeline::of(rec).ok();
-    let timeline = timeline.as_ref();
-    let mut weighed: Vec<Weighed> = victims.iter().flat_map(|victim| weigh(&scene, timeline, victim)).collect();
+    let mut weighed: Vec<Weighed> = victims.iter().flat_map(|victim| weigh(&scene, victim)).collect();
     let awaited: Vec<Pid> = weighed
         .iter()
         .filter(|w| w.sure() && w.finding.cause == causes::WAITS_FOR_CHILD)
@@ -54,7 +52,7 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
     for pid in BTreeSet::from_iter(awaited) {
         let known: Vec<String> =
             weighed.iter().filter(|w| w.finding.victim.pid == Some(pid.0)).map(|w| w.finding.cause.clone()).collect();
-        let mut found = weigh(&scene, timeline, &Victim::behind_another(&scene, pid));
+        let mut found = weigh(&scene, &Victim::behind_another(&scene, pid));
         // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
         found.retain(|w| w.sure() && !known.contains(&w.finding.cause));
         let waiter = waiter(&scene, &victims, pid);
@@ -82,7 +80,7 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         conclusion,
         chosen,
         findings,
-        paths: timeline.map_or_else(Vec::new, |timeline| {
+        paths: scene.timeline().map_or_else(Vec::new, |timeline| {
             victims.iter().flat_map(|victim| path::summarize(&scene, timeline, victim)).collect()
         }),
         whose: victims.iter().filter_map(|victim| graph::whose(&scene, victim)).collect(),
@@ -118,11 +116,11 @@ impl Weighed {
 }
 
 /// Weighs every cause for one victim.
-fn weigh(scene: &Scene, timeline: Option<&Timeline>, victim: &Victim) -> Vec<Weighed> {
+fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
     let judged = causes::ALL.iter().flat_map(|cause| (cause.judge)(scene, victim).into_iter().map(move |d| (cause, d)));
     judged
         .map(|(cause, mut draft)| {
-            let gain = timeline.and_then(|timeline| path::gain(scene, timeline, victim, &draft.removes));
+            let gain = scene.timeline().and_then(|timeline| path::gain(scene, timeline, victim, &draft.removes));
             if let Some(gain) = &gain {
                 on_the_path(&mut draft, victim, gain);
             }

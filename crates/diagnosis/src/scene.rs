@@ -1,6 +1,6 @@
 //! The recording as a diagnosis reads it: processes with their time, whom they wait for, and what runs.
 
-use crate::graph::WaitGraph;
+use crate::{graph::WaitGraph, path::Timeline};
 use observe::{
     Absent, ClassTimes, Histogram, Observed, Pid, Ratio, Recording, Series, Stack, ThreadTime, Tid, TimeClass, Wait,
     catalog,
@@ -21,6 +21,7 @@ pub struct Scene<'a> {
     waits: BTreeMap<Pid, Vec<&'a Wait>>,
     ledger: Observed<()>,
     graph: OnceCell<WaitGraph>,
+    timeline: Option<Timeline<'a>>,
 }
 
 /// ours: fewer answers than this in a window are not a dialogue.
@@ -54,12 +55,25 @@ impl<'a> Scene<'a> {
             .filter(|((pid, _), _)| by_process.get(pid).is_some_and(|count| *count >= DIALOGUE))
             .map(|(by, (_, time))| (by, time))
             .collect();
-        Scene { rec, answers, threads, waits, ledger: rows.map(|_| ()), graph: OnceCell::new() }
+        Scene {
+            rec,
+            answers,
+            threads,
+            waits,
+            ledger: rows.map(|_| ()),
+            graph: OnceCell::new(),
+            timeline: Timeline::of(rec).ok(),
+        }
     }
 
     /// Who waits for whom.
     pub fn graph(&self) -> &WaitGraph {
         self.graph.get_or_init(|| WaitGraph::of(self))
+    }
+
+    /// The event window, if there was one.
+    pub fn timeline(&self) -> Option<&Timeline<'a>> {
+        self.timeline.as_ref()
     }
 
     /// The window's length.

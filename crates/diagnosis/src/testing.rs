@@ -273,6 +273,13 @@ impl System {
         self.kernel_samples(pid, path, &[], samples)
     }
 
+    /// Samples of one of several threads.
+    pub fn samples_of(mut self, pid: u32, tid: u32, path: &[(&str, &str)], samples: u64) -> Self {
+        let frames = self.stack(path, &[]);
+        self.rec.push(&catalog::CPU_STACKS, Stack { pid: Pid(pid), tid: Tid(tid), samples, frames });
+        self
+    }
+
     /// Samples in the kernel.
     pub fn kernel_samples(mut self, pid: u32, path: &[(&str, &str)], kernel: &[&str], samples: u64) -> Self {
         let frames = self.stack(path, kernel);

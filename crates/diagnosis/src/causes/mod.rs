@@ -1,7 +1,9 @@
 //! Every cause, one file each. A cause weighs mechanism and evidence; it never matches a program.
 
 mod app_crash_loop;
+mod app_event_loop;
 mod app_failing_calls;
+mod app_gc;
 mod app_global_lock;
 mod app_short_lived;
 mod app_sleeps;
@@ -46,6 +48,8 @@ pub const ALL: &[&Cause] = &[
     &lock_contention::CAUSE,
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,
+    &app_event_loop::CAUSE,
+    &app_gc::CAUSE,
     &app_global_lock::CAUSE,
     &app_sleeps::CAUSE,
     &app_syscall_storm::CAUSE,

@@ -6,12 +6,12 @@ mod replay;
 mod requests;
 mod summary;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timeline;
 mod walk;
 
 pub use summary::{Path, PathRow, summarize};
-pub use timeline::{Doing, Timeline};
+pub use timeline::{Doing, Timeline, ns};
 
 use crate::{Scene, Victim};
 use observe::{Pid, Ratio, Request, TimeClass, Wait};

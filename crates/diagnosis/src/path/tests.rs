@@ -16,7 +16,7 @@ fn pid(tid: u32) -> Pid {
     Pid(if tid >= 100 { 10 } else { tid })
 }
 
-struct Window {
+pub(crate) struct Window {
     rec: Recording,
     episodes: Vec<Episode>,
     waits: Vec<Wait>,
@@ -24,7 +24,7 @@ struct Window {
 }
 
 impl Window {
-    fn new(threads: &[(u32, TimeClass)]) -> Self {
+    pub(crate) fn new(threads: &[(u32, TimeClass)]) -> Self {
         let mut system = System::new().target(10);
         for (tid, class) in threads {
             system = system.thread_of(pid(*tid).0, *tid, "thread", &[(TimeClass::RunningUser, 4.0), (*class, 5.0)]);
@@ -32,7 +32,15 @@ impl Window {
         Window { rec: system.build(), episodes: Vec::new(), waits: Vec::new(), requests: Vec::new() }
     }
 
-    fn episode(mut self, tid: u32, kind: EpisodeKind, off: u64, woken: u64, on: u64, by: Option<u32>) -> Self {
+    pub(crate) fn episode(
+        mut self,
+        tid: u32,
+        kind: EpisodeKind,
+        off: u64,
+        woken: u64,
+        on: u64,
+        by: Option<u32>,
+    ) -> Self {
         let blocked = kind == EpisodeKind::Blocked;
         self.episodes.push(Episode {
             pid: pid(tid),
@@ -50,7 +58,7 @@ impl Window {
         self
     }
 
-    fn blocked(self, tid: u32, class: TimeClass, off: u64, woken: u64, by: Option<u32>) -> Self {
+    pub(crate) fn blocked(self, tid: u32, class: TimeClass, off: u64, woken: u64, by: Option<u32>) -> Self {
         let mut window = self.episode(tid, EpisodeKind::Blocked, off, woken, woken, by);
         window.waits.push(Wait {
             pid: pid(tid),
@@ -72,7 +80,7 @@ impl Window {
 
     /// That a request came in on a connection, named as its port, was read so much later, and answered; or, within another,
     /// went out.
-    fn request(
+    pub(crate) fn request(
         mut self,
         tid: u32,
         connection: u64,
@@ -95,7 +103,7 @@ impl Window {
         self
     }
 
-    fn build(mut self) -> Recording {
+    pub(crate) fn build(mut self) -> Recording {
         let row = |what: &str, value: f64| Series {
             labels: Labels::new([("what", what.to_owned())]),
             points: vec![Point { at: ms(1000), value }],
