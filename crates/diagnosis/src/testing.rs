@@ -106,6 +106,21 @@ impl System {
         self
     }
 
+    /// The system call of the last wait.
+    pub fn in_call(mut self, syscall: &str) -> Self {
+        let mut waits = self.rec.get(&catalog::WAITS).unwrap().to_vec();
+        waits.last_mut().unwrap().syscall = syscall.into();
+        self.rec.set(&catalog::WAITS, Ok(waits));
+        self
+    }
+
+    /// A static fact of the machine.
+    pub fn fact(mut self, name: &str, value: &str) -> Self {
+        let labels = Labels::new([("name", name.into())]);
+        self.rec.push(&catalog::HOST_FACT, Fact { labels, value: value.into(), source: name.into() });
+        self
+    }
+
     /// A wait of one of several threads.
     pub fn wait_of(
         self,

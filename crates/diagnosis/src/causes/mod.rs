@@ -5,10 +5,12 @@ mod app_event_loop;
 mod app_failing_calls;
 mod app_gc;
 mod app_global_lock;
+mod app_pool;
 mod app_short_lived;
 mod app_sleeps;
 mod app_syscall_storm;
 mod app_waits_for_child;
+mod config_kernel;
 mod cpu_hot_code;
 mod cpu_interrupts;
 mod cpu_kernel_time;
@@ -49,6 +51,7 @@ pub const ALL: &[&Cause] = &[
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,
     &app_event_loop::CAUSE,
+    &app_pool::CAUSE,
     &app_gc::CAUSE,
     &app_global_lock::CAUSE,
     &app_sleeps::CAUSE,
@@ -56,4 +59,6 @@ pub const ALL: &[&Cause] = &[
     &app_failing_calls::CAUSE,
     &app_short_lived::CAUSE,
     &app_waits_for_child::CAUSE,
+    &config_kernel::CLOCKSOURCE,
+    &config_kernel::DEBUG_KERNEL,
 ];

@@ -1,0 +1,255 @@
+//! # A pool of threads or connections is used up
+//!
+//! **Speaks for it:** requests wait before anybody reads them, or in threads that wait until a fellow gives something back,
+//! while those who have it are many at once and wait for others themselves.
+//! **Speaks against it:** a lock, which only one has at a time; threads that compute, which need CPUs rather than fellows; an
+//! event loop, which has no pool.
+//! **Experiment:** none from outside; a larger pool moves the queue to what the members wait for.
+
+use crate::{
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
+    cause::{MATTERS, WORTH_SAYING, how_much},
+    code::path,
+    path::{Removes, Waits},
+};
+use checks::Evidence;
+use observe::{Pid, Ratio, Series, Tid, TimeClass, Wait, catalog};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// Stands in the registry.
+pub const CAUSE: Cause =
+    Cause { id: "app.pool", frozen: Effect::None, root_of: &["lock.contention", "app.event-loop"], judge };
+
+/// ours: a lock has one holder at a time; from so many at once on, what is handed around is one of several.
+const HOLDERS: f64 = 1.5;
+
+/// ours: this part of the waits must be ended by threads that wait in the same way themselves.
+const FELLOWS: Ratio = Ratio(0.6);
+
+/// ours: the members of a pool that is used up have nothing else to do for less than this part of the window.
+const TAKEN: Ratio = Ratio(0.8);
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    let found = [things(scene, victim), threads(scene, victim)];
+    found.into_iter().flatten().max_by_key(|draft| draft.time).into_iter().collect()
+}
+
+/// What the members of a pool do while they have it.
+struct Members {
+    /// How many have it at once, on average.
+    at_once: f64,
+    /// What they wait for most.
+    awaiting: TimeClass,
+    whom: String,
+}
+
+/// Waits for others: what a thread does that has something others want, and does not compute.
+fn waits_for_others(class: TimeClass) -> bool {
+    matches!(
+        class,
+        TimeClass::BlockedProcess
+            | TimeClass::BlockedNetwork
+            | TimeClass::BlockedSleep
+            | TimeClass::BlockedDisk
+            | TimeClass::BlockedFs
+    )
+}
+
+fn members(scene: &Scene, threads: &BTreeSet<(Pid, Tid)>) -> Option<Members> {
+    let mut classes: BTreeMap<TimeClass, Duration> = BTreeMap::new();
+    let mut whom: BTreeMap<(TimeClass, String), Duration> = BTreeMap::new();
+    for (pid, tid) in threads {
+        for wait in scene.waits(*pid).iter().filter(|w| w.tid == *tid && waits_for_others(w.class)) {
+            *classes.entry(wait.class).or_default() += wait.time;
+            let other = wait.by.filter(|(by, _)| by != pid);
+            let name = other.map_or_else(|| wait.resource.clone(), |(by, _)| scene.label(by));
+            *whom.entry((wait.class, name)).or_default() += wait.time;
+        }
+    }
+    let all: Duration = classes.values().sum();
+    let (awaiting, _) = classes.into_iter().max_by_key(|(_, time)| *time)?;
+    let mut whom: Vec<_> = whom.into_iter().filter(|((class, _), _)| *class == awaiting).collect();
+    whom.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+    let whom = whom.into_iter().map(|((_, name), _)| name).find(|name| !name.is_empty()).unwrap_or_default();
+    Some(Members { at_once: all.as_secs_f64() / scene.window().as_secs_f64().max(1e-9), awaiting, whom })
+}
+
+/// Threads that wait until a fellow gives back what both use: a connection, a permit.
+fn things(scene: &Scene, victim: &Victim) -> Option<Draft> {
+    let waits: Vec<&Wait> = victim
+        .waits(scene)
+        .filter(|w| matches!(w.class, TimeClass::BlockedLock | TimeClass::BlockedThread) && w.syscall == "futex")
+        .filter(|w| w.by.is_none_or(|(by, _)| by == w.pid))
+        .collect();
+    let time: Duration = waits.iter().map(|w| w.time).sum();
+    let waiters: BTreeSet<(Pid, Tid)> = waits.iter().map(|w| (w.pid, w.tid)).collect();
+    let ended: Duration = waits.iter().filter(|w| w.by.is_some()).map(|w| w.time).sum();
+    let by_fellows: Duration =
+        waits.iter().filter(|w| w.by.is_some_and(|by| waiters.contains(&by))).map(|w| w.time).sum();
+    let members = members(scene, &waiters)?;
+    let several = members.at_once >= HOLDERS && Ratio::of(by_fellows, ended) >= FELLOWS;
+    let confidence = crate::cause::grade(scene, victim, time).filter(|_| several)?;
+    let count: u64 = waits.iter().map(|w| w.count).sum();
+    let heaviest = waits.iter().max_by_key(|w| w.time)?;
+    Some(Draft {
+        confidence,
+        time,
+        summary: format!(
+            "{} waits for {} until one of its own threads gives something back: {count} waits of {} threads, while \
+             {:.1} of them at once had it, {}.",
+            victim.label(),
+            how_much(victim, time),
+            waiters.len(),
+            members.at_once,
+            members.doing(),
+        ),
+        culprit: party(
+            scene,
+            victim,
+            format!("a pool of about {:.0} is used up; its members are {}", members.at_once, members.doing()),
+        ),
+        evidence: vec![
+            Evidence::new("sched_switch: blocked until a fellow thread went on", time.as_secs_f64(), "s")
+                .at("recording/waits.parquet"),
+            Evidence::new("of it ended by threads that wait the same way", Ratio::of(by_fellows, ended).0 * 100.0, "%")
+                .against(format!("> {FELLOWS}")),
+            Evidence::new("fellows waiting for others at once", members.at_once, "threads")
+                .against("> 1.5 (a lock has 1)"),
+        ],
+        codepath: path(scene.rec, &heaviest.stack),
+        next: members.next(victim),
+        removes: Removes::Waits(Waits {
+            classes: vec![TimeClass::BlockedLock, TimeClass::BlockedThread],
+            syscalls: vec!["futex".to_owned()],
+            ..Waits::default()
+        }),
+        descriptive: false,
+    })
+}
+
+/// Requests that nobody reads while every thread that serves has one in hand.
+fn threads(scene: &Scene, victim: &Victim) -> Option<Draft> {
+    let timeline = scene.timeline()?;
+    let mut served: BTreeMap<(Pid, Tid), u64> = BTreeMap::new();
+    for request in timeline.requests.iter().filter(|r| r.served && victim.contains(r.pid)) {
+        *served.entry((request.pid, request.tid)).or_default() += 1;
+    }
+    let threads: BTreeSet<(Pid, Tid)> = served.into_keys().collect();
+    if threads.len() < 2 {
+        return None;
+    }
+    let (queued, all) = queued(scene, victim)?;
+    let share = Ratio::of(queued, all);
+    let members = members(scene, &threads)?;
+    // Threads that compute, or wait for a CPU, need no larger pool.
+    let taken = Ratio(members.at_once / threads.len() as f64);
+    let confidence = match share {
+        share if share >= MATTERS => Confidence::Likely,
+        share if share >= WORTH_SAYING => Confidence::Possible,
+        _ => return None,
+    };
+    if taken < TAKEN {
+        return None;
+    }
+    Some(Draft {
+        confidence,
+        // Of requests, as a part of what they take; the threads' own time knows nothing of it.
+        time: victim.active().mul_f64(share.0),
+        summary: format!(
+            "{} has its requests wait for {share} of their time before anybody reads them: all of its {} threads that \
+             serve have one in hand, {}.",
+            victim.label(),
+            threads.len(),
+            members.doing(),
+        ),
+        culprit: party(scene, victim, format!("its {} threads are {}", threads.len(), members.doing())),
+        evidence: vec![
+            Evidence::new("requests that had come in and were not read", queued.as_secs_f64(), "s")
+                .against(format!("of {:.1} s that they took", all.as_secs_f64()))
+                .at("recording/series.parquet"),
+            Evidence::new("of the serving threads' time, waiting for others", taken.0 * 100.0, "%")
+                .against(format!("> {TAKEN}")),
+        ],
+        codepath: Vec::new(),
+        next: members.next(victim),
+        removes: Removes::Unsaid,
+        descriptive: false,
+    })
+}
+
+/// How long the victim's requests waited to be read, and how long they took.
+fn queued(scene: &Scene, victim: &Victim) -> Option<(Duration, Duration)> {
+    let rows = scene.rec.get(&catalog::REQUEST_TIME).ok()?;
+    let mine = || rows.iter().filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)));
+    let sum = |rows: &mut dyn Iterator<Item = &Series>| {
+        Duration::try_from_secs_f64(rows.map(Series::last).sum()).unwrap_or_default()
+    };
+    let queued = sum(&mut mine().filter(|row| row.labels.get("part") == "queued"));
+    Some((queued, sum(&mut mine())))
+}
+
+fn party(scene: &Scene, victim: &Victim, detail: String) -> Party {
+    let party = victim.party();
+    let pid = victim.pids.first().copied();
+    let name = pid.map_or(party.name, |pid| scene.rec.process_name(pid));
+    Party { kind: "process".into(), pid: pid.map(|pid| pid.0), name, detail: Some(detail) }
+}
+
+impl Members {
+    fn doing(&self) -> String {
+        match (self.awaiting, self.whom.as_str()) {
+            (TimeClass::BlockedSleep, _) => "asleep by their own timer".to_owned(),
+            (class, "") => class.about().to_owned(),
+            (_, whom) => format!("waiting for {whom}"),
+        }
+    }
+
+    fn next(&self, victim: &Victim) -> Vec<String> {
+        vec![
+            format!("first make faster what they have it for: they are {}", self.doing()),
+            format!(
+                "then size the pool of {} by Little's law: arrivals a second times seconds each is held",
+                victim.name
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{System, all, one};
+    use observe::TimeClass::{BlockedLock, BlockedProcess, BlockedThread, RunningUser};
+
+    /// Four threads that take turns with what they need to ask the database.
+    fn pool(class: observe::TimeClass, asking: f64) -> observe::Recording {
+        let mut system = System::new().thread(50, "postgres", &[(RunningUser, 5.0)]);
+        for tid in 10..14 {
+            let times = [(RunningUser, 0.2), (BlockedProcess, asking), (class, 9.5 - asking)];
+            system = system
+                .thread_of(10, tid, "web", &times)
+                .wait_of(10, tid, BlockedProcess, "tcp:127.0.0.1:5432", Some((50, 50)), asking)
+                .wait_of(10, tid, class, "futex:0x10", Some((10, 10 + (tid - 9) % 4)), 9.5 - asking)
+                .in_call("futex");
+        }
+        system.target(10).build()
+    }
+
+    #[test]
+    fn what_several_have_at_once_is_a_pool() {
+        for class in [BlockedLock, BlockedThread] {
+            let finding = one(&pool(class, 4.7), "app.pool");
+            assert_eq!((finding.culprit.pid, finding.rank), (Some(10), 1), "{finding:#?}");
+            assert!(finding.summary.contains("waiting for postgres"), "{}", finding.summary);
+        }
+    }
+
+    #[test]
+    fn what_one_has_at_a_time_is_a_lock() {
+        let rec = pool(BlockedLock, 2.4);
+        assert!(all(&rec, "app.pool").is_empty());
+        assert_eq!(all(&rec, "lock.contention").len(), 1);
+    }
+}
