@@ -4,6 +4,7 @@
 // usage: PROGRAM
 #include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <pthread.h>
 #include <shared_mutex>
 #include <thread>
