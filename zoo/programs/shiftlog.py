@@ -7,14 +7,13 @@ import sys
 import time
 
 shop = sqlite3.connect(sys.argv[1], isolation_level=None)
-shop.execute("PRAGMA journal_mode = OFF")
+shop.execute("PRAGMA journal_mode = MEMORY")
+shop.execute("PRAGMA synchronous = OFF")
 shop.execute("CREATE TABLE IF NOT EXISTS sale (id INTEGER PRIMARY KEY, receipt TEXT)")
 for number in itertools.count():
     while True:
         try:
             shop.execute("INSERT INTO sale (receipt) VALUES (?)", (f"{number} " * 1000,))
             break
-        except sqlite3.OperationalError as error:
-            if "full" not in str(error):
-                raise
-            time.sleep(0.002)
+        except sqlite3.OperationalError:
+            time.sleep(0.004)
