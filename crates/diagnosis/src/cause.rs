@@ -85,7 +85,11 @@ pub const NOTICED: Ratio = Ratio(0.01);
 /// Graded by what the victim loses, for a mechanism that is seen: `likely` where it matters, `possible` where it is
 /// worth saying, `None` below, or when the victim hardly did anything.
 pub fn grade(scene: &Scene, victim: &Victim, time: Duration) -> Option<Confidence> {
-    let (share, of_window) = (victim.share(time), Ratio::of(time, scene.window()));
+    grade_part(victim.share(time), Ratio::of(time, scene.window()))
+}
+
+/// The same for a part of something else that is the victim's, and of the window.
+pub fn grade_part(share: Ratio, of_window: Ratio) -> Option<Confidence> {
     if share >= MATTERS && of_window >= FELT {
         Some(Confidence::Likely)
     } else if share >= WORTH_SAYING && of_window >= NOTICED {

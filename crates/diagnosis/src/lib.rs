@@ -7,6 +7,7 @@ mod code;
 mod diagnose;
 mod finding;
 mod graph;
+mod network;
 pub mod path;
 mod scene;
 #[cfg(test)]

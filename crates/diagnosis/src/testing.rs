@@ -165,6 +165,66 @@ impl System {
         self
     }
 
+    /// A total over the window.
+    pub fn total(mut self, metric: &catalog::Metric<Series>, labels: &[(&str, &str)], value: f64) -> Self {
+        self.rec.push(metric, Series::total(named(labels), WINDOW, value));
+        self
+    }
+
+    /// A counter that grew by so much.
+    pub fn grows(mut self, metric: &catalog::Metric<Series>, labels: &[(&str, &str)], increase: f64) -> Self {
+        self.counter(metric, named(labels), increase);
+        self
+    }
+
+    /// A distribution: how many took how many milliseconds.
+    pub fn durations(
+        mut self,
+        metric: &catalog::Metric<Histogram>,
+        labels: &[(&str, &str)],
+        of: &[(u64, f64)],
+    ) -> Self {
+        for (count, ms) in of {
+            let low = (ms * 1e6) as u64;
+            let bucket = Bucket { low, high: low + low / 16 + 1, count: *count };
+            let hist =
+                Histogram { labels: named(labels), count: *count, sum: low * count, max: low, buckets: vec![bucket] };
+            self.rec.push(metric, hist);
+        }
+        self
+    }
+
+    /// A fact of the host.
+    pub fn fact(mut self, name: &str, value: &str) -> Self {
+        let fact = Fact { labels: named(&[("name", name)]), value: value.into(), source: String::new() };
+        self.rec.push(&catalog::HOST_FACT, fact);
+        self
+    }
+
+    /// A process' TCP connection to a service: its round trips in milliseconds as read and at best, and the segments with
+    /// data that it sent.
+    pub fn connection(self, pid: u32, peer: &str, rtt_ms: f64, min_rtt_ms: f64, sent: f64) -> Self {
+        let pid = pid.to_string();
+        let labels = [("pid", pid.as_str()), ("local_port", "40000"), ("peer", peer)];
+        self.total(&catalog::TCP_RTT, &labels, rtt_ms / 1e3)
+            .total(&catalog::TCP_MIN_RTT, &labels, min_rtt_ms / 1e3)
+            .total(&catalog::TCP_SEGMENTS, &[labels[0], labels[1], labels[2], ("what", "sent")], sent)
+    }
+
+    /// Exchanges of a process with a peer, for the sake of requests to a service (or none).
+    pub fn asked(self, pid: u32, peer: &str, service: &str, of: &[(u64, f64)]) -> Self {
+        let pid = pid.to_string();
+        let labels = [("pid", pid.as_str()), ("peer", peer), ("peer_pid", ""), ("service", service)];
+        self.durations(&catalog::UPSTREAM, &labels, of)
+    }
+
+    /// Time of the requests that a process serves.
+    pub fn request_time(self, pid: u32, service: &str, time: f64) -> Self {
+        let pid = pid.to_string();
+        let labels = [("pid", pid.as_str()), ("service", service), ("part", "elsewhere")];
+        self.total(&catalog::REQUEST_TIME, &labels, time)
+    }
+
     fn counter(&mut self, metric: &catalog::Metric<Series>, labels: Labels, increase: f64) {
         let points = vec![Point { at: Duration::ZERO, value: 100.0 }, Point { at: WINDOW, value: 100.0 + increase }];
         self.rec.push(metric, Series { labels, points });
@@ -339,6 +399,10 @@ impl System {
     pub fn build(self) -> Recording {
         self.rec
     }
+}
+
+fn named(labels: &[(&str, &str)]) -> Labels {
+    Labels(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
 }
 
 /// The findings of one cause.

@@ -1,5 +1,8 @@
 //! Every cause, one file each. A cause weighs mechanism and evidence; it never matches a program.
 
+
+pub use cpu_priority::gave_way;
+
 mod app_crash_loop;
 mod app_event_loop;
 mod app_failing_calls;
@@ -25,8 +28,8 @@ mod disk_saturated;
 mod disk_sync_writes;
 mod lock_contention;
 mod lock_kernel;
-
-pub use cpu_priority::gave_way;
+mod net_latency;
+mod net_retransmits;
 
 use crate::Cause;
 
@@ -47,6 +50,8 @@ pub const ALL: &[&Cause] = &[
     &cpu_kernel_time::CAUSE,
     &disk_saturated::CAUSE,
     &disk_sync_writes::CAUSE,
+    &net_retransmits::CAUSE,
+    &net_latency::CAUSE,
     &lock_contention::CAUSE,
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,

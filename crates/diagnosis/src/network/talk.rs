@@ -1,0 +1,344 @@
+//! One end that a victim talks with.
+
+use super::duration;
+use observe::{Histogram, Labels, Pid, Ratio, Series, TimeClass, Wait, catalog, catalog::Metric};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+/// What the kernel side says of a wait on a socket: Nagle's algorithm held small data back.
+pub const HELD: &str = "held by Nagle's algorithm";
+/// Segments were sent again meanwhile.
+const SENT_AGAIN: &str = "sent again";
+
+/// DSLReports: up to this part of all segments sent again is fine.
+const FEW: Ratio = Ratio(0.01);
+
+/// A service that the victim asks, or those who ask it at one of its ports.
+#[derive(Default)]
+pub struct Talk<'s> {
+    /// `10.0.0.2:5432`; `port 80` where others connect to the victim.
+    pub end: String,
+    /// Others connect to the victim.
+    pub served: bool,
+    /// The victim's waits on such connections, idle ones included.
+    pub waits: Vec<&'s Wait>,
+    /// From a question until its answer.
+    pub asked: Histogram,
+    /// The exchanges that were for the sake of a request in hand.
+    pub in_requests: (Duration, u64),
+    /// Who answers there, if that is a process of this machine.
+    pub answerer: Option<Pid>,
+    /// Round-trip times as read, summed and counted.
+    rtt: (f64, f64),
+    /// The shortest round trip.
+    pub min_rtt: Option<Duration>,
+    /// Time with data to send.
+    pub busy: Duration,
+    /// Of it, held up by the other end's window.
+    pub receive_window: Duration,
+    /// Of it, held up by the send buffer.
+    pub send_buffer: Duration,
+    /// The least that the other end took when it was asked.
+    pub peer_window: Option<f64>,
+    /// Segments with data.
+    pub sent: f64,
+    /// Bytes that the other end has acknowledged.
+    pub transmitted: f64,
+    /// Bytes that came.
+    pub received: f64,
+    /// Segments sent again, by either end, by kind.
+    pub resent: BTreeMap<String, f64>,
+    /// Timers that ran out and time stood still until then, by remote address.
+    stalls: BTreeMap<String, (f64, Duration)>,
+    local_ports: BTreeSet<String>,
+}
+
+/// Adds a row to a conversation.
+type Add = fn(&mut Talk, &Series);
+
+/// The kernel's books on connections.
+pub(super) const BOOKS: &[(&Metric<Series>, Add)] = &[
+    (&catalog::TCP_RTT, |talk, row| {
+        talk.rtt.0 += row.mean() * row.points.len() as f64;
+        talk.rtt.1 += row.points.len() as f64;
+        talk.local_ports.insert(row.labels.get("local_port").to_owned());
+    }),
+    (&catalog::TCP_MIN_RTT, |talk, row| {
+        let shortest = Some(duration(row.last())).filter(|rtt| !rtt.is_zero());
+        talk.min_rtt = talk.min_rtt.into_iter().chain(shortest).min();
+    }),
+    (&catalog::TCP_LIMITED, |talk, row| {
+        let time = duration(row.last());
+        match row.labels.get("by") {
+            "busy" => talk.busy += time,
+            "receive_window" => talk.receive_window += time,
+            _ => talk.send_buffer += time,
+        }
+    }),
+    (&catalog::TCP_PEER_WINDOW, |talk, row| {
+        let least = row.points.iter().map(|point| point.value).chain(talk.peer_window).reduce(f64::min);
+        talk.peer_window = least;
+    }),
+    (&catalog::TCP_SEGMENTS, |talk, row| {
+        if row.labels.get("what") == "sent" {
+            talk.sent += row.last();
+        }
+    }),
+    (&catalog::TCP_IO, |talk, row| match row.labels.get("direction") {
+        "transmit" => talk.transmitted += row.last(),
+        _ => talk.received += row.last(),
+    }),
+    RESENT[0],
+    RESENT[1],
+];
+
+/// What is sent again, by the victim or by the other end.
+pub(super) const RESENT: &[(&Metric<Series>, Add)] = &[
+    (&catalog::TCP_RETRANSMITS, |talk, row| {
+        let kind = row.labels.get("kind");
+        *talk.resent.entry(kind.to_owned()).or_default() += row.last();
+        if kind == "timeout" {
+            talk.stalls.entry(remote(&row.labels)).or_default().0 += row.last();
+        }
+    }),
+    (&catalog::TCP_RTO_WAIT, |talk, row| {
+        talk.stalls.entry(remote(&row.labels)).or_default().1 += duration(row.last());
+    }),
+];
+
+impl Talk<'_> {
+    /// The address, without its port, of a service that the victim asks.
+    pub fn host(&self) -> &str {
+        self.end.rsplit_once(':').map_or(&self.end, |(host, _)| host)
+    }
+
+    /// Both ends are on the loopback.
+    pub fn is_loopback(&self) -> bool {
+        self.end.parse::<SocketAddr>().is_ok_and(|end| end.ip().is_loopback())
+    }
+
+    /// It is asked for names.
+    pub fn is_name_server(&self) -> bool {
+        self.end.ends_with(":53")
+    }
+
+    /// Time in which threads were blocked on it.
+    pub fn blocked(&self) -> Duration {
+        self.blocking(|_| true).iter().map(|wait| wait.time).sum()
+    }
+
+    /// The waits that are no idleness and that `keep` accepts.
+    pub fn blocking<'w>(&'w self, keep: impl Fn(&Wait) -> bool) -> Vec<&'w Wait> {
+        let blocked = |wait: &Wait| matches!(wait.class, TimeClass::BlockedNetwork | TimeClass::BlockedProcess);
+        self.waits.iter().copied().filter(|wait| blocked(wait) && keep(wait)).collect()
+    }
+
+    /// The mean round-trip time.
+    pub fn rtt(&self) -> Option<Duration> {
+        (self.rtt.1 > 0.0).then(|| duration(self.rtt.0 / self.rtt.1))
+    }
+
+    /// Segments that were lost, or taken for lost, once the connection stood.
+    pub fn lost_segments(&self) -> f64 {
+        ["timeout", "fast", "probe"].iter().filter_map(|kind| self.resent.get(*kind)).sum()
+    }
+
+    /// More is lost than is fine, where it is known how much was sent.
+    pub fn is_lossy(&self) -> bool {
+        /// ours: fewer segments than this say nothing about a share.
+        const SOME: f64 = 10.0;
+        self.sent > 0.0
+            && self.lost_segments() >= SOME
+            && Ratio::of_counts(self.lost_segments(), self.sent + self.lost_segments()) > FEW
+    }
+
+    /// Time for which connections stood still: until timers ran out, and a round trip for what acknowledgements told of.
+    pub fn stalled(&self) -> Duration {
+        let timers: Duration = self.stalls.iter().filter(|(_, stall)| self.is_alive(stall)).map(|(_, s)| s.1).sum();
+        let told: f64 = ["fast", "probe"].iter().filter_map(|kind| self.resent.get(*kind)).sum();
+        timers + self.rtt().unwrap_or_default().mul_f64(told)
+    }
+
+    /// Whether a client whose timer ran out is still there: the timer doubles each time nobody answers. A service that
+    /// does not answer any more is the victim's trouble all the same.
+    fn is_alive(&self, (timeouts, waited): &(f64, Duration)) -> bool {
+        /// ours: a timer of 200 ms that has doubled twice at most has run for 1.4 s in three.
+        const MOST: Duration = Duration::from_millis(500);
+        *timeouts > 0.0
+            && (!self.served
+                || waited.as_secs_f64() / timeouts <= (MOST + self.rtt().unwrap_or_default() * 2).as_secs_f64())
+    }
+
+    /// The remote address for which it stood still longest.
+    pub fn most_stalled(&self) -> Option<&str> {
+        let alive = self.stalls.iter().filter(|(_, stall)| self.is_alive(stall));
+        alive.max_by_key(|(_, (_, waited))| *waited).map(|(remote, _)| remote.as_str())
+    }
+
+    /// The waits in which segments were sent again.
+    pub fn sent_again(&self) -> Vec<&Wait> {
+        self.blocking(|wait| reason(wait) == Some(SENT_AGAIN))
+    }
+
+    /// Time in which a window or buffer held it up.
+    pub fn limited(&self) -> Duration {
+        self.receive_window + self.send_buffer
+    }
+
+    /// Packets queue on the path: round trips are longer than they need be.
+    pub fn queueing(&self) -> Duration {
+        let (rtt, shortest) = (self.rtt().unwrap_or_default(), self.min_rtt.unwrap_or_default());
+        if shortest.is_zero() { Duration::ZERO } else { rtt.saturating_sub(shortest) }
+    }
+
+    /// The names of its waits, and of exchanges with it.
+    pub fn resources(&self) -> impl Iterator<Item = String> + '_ {
+        self.waits.iter().map(|wait| wait.resource.clone()).chain([format!("tcp:{}", self.end)])
+    }
+}
+
+/// Conversations while they are gathered.
+pub(super) struct Talks<'s> {
+    pub all: Vec<Talk<'s>>,
+    listening: BTreeSet<String>,
+}
+
+impl<'s> Talks<'s> {
+    pub fn new(listening: BTreeSet<String>) -> Self {
+        Talks { all: Vec::new(), listening }
+    }
+
+    pub fn waited(&mut self, wait: &'s Wait) {
+        if let Some((end, _)) = end_and_reason(wait) {
+            self.talk(end).waits.push(wait);
+        }
+    }
+
+    pub fn asked(&mut self, row: &Histogram) {
+        let peer = row.labels.get("peer");
+        if peer.parse::<SocketAddr>().is_err() {
+            return;
+        }
+        let talk = self.talk(peer);
+        talk.asked.merge(row);
+        talk.answerer = talk.answerer.or(row.labels.get("peer_pid").parse().ok().map(Pid));
+        if !row.labels.get("service").is_empty() {
+            talk.in_requests.0 += Duration::from_nanos(row.sum);
+            talk.in_requests.1 += row.count;
+        }
+    }
+
+    pub fn add(&mut self, row: &Series, add: Add) {
+        let (port, peer) = (row.labels.get("local_port"), row.labels.get("peer"));
+        let serves = !port.is_empty() && (self.listening.contains(port) || peer.parse::<SocketAddr>().is_err());
+        let end = if serves { format!("port {port}") } else { peer.to_owned() };
+        add(self.talk(&end), row);
+    }
+
+    /// What another process of this machine sent again to the victim: its rows have the victim's port, or none where
+    /// both share a network namespace.
+    pub fn by_the_other_end(&mut self, row: &Series, add: Add) {
+        let (port, peer) = (row.labels.get("local_port"), row.labels.get("peer"));
+        let to = peer.parse::<SocketAddr>().map(|peer| peer.port().to_string());
+        let same_host = peer.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let is_theirs = |talk: &&mut Talk| match &to {
+            Ok(to) => talk.local_ports.contains(to),
+            Err(_) => same_host && talk.is_loopback() && talk.end.ends_with(&format!(":{port}")),
+        };
+        if let Some(talk) = self.all.iter_mut().filter(|talk| !talk.served).find(is_theirs) {
+            add(talk, row);
+        }
+    }
+
+    /// The conversation with an end, begun where there is none.
+    fn talk(&mut self, end: &str) -> &mut Talk<'s> {
+        let end = canonical(end);
+        let known = self.all.iter().position(|talk| is_same(&talk.end, &end));
+        let at = known.unwrap_or_else(|| {
+            let served = end.starts_with("port ");
+            self.all.push(Talk { end: end.clone(), served, ..Talk::default() });
+            self.all.len() - 1
+        });
+        if self.all[at].end.contains(CUT) {
+            self.all[at].end = end;
+        }
+        &mut self.all[at]
+    }
+}
+
+/// Where a wait's name leaves out the rest of an IPv6 address.
+const CUT: &str = ":…]";
+
+/// An address as the kernel's books have it: waits show IPv4 addresses of IPv6 sockets by their last digits.
+fn canonical(end: &str) -> String {
+    let Ok(address) = end.parse::<SocketAddr>() else { return end.to_owned() };
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V6(ip) if ip.segments()[..6] == [0; 6] && ip.segments()[6] != 0 => {
+            let [.., a, b, c, d] = ip.octets();
+            IpAddr::from([a, b, c, d])
+        }
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port()).to_string()
+}
+
+/// Whether two names are of one end, one of them cut short perhaps.
+fn is_same(a: &str, b: &str) -> bool {
+    let cut = |short: &str, full: &str| {
+        let (Some((host, port)), Ok(SocketAddr::V6(full))) = (short.split_once(CUT), full.parse()) else {
+            return false;
+        };
+        host == format!("[{:x}", full.ip().segments()[0]) && port == format!(":{}", full.port())
+    };
+    a == b || cut(a, b) || cut(b, a)
+}
+
+/// The end that a wait on a TCP or UDP socket is for, and what held it up.
+pub(super) fn end_and_reason(wait: &Wait) -> Option<(&str, Option<&str>)> {
+    let named = wait.resource.strip_prefix("tcp:")?;
+    Some(match named.split_once(" (") {
+        Some((end, reason)) => (end, Some(reason.trim_end_matches(')'))),
+        None => (named, None),
+    })
+}
+
+/// What held up a wait.
+pub fn reason(wait: &Wait) -> Option<&str> {
+    end_and_reason(wait)?.1
+}
+
+/// Whether a wait is for room to send.
+pub fn is_sending(wait: &Wait) -> bool {
+    const SENDS: &[&str] = &["write", "writev", "sendto", "sendmsg", "sendmmsg", "sendfile", "splice"];
+    SENDS.contains(&wait.syscall.as_str())
+}
+
+fn remote(labels: &Labels) -> String {
+    labels.get("peer").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_end_has_one_name() {
+        assert_eq!(canonical("[::10.0.0.2]:5432"), "10.0.0.2:5432", "an IPv4 address on an IPv6 socket");
+        assert_eq!(canonical("[::0.0.0.1]:80"), "[::1]:80");
+        assert_eq!(canonical("port 80"), "port 80");
+        assert!(is_same("[2001:…]:443", "[2001:db8::7]:443") && !is_same("[2001:…]:443", "[2001:db8::7]:80"));
+        assert!(!is_same("[2001:…]:443", "[fd00::7]:443"));
+    }
+
+    #[test]
+    fn a_client_that_is_gone_is_no_loss() {
+        let mut talk = Talk { served: true, ..Talk::default() };
+        talk.stalls.insert("10.0.0.9".into(), (5.0, Duration::from_millis(6200)));
+        assert_eq!(talk.stalled(), Duration::ZERO);
+        talk.stalls.insert("10.0.0.8".into(), (10.0, Duration::from_millis(2400)));
+        assert_eq!((talk.stalled(), talk.most_stalled()), (Duration::from_millis(2400), Some("10.0.0.8")));
+    }
+}
