@@ -28,8 +28,12 @@ mod disk_saturated;
 mod disk_sync_writes;
 mod lock_contention;
 mod lock_kernel;
+mod net_bandwidth;
+mod net_delayed_ack;
 mod net_latency;
+mod net_peer_slow;
 mod net_retransmits;
+mod net_small_window;
 
 use crate::Cause;
 
@@ -52,6 +56,10 @@ pub const ALL: &[&Cause] = &[
     &disk_sync_writes::CAUSE,
     &net_retransmits::CAUSE,
     &net_latency::CAUSE,
+    &net_bandwidth::CAUSE,
+    &net_small_window::CAUSE,
+    &net_peer_slow::CAUSE,
+    &net_delayed_ack::CAUSE,
     &lock_contention::CAUSE,
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,

@@ -7,7 +7,7 @@
 
 use crate::{
     Cause, Confidence, Draft, Effect, Scene, Victim,
-    network::{Attempts, Lost, Network, Talk},
+    network::{Attempts, Lost, Network, Talk, is_sending},
 };
 use checks::Evidence;
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ),
         culprit: found.peer(scene),
         evidence,
-        codepath: network.codepath(&talk.blocking(|_| true)),
+        codepath: network.codepath(&talk.receiving()),
         next: vec![
             format!("ping -c 20 {host}: the same without the program at the other end"),
             "ask less often: batch, pipeline or cache; or move the two closer together".to_owned(),
@@ -77,7 +77,7 @@ fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
         let trips = time.min(rtt.mul_f64(count as f64));
         if trips >= time.mul_f64(EXPLAINS) { trips } else { Duration::ZERO }
     };
-    network.of_waiting(talk, &talk.blocking(|_| true), trips)
+    network.of_waiting(talk, &talk.blocking(|wait| !is_sending(wait)), trips)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use crate::{
     Cause, Draft, Effect, Scene, Victim,
-    network::{Lost, Network, Of, Talk},
+    network::{Lost, Network, Talk},
     path::Removes,
 };
 use checks::Evidence;
@@ -89,7 +89,6 @@ fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{
         Confidence,
         testing::{System, all, one},

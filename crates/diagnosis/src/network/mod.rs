@@ -5,7 +5,7 @@ mod lost;
 mod talk;
 
 pub use lost::{Lost, Of};
-pub use talk::{HELD, Talk, is_sending};
+pub use talk::{HELD, Talk, is_connecting, is_sending, reason};
 
 use crate::{Confidence, Party, Scene, Victim, code::path, path::Removes, scene::totals_of};
 use observe::{Labels, Pid, Ratio, Recording, Series, TimeClass, Wait, catalog, catalog::Metric};
@@ -271,5 +271,5 @@ fn duration(seconds: f64) -> Duration {
 /// Whether a blocked wait for the network is certainly no idleness: something is known to have held it up.
 pub fn is_held_up(wait: &Wait) -> bool {
     let (end, reason) = talk::end_and_reason(wait).unwrap_or_default();
-    wait.class == TimeClass::BlockedNetwork && (reason.is_some() || wait.syscall == "connect" || end.ends_with(":53"))
+    wait.class == TimeClass::BlockedNetwork && (reason.is_some() || is_connecting(wait) || end.ends_with(":53"))
 }

@@ -136,6 +136,16 @@ impl Talk<'_> {
         self.waits.iter().copied().filter(|wait| blocked(wait) && keep(wait)).collect()
     }
 
+    /// The waits for room to send.
+    pub fn sending(&self) -> Vec<&Wait> {
+        self.blocking(is_sending)
+    }
+
+    /// The waits for an answer.
+    pub fn receiving(&self) -> Vec<&Wait> {
+        self.blocking(|wait| !is_sending(wait) && !is_connecting(wait))
+    }
+
     /// The mean round-trip time.
     pub fn rtt(&self) -> Option<Duration> {
         (self.rtt.1 > 0.0).then(|| duration(self.rtt.0 / self.rtt.1))
@@ -314,6 +324,11 @@ pub fn reason(wait: &Wait) -> Option<&str> {
 pub fn is_sending(wait: &Wait) -> bool {
     const SENDS: &[&str] = &["write", "writev", "sendto", "sendmsg", "sendmmsg", "sendfile", "splice"];
     SENDS.contains(&wait.syscall.as_str())
+}
+
+/// Whether a wait is for the other end's first answer.
+pub fn is_connecting(wait: &Wait) -> bool {
+    wait.syscall == "connect"
 }
 
 fn remote(labels: &Labels) -> String {

@@ -1,0 +1,196 @@
+//! # An interface or a shaper is full
+//!
+//! **Speaks for it:** packets queue: the victim's own connections take far longer for a round trip than the path needs,
+//! while it is blocked until it may send more, or waits for answers that come through the same queue.
+//! **Speaks against it:** a window or send buffer that holds the flow up. Without a queue, a steady transfer is only
+//! `possible`: the speed of the link is not known here.
+//! **Experiment:** stopping the heaviest sender empties the queue.
+
+use crate::{
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
+    network::{Lost, Network, Of, Talk},
+    path::Removes,
+};
+use checks::Evidence;
+use observe::{Bytes, Pid, Ratio, Recording, Series, catalog};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Stands in the registry.
+pub const CAUSE: Cause = Cause {
+    id: "net.bandwidth",
+    frozen: Effect::None,
+    root_of: &["net.retransmits", "net.latency", "net.peer-slow", "net.drops"],
+    judge,
+};
+
+/// DSLReports: above grade B. Longer than acknowledgements are delayed, too.
+const QUEUES: Duration = Duration::from_millis(60);
+
+/// ours: a full queue holds at least as much as the path does.
+const STANDING: u32 = 2;
+
+/// ours: below a millisecond, it may be the other end's scheduling.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// ours: held up for this part of the time with data to send, it is not the path that limits.
+const WINDOWS: Ratio = Ratio(0.3);
+
+/// ours: a flow slower than this (bytes a second) fills no link.
+const FAST: f64 = 128.0 * 1024.0;
+
+fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    let network = Network::of(scene, victim);
+    let Some(found) = network.worst(|talk| lost(scene, &network, talk)) else { return Vec::new() };
+    let Some(mut confidence) = network.grade(&found.lost) else { return Vec::new() };
+    let (talk, lost) = (found.talk, found.lost);
+    let queued = talk.queueing();
+    let full = queues(talk);
+    if !full || lost.of == Of::Exchanges {
+        confidence = Confidence::Possible;
+    }
+    let Some((device, rate)) = busiest(scene.rec) else { return Vec::new() };
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let mut evidence = vec![
+        Evidence::new(format!("tcp_info: round trip to {} above its shortest", talk.end), ms(queued), "ms")
+            .against(format!("> {} ms", ms(talk.min_rtt.unwrap_or_default() * (STANDING - 1))))
+            .at("recording/series.parquet"),
+        Evidence::new(format!("/proc/net/dev: {device}"), rate, "By/s").at("recording/series.parquet"),
+    ];
+    let heaviest = heaviest(scene);
+    if let Some((pid, bytes)) = heaviest {
+        let source = format!("tcp_info: sent by {}", scene.label(pid));
+        evidence.push(Evidence::new(source, bytes, "By").at("recording/series.parquet"));
+    }
+    let who = heaviest.map(|(pid, _)| match victim.contains(pid) {
+        true => "mostly with what it sends itself".to_owned(),
+        false => format!("mostly with what {} sends", scene.label(pid)),
+    });
+    let why = match full {
+        true => format!("a round trip takes {:.1} ms longer than it need", ms(queued)),
+        false => "the connection carries data all the time, and nothing else is seen to limit it".to_owned(),
+    };
+    vec![Draft {
+        confidence,
+        time: lost.in_time_of(victim),
+        summary: format!(
+            "{} loses {} on a path to {} that is full ({device}: {}/s): {why}.",
+            victim.label(),
+            lost.how_much(),
+            talk.end,
+            Bytes(rate as u64),
+        ),
+        culprit: Party { kind: "device".into(), pid: None, name: device.clone(), detail: who },
+        evidence,
+        codepath: network.codepath(&talk.sending()),
+        next: vec![
+            format!("tc -s qdisc show dev {device} (rate, backlog, overlimits); ethtool {device} | grep Speed"),
+            "send less (compress, cache), spread it over time, or give the small flows a queue of their own (fq_codel)"
+                .to_owned(),
+        ],
+        removes: Removes::Unsaid,
+        descriptive: !full,
+    }]
+}
+
+/// What a conversation loses to a full path.
+fn lost(scene: &Scene, network: &Network, talk: &Talk) -> Option<Lost> {
+    if talk.served || talk.is_loopback() || talk.limited() >= talk.busy.mul_f64(WINDOWS.0).max(LEAST) {
+        return None;
+    }
+    let rate = (talk.transmitted + talk.received) / scene.window().as_secs_f64();
+    let sends =
+        (rate >= FAST && !talk.sending().is_empty()).then(|| network.of_threads(&talk.sending(), |time, _| time));
+    let queued = talk.queueing();
+    let waits = (queued >= QUEUES && queues(talk))
+        .then(|| network.of_waiting(talk, &talk.receiving(), |time, count| time.min(queued.mul_f64(count as f64))));
+    [sends, waits.flatten()].into_iter().flatten().max_by(|a, b| a.part.0.total_cmp(&b.part.0))
+}
+
+/// Packets stand in a queue on the way.
+fn queues(talk: &Talk) -> bool {
+    let shortest = talk.min_rtt.unwrap_or_default();
+    !shortest.is_zero() && talk.queueing() >= (shortest * (STANDING - 1)).max(LEAST)
+}
+
+/// The interface that carries most, and its bytes a second in the direction that carries more.
+fn busiest(rec: &Recording) -> Option<(String, f64)> {
+    let rows =
+        rec.get(&catalog::NET_IO).ok()?.iter().filter(|row| !matches!(row.labels.get("device"), "lo" | "target/lo"));
+    let rates = rows.filter_map(|row| Some((row.labels.get("device").to_owned(), row.rate()?)));
+    rates.max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+/// Who sends most.
+fn heaviest(scene: &Scene) -> Option<(Pid, f64)> {
+    let mut by_process: BTreeMap<Pid, f64> = BTreeMap::new();
+    let sent = |row: &&Series| row.labels.get("direction") == "transmit";
+    for row in scene.rec.get(&catalog::TCP_IO).ok()?.iter().filter(sent) {
+        *by_process.entry(row.labels.pid()?).or_default() += row.last();
+    }
+    by_process.into_iter().filter(|(pid, _)| !scene.is_background(*pid)).max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Conclusion, diagnose,
+        testing::{System, all, one},
+    };
+    use TimeClass::{BlockedNetwork, RunningUser};
+    use observe::TimeClass;
+
+    const PEER: &str = "10.0.0.2:873";
+
+    fn carries(system: System, pid: &str, bytes: f64) -> System {
+        let labels = [("pid", pid), ("local_port", "40000"), ("peer", PEER), ("direction", "transmit")];
+        system
+            .total(&catalog::TCP_IO, &labels, bytes)
+            .grows(&catalog::NET_IO, &[("device", "eth0"), ("direction", "transmit")], bytes)
+            .grows(&catalog::NET_IO, &[("device", "lo"), ("direction", "transmit")], bytes * 9.0)
+    }
+
+    fn sender(rtt_ms: f64) -> System {
+        let system = System::new()
+            .thread(10, "backup", &[(RunningUser, 0.5), (BlockedNetwork, 9.0)])
+            .wait(10, BlockedNetwork, "sendto", "tcp:10.0.0.2:873", None, 9.0, 900)
+            .connection(10, PEER, rtt_ms, 0.4, 9000.0)
+            .target(10);
+        carries(system, "10", 12e6)
+    }
+
+    #[test]
+    fn a_sender_behind_a_standing_queue_has_filled_its_interface() {
+        let finding = one(&sender(38.0).build(), "net.bandwidth");
+        assert_eq!((finding.culprit.kind.as_str(), finding.culprit.name.as_str()), ("device", "eth0"));
+        assert_eq!(finding.confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn a_transfer_without_a_queue_is_what_it_is() {
+        let rec = sender(0.5).build();
+        assert_eq!(one(&rec, "net.bandwidth").confidence, Confidence::Possible);
+        assert_ne!(diagnose(&rec, &[]).conclusion, Conclusion::Found);
+        let labels = [("pid", "10"), ("local_port", "40000"), ("peer", PEER)];
+        let limited = sender(38.0)
+            .total(&catalog::TCP_LIMITED, &[labels[0], labels[1], labels[2], ("by", "busy")], 9.5)
+            .total(&catalog::TCP_LIMITED, &[labels[0], labels[1], labels[2], ("by", "receive_window")], 6.0);
+        assert!(all(&limited.build(), "net.bandwidth").is_empty(), "a window limits it");
+    }
+
+    #[test]
+    fn small_questions_wait_in_the_queue_of_others() {
+        let client = |rtt_ms| {
+            let system = System::new()
+                .thread(10, "report", &[(RunningUser, 0.5), (BlockedNetwork, 9.0)])
+                .thread(20, "backup", &[(RunningUser, 0.5)])
+                .wait(10, BlockedNetwork, "recvfrom", "tcp:10.0.0.2:873", None, 9.0, 80)
+                .connection(10, PEER, rtt_ms, 0.4, 80.0)
+                .target(10);
+            carries(system, "20", 12e6).build()
+        };
+        let finding = one(&client(100.0), "net.bandwidth");
+        assert!(finding.culprit.detail.is_some_and(|detail| detail.contains("backup (pid 20)")));
+        assert!(all(&client(40.0), "net.bandwidth").is_empty(), "acknowledgements may be delayed so long");
+    }
+}
