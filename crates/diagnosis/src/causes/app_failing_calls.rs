@@ -12,7 +12,7 @@ use crate::{
     scene::totals_of,
 };
 use checks::Evidence;
-use observe::{Pid, Ratio, TimeClass, catalog};
+use observe::{Pid, Ratio, Series, TimeClass, Wait, catalog};
 use std::time::Duration;
 
 /// Stands in the registry.
@@ -107,20 +107,10 @@ fn worst(scene: &Scene, victim: &Victim) -> Option<Failing> {
 }
 
 fn failing(scene: &Scene, victim: &Victim) -> Option<Vec<Failing>> {
-    let mine = |pid| victim.contains(pid);
     let times = scene.rec.get(&catalog::SYSCALL_TIME).ok()?;
     let cpu = scene.rec.get(&catalog::SYSCALL_CPU).ok()?;
-    let pauses: Duration = victim
-        .waits(scene)
-        .filter(|w| w.after_failure && matches!(w.class, TimeClass::BlockedSleep | TimeClass::BlockedIdle))
-        .map(|w| w.time)
-        .sum();
-    let hard: Vec<_> = totals_of(scene.rec.get(&catalog::SYSCALL_ERRORS).ok()?, mine)
-        .filter(|row| !NORMAL.contains(&row.labels.get("errno")))
-        .collect();
-    let all_failures: f64 = hard.iter().map(|row| row.last()).sum();
     let mut found = Vec::new();
-    for row in hard {
+    for row in hard(scene, victim) {
         let (pid, call) = (row.labels.pid()?, row.labels.get("syscall"));
         let same = |labels: &observe::Labels| labels.pid() == Some(pid) && labels.get("syscall") == call;
         let calls = times.iter().filter(|h| same(&h.labels)).map(|h| h.count as f64).sum::<f64>();
@@ -128,8 +118,8 @@ fn failing(scene: &Scene, victim: &Victim) -> Option<Vec<Failing>> {
         if calls <= 0.0 || count / calls < FAILS.0 || count < TRIES || count / scene.window().as_secs_f64() < RATE {
             continue;
         }
-        let in_calls = cpu.iter().filter(|s| same(&s.labels)).map(observe::Series::last).sum::<f64>() * count / calls;
-        let paused = pauses.as_secs_f64() * count / all_failures.max(1.0);
+        let in_calls = cpu.iter().filter(|s| same(&s.labels)).map(Series::last).sum::<f64>() * count / calls;
+        let paused = pauses_after(scene, victim, count).as_secs_f64();
         found.push(Failing {
             pid,
             call: call.to_owned(),
@@ -142,6 +132,20 @@ fn failing(scene: &Scene, victim: &Victim) -> Option<Vec<Failing>> {
         });
     }
     Some(found)
+}
+
+/// The victim's failed calls that are no part of normal work.
+fn hard<'r>(scene: &'r Scene, victim: &'r Victim) -> impl Iterator<Item = &'r Series> {
+    let rows = scene.rec.get(&catalog::SYSCALL_ERRORS).unwrap_or_default();
+    totals_of(rows, |pid| victim.contains(pid)).filter(|row| !NORMAL.contains(&row.labels.get("errno")))
+}
+
+/// The victim's pauses after so many of its failed calls.
+pub fn pauses_after(scene: &Scene, victim: &Victim, failures: f64) -> Duration {
+    let paused = |w: &&Wait| w.after_failure && matches!(w.class, TimeClass::BlockedSleep | TimeClass::BlockedIdle);
+    let pauses: Duration = victim.waits(scene).filter(paused).map(|w| w.time).sum();
+    let all: f64 = hard(scene, victim).map(Series::last).sum();
+    pauses.mul_f64(Ratio::of_counts(failures, all).0.min(1.0))
 }
 
 #[cfg(test)]

@@ -29,7 +29,9 @@ mod disk_sync_writes;
 mod lock_contention;
 mod lock_kernel;
 mod net_bandwidth;
+mod net_connect;
 mod net_delayed_ack;
+mod net_dns;
 mod net_latency;
 mod net_peer_slow;
 mod net_retransmits;
@@ -60,6 +62,8 @@ pub const ALL: &[&Cause] = &[
     &net_small_window::CAUSE,
     &net_peer_slow::CAUSE,
     &net_delayed_ack::CAUSE,
+    &net_dns::CAUSE,
+    &net_connect::CAUSE,
     &lock_contention::CAUSE,
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,

@@ -1,9 +1,11 @@
 //! With whom a victim talks over the network, how long it waits for them, and what the kernel's books say of these
 //! connections.
 
+mod attempts;
 mod lost;
 mod talk;
 
+pub use attempts::Attempts;
 pub use lost::{Lost, Of};
 pub use talk::{HELD, Talk, is_connecting, is_sending, reason};
 
@@ -14,9 +16,6 @@ use std::{
     net::SocketAddr,
     time::Duration,
 };
-
-/// RFC 6298: a first segment that is not answered is sent again after one second.
-pub const SYN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A victim's conversations.
 pub struct Network<'s> {
@@ -111,6 +110,22 @@ impl<'s> Network<'s> {
     pub fn of_answers(&self, time: Duration) -> Lost {
         let made = if self.requests.is_zero() { self.victim.active() } else { self.requests };
         Lost::new(time, made + time, Of::Answers)
+    }
+
+    /// Time in which it waited for connections to an end that failed, or whose first segment was lost. Where no thread was
+    /// blocked on that, it polled.
+    pub fn of_connecting(&self, peer: &str, attempts: &Attempts) -> Lost {
+        let waits = self.waits_for(peer);
+        if !waits.is_empty() {
+            return self.of_threads(&waits, |time, _| time.min(attempts.lost()));
+        }
+        let polled = attempts.lost().min(self.victim.times[TimeClass::BlockedIdle]);
+        Lost::new(polled, self.victim.active() + polled, Of::Exchanges)
+    }
+
+    /// The waits for an end.
+    pub fn waits_for(&self, end: &str) -> Vec<&'s Wait> {
+        self.talks.iter().filter(|talk| talk.end == end).flat_map(|talk| talk.waits.iter().copied()).collect()
     }
 
     /// Whether a loss can be measured against the requests that it delays.
@@ -214,62 +229,19 @@ pub fn fact<'r>(rec: &'r Recording, name: &str) -> Option<&'r str> {
     facts.iter().find(|fact| fact.labels.get("name") == name).map(|fact| fact.value.as_str())
 }
 
-/// What failed to connect, by process and peer.
-#[derive(Default)]
-pub struct Attempts {
-    /// Established.
-    pub made: f64,
-    /// The time of those that took longer than [`SYN_TIMEOUT`].
-    pub slow: Duration,
-    /// The shortest handshake.
-    pub fastest: Option<Duration>,
-    /// Not made, by why.
-    pub failed: BTreeMap<String, f64>,
-    /// Time until these had failed.
-    pub wasted: Duration,
-}
-
-impl Attempts {
-    /// A victim's, by peer.
-    pub fn of(scene: &Scene, victim: &Victim) -> BTreeMap<String, Attempts> {
-        let mut by_peer: BTreeMap<String, Attempts> = BTreeMap::new();
-        let made = scene.rec.get(&catalog::TCP_CONNECT).into_iter().flatten();
-        for hist in made.filter(|hist| hist.labels.pid().is_some_and(|pid| victim.contains(pid))) {
-            let one = by_peer.entry(hist.labels.get("peer").to_owned()).or_default();
-            one.made += hist.count as f64;
-            let slow = hist.buckets.iter().filter(|bucket| bucket.high > SYN_TIMEOUT.as_nanos() as u64);
-            one.slow += Duration::from_nanos(slow.map(|bucket| bucket.low * bucket.count).sum());
-            let fastest = hist.buckets.first().map(|bucket| Duration::from_nanos(bucket.high));
-            one.fastest = one.fastest.into_iter().chain(fastest).min();
-        }
-        for row in mine(scene, victim, &catalog::TCP_CONNECT_FAILED) {
-            let one = by_peer.entry(row.labels.get("peer").to_owned()).or_default();
-            *one.failed.entry(row.labels.get("why").to_owned()).or_default() += row.last();
-        }
-        for row in mine(scene, victim, &catalog::TCP_CONNECT_WASTED) {
-            by_peer.entry(row.labels.get("peer").to_owned()).or_default().wasted += duration(row.last());
-        }
-        by_peer
-    }
-
-    /// All that were not made.
-    pub fn failures(&self) -> f64 {
-        self.failed.values().sum()
-    }
-
-    /// Time in connections that failed or lost their first segment.
-    pub fn lost(&self) -> Duration {
-        self.slow + self.wasted
-    }
-}
-
 /// A length of time from a total that may be off below zero.
 fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
+/// The name server that a wait is for.
+pub fn name_server(wait: &Wait) -> Option<&str> {
+    let (end, _) = talk::end_and_reason(wait)?;
+    end.ends_with(":53").then_some(end)
+}
+
 /// Whether a blocked wait for the network is certainly no idleness: something is known to have held it up.
 pub fn is_held_up(wait: &Wait) -> bool {
-    let (end, reason) = talk::end_and_reason(wait).unwrap_or_default();
-    wait.class == TimeClass::BlockedNetwork && (reason.is_some() || is_connecting(wait) || end.ends_with(":53"))
+    let told = reason(wait).is_some() || is_connecting(wait) || name_server(wait).is_some();
+    wait.class == TimeClass::BlockedNetwork && told
 }
