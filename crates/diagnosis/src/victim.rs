@@ -3,6 +3,7 @@
 use crate::{
     Party, Scene, causes, chain,
     graph::{Edge, Merged, Part, redistribute},
+    network::is_held_up,
     scene::DIALOGUE,
 };
 use observe::{ClassTimes, Pid, Ratio, TargetKind, TimeClass, Wait};
@@ -193,7 +194,8 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
 /// A process with a thread that never stops asking for CPU is a competitor for it, not its victim; one that was made less
 /// important than others waits as it was meant to. Waiting for another process counts
 /// where that process answered again and again; a shell that waits for its command loses nothing. So does a lock that
-/// was handed on again and again; one that is never got is somebody's guard against starting twice.
+/// was handed on again and again; one that is never got is somebody's guard against starting twice. Of waits for the network,
+/// those count of which it is known what held them up.
 fn loss(scene: &Scene, pid: Pid) -> Duration {
     use TimeClass::*;
     /// ours: the part of its wall time that a pure competitor runs or is runnable.
@@ -228,6 +230,13 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
             dialogue.1 += wait.time;
         }
     }
+    let workers: Vec<_> = workers.iter().map(|thread| thread.tid).collect();
+    let on_network: Duration = scene
+        .waits(pid)
+        .iter()
+        .filter(|wait| workers.contains(&wait.tid) && is_held_up(wait))
+        .map(|wait| wait.time)
+        .sum();
     let answered = dialogues.into_values().filter(|(count, _)| *count >= DIALOGUE).map(|(_, time)| time);
-    held_up + answered.sum::<Duration>()
+    held_up + on_network + answered.sum::<Duration>()
 }

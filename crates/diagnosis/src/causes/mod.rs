@@ -32,8 +32,11 @@ mod net_bandwidth;
 mod net_connect;
 mod net_delayed_ack;
 mod net_dns;
+mod net_drops;
 mod net_latency;
+mod net_listen_overflow;
 mod net_peer_slow;
+mod net_ports;
 mod net_retransmits;
 mod net_small_window;
 
@@ -64,6 +67,9 @@ pub const ALL: &[&Cause] = &[
     &net_delayed_ack::CAUSE,
     &net_dns::CAUSE,
     &net_connect::CAUSE,
+    &net_listen_overflow::CAUSE,
+    &net_drops::CAUSE,
+    &net_ports::CAUSE,
     &lock_contention::CAUSE,
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,

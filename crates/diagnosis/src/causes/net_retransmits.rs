@@ -72,7 +72,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 }
 
 /// What a conversation loses to it.
-fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
+pub fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
     let stalled = talk.stalled();
     if talk.served {
         return (talk.is_lossy() && network.serves()).then(|| network.of_answers(stalled));
@@ -168,6 +168,13 @@ mod tests {
             )
             .total(&catalog::TCP_RTO_WAIT, &[("pid", "20"), ("local_port", ""), ("peer", "10.0.0.1:40000")], 5.0);
         assert_eq!(one(&rec.build(), "net.retransmits").confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn who_waits_for_lost_segments_is_a_victim_without_being_named() {
+        let mut rec = resent(client(), "", PEER, 25.0, 5.5).build();
+        rec.target = observe::Target::system("host");
+        assert_eq!(one(&rec, "net.retransmits").victim.pid, Some(10));
     }
 
     #[test]

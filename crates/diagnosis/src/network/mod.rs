@@ -11,11 +11,7 @@ pub use talk::{HELD, Talk, is_connecting, is_sending, reason};
 
 use crate::{Confidence, Party, Scene, Victim, code::path, path::Removes, scene::totals_of};
 use observe::{Labels, Pid, Ratio, Recording, Series, TimeClass, Wait, catalog, catalog::Metric};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 /// A victim's conversations.
 pub struct Network<'s> {
