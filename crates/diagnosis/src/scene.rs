@@ -232,6 +232,12 @@ impl<'a> Scene<'a> {
         Ok(Ratio::of_counts(busy, all))
     }
 
+    /// A static fact of the machine, as read.
+    pub fn fact(&self, name: &str) -> Option<&'a str> {
+        let facts = self.rec.get(&catalog::HOST_FACT).ok()?;
+        facts.iter().find(|fact| fact.labels.get("name") == name).map(|fact| fact.value.as_str())
+    }
+
     /// The latency distribution of a process' waits for a CPU; `None` when it never waited.
     pub fn run_queue(&self, pid: Pid) -> Option<&'a Histogram> {
         self.rec.get(&catalog::RUN_QUEUE_WAIT).ok()?.iter().find(|h| h.labels.pid() == Some(pid))

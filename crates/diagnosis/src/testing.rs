@@ -194,13 +194,6 @@ impl System {
         self
     }
 
-    /// A fact of the host.
-    pub fn fact(mut self, name: &str, value: &str) -> Self {
-        let fact = Fact { labels: named(&[("name", name)]), value: value.into(), source: String::new() };
-        self.rec.push(&catalog::HOST_FACT, fact);
-        self
-    }
-
     /// A process' TCP connection to a service: its round trips in milliseconds as read and at best, and the segments with
     /// data that it sent.
     pub fn connection(self, pid: u32, peer: &str, rtt_ms: f64, min_rtt_ms: f64, sent: f64) -> Self {

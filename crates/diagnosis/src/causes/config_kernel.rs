@@ -11,7 +11,7 @@ use crate::{
     path::Removes,
 };
 use checks::Evidence;
-use observe::{Fact, FrameId, FrameKind, Recording, catalog};
+use observe::{FrameId, FrameKind, Recording};
 
 /// Stands in the registry.
 pub const CLOCKSOURCE: Cause =
@@ -88,7 +88,7 @@ fn judge(scene: &Scene, victim: &Victim, setting: &Setting) -> Vec<Draft> {
     };
     let time = code::running(scene, victim, hot.of);
     let Some(confidence) = grade(scene, victim, time).filter(|_| hot.of >= ENOUGH_SAMPLES) else { return Vec::new() };
-    let value = fact(scene, setting.fact).map_or_else(String::new, |fact| fact.value.clone());
+    let value = scene.fact(setting.fact).unwrap_or_default();
     vec![Draft {
         confidence,
         time,
@@ -123,10 +123,6 @@ const ENOUGH_SAMPLES: u64 = 20;
 
 /// ours: what a checker calls in turn is within a few frames.
 const DEEP: usize = 4;
-
-fn fact<'a>(scene: &Scene<'a>, name: &str) -> Option<&'a Fact> {
-    scene.rec.get(&catalog::HOST_FACT).ok()?.iter().find(|fact| fact.labels.get("name") == name)
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,5 @@
 //! Every cause, one file each. A cause weighs mechanism and evidence; it never matches a program.
 
-
-pub use cpu_priority::gave_way;
-
 mod app_crash_loop;
 mod app_event_loop;
 mod app_failing_calls;
@@ -39,6 +36,8 @@ mod net_peer_slow;
 mod net_ports;
 mod net_retransmits;
 mod net_small_window;
+
+pub use cpu_priority::gave_way;
 
 use crate::Cause;
 

@@ -112,13 +112,21 @@ fn queues(talk: &Talk) -> bool {
     !shortest.is_zero() && talk.queueing() >= (shortest * (STANDING - 1)).max(LEAST)
 }
 
-/// The interface that carries most, and its bytes a second in the direction that carries more.
+/// The interface that carries most, and its bytes a second in the direction that carries more: of the target's own where it
+/// has some.
 fn busiest(rec: &Recording) -> Option<(String, f64)> {
-    let rows =
-        rec.get(&catalog::NET_IO).ok()?.iter().filter(|row| !matches!(row.labels.get("device"), "lo" | "target/lo"));
-    let rates = rows.filter_map(|row| Some((row.labels.get("device").to_owned(), row.rate()?)));
+    let rows = rec.get(&catalog::NET_IO).ok()?;
+    let device = |row: &Series| row.labels.get("device").to_owned();
+    let own = rows.iter().any(|row| device(row).starts_with(TARGETS));
+    let rates = rows.iter().filter(|row| device(row).starts_with(TARGETS) == own).filter_map(|row| {
+        let name = device(row).trim_start_matches(TARGETS).to_owned();
+        Some((name, row.rate()?)).filter(|(name, _)| name != "lo")
+    });
     rates.max_by(|a, b| a.1.total_cmp(&b.1))
 }
+
+/// What names of interfaces begin with where the target has a network namespace of its own.
+const TARGETS: &str = "target/";
 
 /// Who sends most.
 fn heaviest(scene: &Scene) -> Option<(Pid, f64)> {

@@ -7,9 +7,10 @@
 
 use crate::{
     Cause, Confidence, Draft, Effect, Scene, Victim,
-    network::{Attempts, Lost, Network, Talk, is_sending},
+    network::{Lost, Network, Talk, is_sending},
 };
 use checks::Evidence;
+use observe::catalog;
 use std::time::Duration;
 
 /// Stands in the registry.
@@ -31,7 +32,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(mut confidence) = network.grade(&found.lost) else { return Vec::new() };
     let (talk, lost) = (found.talk, found.lost);
     let rtt = talk.min_rtt.unwrap_or_default();
-    let handshake = Attempts::of(scene, victim).get(&talk.end).and_then(|attempts| attempts.fastest);
+    let handshake = handshake(scene, talk);
     let seen_apart = rtt > DELAYED_ACK || handshake.is_some_and(|handshake| handshake >= rtt / 2);
     if !seen_apart {
         confidence = Confidence::Possible;
@@ -70,6 +71,15 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
+/// The fastest that anybody connected to that host in: the other end's kernel answers at once.
+fn handshake(scene: &Scene, talk: &Talk) -> Option<Duration> {
+    let made = scene.rec.get(&catalog::TCP_CONNECT).ok()?.iter();
+    let there =
+        made.filter(|hist| hist.labels.get("peer").rsplit_once(':').is_some_and(|(host, _)| host == talk.host()));
+    let fastest = there.filter_map(|hist| hist.buckets.first()).map(|bucket| bucket.high).min();
+    fastest.map(Duration::from_nanos)
+}
+
 /// What a conversation loses to the distance.
 fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
     let rtt = talk.min_rtt.filter(|rtt| *rtt >= FAR && !talk.served && !talk.is_name_server())?;
@@ -85,7 +95,7 @@ mod tests {
     use super::*;
     use crate::testing::{System, all, one};
     use TimeClass::{BlockedIdle, BlockedNetwork, RunningUser};
-    use observe::{TimeClass, catalog};
+    use observe::TimeClass;
 
     const PEER: &str = "10.0.0.2:5432";
 

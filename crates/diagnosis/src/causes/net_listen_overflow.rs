@@ -7,7 +7,7 @@
 
 use crate::{
     Cause, Draft, Effect, Party, Scene, Victim,
-    network::{Attempts, Lost, Network, counted, fact},
+    network::{Attempts, Lost, Network, counted},
     path::Removes,
 };
 use checks::Evidence;
@@ -44,7 +44,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         rows.iter().find(|row| row.labels == *labels).map_or(0.0, Series::max)
     };
     let (waiting, backlog) = (queue(&catalog::LISTEN_QUEUE), queue(&catalog::LISTEN_BACKLOG));
-    let somaxconn = fact(scene.rec, "net.core.somaxconn").unwrap_or("unknown");
+    let somaxconn = scene.fact("net.core.somaxconn").unwrap_or("unknown");
     let whose = match listener {
         Some(pid) if victim.contains(pid) => "on which it listens itself".to_owned(),
         Some(pid) => format!("on which {} listens", scene.label(pid)),

@@ -10,7 +10,7 @@ use super::app_failing_calls::pauses_after;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much},
-    network::{Attempts, fact, mine},
+    network::{Attempts, mine},
     path::Removes,
 };
 use checks::Evidence;
@@ -45,7 +45,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if failed < MIN_FAILED {
         return Vec::new();
     }
-    let range = fact(scene.rec, "net.ipv4.ip_local_port_range").unwrap_or_default();
+    let range = scene.fact("net.ipv4.ip_local_port_range").unwrap_or_default();
     let taken = made * REST.as_secs_f64() / scene.window().as_secs_f64();
     let exhausted = ports(range).is_some_and(|ports| taken.max(held(scene)) >= ports * MOST.0);
     let time = (pauses_after(scene, victim, failed) + in_connect(scene, victim)).min(victim.active());

@@ -17,8 +17,6 @@ pub struct Attempts {
     pub late: f64,
     /// The time of these.
     late_time: Duration,
-    /// The shortest handshake.
-    pub fastest: Option<Duration>,
     /// Not made, by why.
     pub failed: BTreeMap<String, f64>,
     /// Time until these had failed.
@@ -37,8 +35,6 @@ impl Attempts {
                 one.late += bucket.count as f64;
                 one.late_time += Duration::from_nanos(bucket.low * bucket.count);
             }
-            let fastest = hist.buckets.first().map(|bucket| Duration::from_nanos(bucket.high));
-            one.fastest = one.fastest.into_iter().chain(fastest).min();
         }
         for row in mine(scene, victim, &catalog::TCP_CONNECT_FAILED) {
             let one = by_peer.entry(row.labels.get("peer").to_owned()).or_default();

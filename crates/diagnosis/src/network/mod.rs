@@ -219,12 +219,6 @@ pub fn counted(rec: &Recording, protocol: &str, counter: &str) -> Option<f64> {
     rec.get(&catalog::NET_PROTOCOL).ok()?.iter().find(|row| is(&row.labels))?.increase()
 }
 
-/// A fact of the host.
-pub fn fact<'r>(rec: &'r Recording, name: &str) -> Option<&'r str> {
-    let facts = rec.get(&catalog::HOST_FACT).ok()?;
-    facts.iter().find(|fact| fact.labels.get("name") == name).map(|fact| fact.value.as_str())
-}
-
 /// A length of time from a total that may be off below zero.
 fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()

@@ -131,7 +131,7 @@ impl Talk<'_> {
     }
 
     /// The waits that are no idleness and that `keep` accepts.
-    pub fn blocking<'w>(&'w self, keep: impl Fn(&Wait) -> bool) -> Vec<&'w Wait> {
+    pub fn blocking(&self, keep: impl Fn(&Wait) -> bool) -> Vec<&Wait> {
         let blocked = |wait: &Wait| matches!(wait.class, TimeClass::BlockedNetwork | TimeClass::BlockedProcess);
         self.waits.iter().copied().filter(|wait| blocked(wait) && keep(wait)).collect()
     }
