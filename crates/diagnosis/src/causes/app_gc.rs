@@ -116,7 +116,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence,
         time,
         summary: format!(
-            "{} spends {} {what}: the runtime itself ran for {:.1} s{stops}.",
+            "{} spends {} {what}: the runtime itself wanted a CPU for {:.1} s{stops}.",
             victim.label(),
             how_much(victim, time),
             collecting.max(compiling).as_secs_f64(),
@@ -128,9 +128,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             detail: Some(format!("its runtime, {what}")),
         },
         evidence: vec![
-            Evidence::new("CPU time in the collector, by samples", collecting.as_secs_f64(), "s").at("cpu.folded"),
+            Evidence::new("in the collector, running or waiting for a CPU, by samples", collecting.as_secs_f64(), "s")
+                .at("cpu.folded"),
             Evidence::new("threads stopped for it", stopped.as_secs_f64(), "s").at("recording/waits.parquet"),
-            Evidence::new("CPU time in the compiler, by samples", compiling.as_secs_f64(), "s").at("cpu.folded"),
+            Evidence::new("in the compiler, running or waiting for a CPU, by samples", compiling.as_secs_f64(), "s")
+                .at("cpu.folded"),
             Evidence::new("share of its active time", victim.share(time).0 * 100.0, "%").against(format!("> {MUCH}")),
         ],
         codepath: hot.map(|hot| hot.path).unwrap_or_default(),
@@ -163,11 +165,13 @@ fn is_compiling(_: &Scene, stack: &Stack, threads: &Threads) -> bool {
     threads.compile.contains(&stack.tid)
 }
 
-/// The running time that some samples stand for.
+/// The time on a CPU, or waiting for one, that some samples stand for.
 fn runs(scene: &Scene, victim: &Victim, threads: &Threads, of: fn(&Scene, &Stack, &Threads) -> bool) -> Duration {
     let Ok(stacks) = scene.samples(|pid| victim.contains(pid)) else { return Duration::ZERO };
     let some = stacks.iter().filter(|stack| of(scene, stack, threads)).map(|stack| stack.samples).sum();
-    code::running(scene, victim, some)
+    let running = victim.times.sum(TimeClass::is_running);
+    let wanted = Ratio::of(running + victim.times.sum(TimeClass::is_runnable), running).0;
+    code::running(scene, victim, some).mul_f64(wanted)
 }
 
 /// For how long threads waited until the collector let them go on.

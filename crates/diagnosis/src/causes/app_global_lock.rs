@@ -30,7 +30,14 @@ const GLOBAL: &[(&[&str], &str)] = &[
         "Python's global interpreter lock",
     ),
     (
-        &["gvl_acquire", "thread_sched_to_running", "rb_thread_sched_to_running", "thread_sched_wait_running_turn"],
+        &[
+            "rb_thread_io_blocking_region",
+            "rb_nogvl",
+            "gvl_acquire",
+            "thread_sched_to_running",
+            "rb_thread_sched_to_running",
+            "thread_sched_wait_running_turn",
+        ],
         "Ruby's global VM lock",
     ),
     (&["caml_leave_blocking_section", "caml_thread_leave_blocking_section"], "OCaml's master lock"),

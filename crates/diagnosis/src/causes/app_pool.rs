@@ -9,8 +9,9 @@
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, WORTH_SAYING, how_much},
+    chain,
     code::path,
-    path::{Removes, Waits},
+    path::{Removes, Waits, ns},
 };
 use checks::Evidence;
 use observe::{Pid, Ratio, Series, Tid, TimeClass, Wait, catalog};
@@ -20,8 +21,12 @@ use std::{
 };
 
 /// Stands in the registry.
-pub const CAUSE: Cause =
-    Cause { id: "app.pool", frozen: Effect::None, root_of: &["lock.contention", "app.event-loop"], judge };
+pub const CAUSE: Cause = Cause {
+    id: "app.pool",
+    frozen: Effect::None,
+    root_of: &["lock.contention", "app.event-loop", "app.waits-for-child", "net.peer-slow"],
+    judge,
+};
 
 /// ours: a lock has one holder at a time; from so many at once on, what is handed around is one of several.
 const HOLDERS: f64 = 1.5;
@@ -33,8 +38,22 @@ const FELLOWS: Ratio = Ratio(0.6);
 const TAKEN: Ratio = Ratio(0.8);
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let found = [things(scene, victim), threads(scene, victim)];
-    found.into_iter().flatten().max_by_key(|draft| draft.time).into_iter().collect()
+    let found = [things(scene, victim), threads(scene, victim), connections(scene, victim)];
+    let mut found: Vec<Draft> = found.into_iter().flatten().max_by_key(|draft| draft.time).into_iter().collect();
+    // Where those who are asked are at work themselves, a larger pool would only have them work on more at once.
+    if chain::longest(scene, victim).is_some_and(|chain| at_work(chain.root.class)) {
+        found.iter_mut().for_each(|draft| draft.confidence = Confidence::Possible);
+    }
+    found
+}
+
+/// Whether somebody whose time is of a class has more to do than it gets done.
+fn at_work(class: TimeClass) -> bool {
+    !class.is_idle()
+        && !matches!(
+            class,
+            TimeClass::BlockedSleep | TimeClass::BlockedNetwork | TimeClass::BlockedUnknown | TimeClass::BlockedStopped
+        )
 }
 
 /// What the members of a pool do while they have it.
@@ -180,6 +199,72 @@ fn threads(scene: &Scene, victim: &Victim) -> Option<Draft> {
     })
 }
 
+/// Requests that were read and wait until one of a few connections to somebody else is free, all of which are always in use.
+fn connections(scene: &Scene, victim: &Victim) -> Option<Draft> {
+    /// ours: the connections are in use when so much of the most that ever were is on average.
+    const IN_USE: Ratio = Ratio(0.8);
+    /// ours: a process that computes more than this is not held up by others.
+    const COMPUTES: Ratio = Ratio(0.7);
+    let timeline = scene.timeline()?;
+    let window = (timeline.end - timeline.begin) as f64;
+    let of = |served: bool| timeline.requests.iter().filter(move |r| r.served == served && victim.contains(r.pid));
+    let at_once =
+        |served: bool| of(served).map(|r| (r.answered.saturating_sub(r.begin)).as_nanos() as f64).sum::<f64>() / window;
+    let (inside, outside) = (at_once(true), at_once(false));
+    let most = most_at_once(of(false).map(|r| (ns(r.begin), ns(r.answered))));
+    let used_up = most > 0 && outside >= IN_USE.0 * most as f64 && inside - outside >= 1.0;
+    if !used_up || victim.busiest_thread(scene) >= COMPUTES || of(false).count() < FEWEST {
+        return None;
+    }
+    let share = Ratio::of_counts(inside - outside, inside);
+    let confidence = match share {
+        share if share >= HALF => Confidence::Likely,
+        share if share >= MATTERS => Confidence::Possible,
+        _ => return None,
+    };
+    let whom = of(false).map(|r| r.place.as_str()).next().unwrap_or_default();
+    let what = format!("{most} connections to {whom}");
+    Some(Draft {
+        confidence,
+        time: victim.active().mul_f64(share.0),
+        summary: format!(
+            "{} has its requests wait for {share} of their time until one of {what} is free: {inside:.1} requests are in              hand at once, and {outside:.1} questions to others, never more than {most}.",
+            victim.label(),
+        ),
+        culprit: party(scene, victim, format!("{what}, always in use")),
+        evidence: vec![
+            Evidence::new("requests in hand at once", inside, "on average, in the event window")
+                .at("recording/requests.parquet"),
+            Evidence::new("questions to others at once", outside, "on average")
+                .against(format!("never more than {most}")),
+        ],
+        codepath: Vec::new(),
+        next: vec![
+            format!("allow {} more connections (maxconn, pool size), as far as {whom} can take", victim.name),
+            "size it by Little's law: arrivals a second times seconds each is held".to_owned(),
+        ],
+        removes: Removes::Unsaid,
+        descriptive: false,
+    })
+}
+
+/// ours: with fewer questions in the event window, the most at once is chance.
+const FEWEST: usize = 20;
+
+/// ours: most of a request's time.
+const HALF: Ratio = Ratio(0.5);
+
+/// Of how many spans some moment is part at most.
+fn most_at_once(spans: impl Iterator<Item = (u64, u64)>) -> usize {
+    let mut ends: Vec<(u64, i64)> = spans.flat_map(|(from, to)| [(from, 1), (to, -1)]).collect();
+    ends.sort_unstable();
+    let at_once = ends.iter().scan(0, |now, (_, step)| {
+        *now += step;
+        Some(*now)
+    });
+    usize::try_from(at_once.max().unwrap_or(0)).unwrap_or(0)
+}
+
 /// How long the victim's requests waited to be read, and how long they took.
 fn queued(scene: &Scene, victim: &Victim) -> Option<(Duration, Duration)> {
     let rows = scene.rec.get(&catalog::REQUEST_TIME).ok()?;
@@ -220,12 +305,16 @@ impl Members {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{System, all, one};
-    use observe::TimeClass::{BlockedLock, BlockedProcess, BlockedThread, RunningUser};
+    use crate::{
+        Confidence,
+        path::tests::Window,
+        testing::{System, all, one},
+    };
+    use observe::TimeClass::{BlockedLock, BlockedProcess, BlockedSleep, BlockedThread, RunningUser};
 
     /// Four threads that take turns with what they need to ask the database.
-    fn pool(class: observe::TimeClass, asking: f64) -> observe::Recording {
-        let mut system = System::new().thread(50, "postgres", &[(RunningUser, 5.0)]);
+    fn pool(class: observe::TimeClass, asking: f64, theirs: observe::TimeClass) -> observe::Recording {
+        let mut system = System::new().thread(50, "postgres", &[(theirs, 5.0)]);
         for tid in 10..14 {
             let times = [(RunningUser, 0.2), (BlockedProcess, asking), (class, 9.5 - asking)];
             system = system
@@ -240,16 +329,36 @@ mod tests {
     #[test]
     fn what_several_have_at_once_is_a_pool() {
         for class in [BlockedLock, BlockedThread] {
-            let finding = one(&pool(class, 4.7), "app.pool");
+            let finding = one(&pool(class, 4.7, BlockedSleep), "app.pool");
             assert_eq!((finding.culprit.pid, finding.rank), (Some(10), 1), "{finding:#?}");
             assert!(finding.summary.contains("waiting for postgres"), "{}", finding.summary);
         }
+        let behind_work = one(&pool(BlockedLock, 4.7, RunningUser), "app.pool");
+        assert_eq!(behind_work.confidence, Confidence::Possible, "more at once would not be done sooner");
     }
 
     #[test]
     fn what_one_has_at_a_time_is_a_lock() {
-        let rec = pool(BlockedLock, 2.4);
+        let rec = pool(BlockedLock, 2.4, BlockedSleep);
         assert!(all(&rec, "app.pool").is_empty());
         assert_eq!(all(&rec, "lock.contention").len(), 1);
+    }
+
+    /// Requests on eight connections, each of which is asked on of somebody else for its last 20 ms.
+    fn proxied(in_hand: u64) -> observe::Recording {
+        let mut window = Window::new(&[(10, observe::TimeClass::BlockedIdle)]);
+        for n in 0..40 {
+            let at = n * 20;
+            window = window.request(10, n % 8, at, 0, at + in_hand, None);
+            window = window.request(10, 100, at + in_hand - 20, 0, at + in_hand, Some((n % 8, at)));
+        }
+        window.build()
+    }
+
+    #[test]
+    fn requests_that_wait_for_the_one_connection_are_told_by_those_in_hand() {
+        let finding = one(&proxied(120), "app.pool");
+        assert!(finding.summary.contains("never more than 1"), "{}", finding.summary);
+        assert!(all(&proxied(24), "app.pool").is_empty());
     }
 }

@@ -292,6 +292,10 @@ const LOCK_FUNCTIONS: &[&str] = &[
     "PyEval_AcquireThread",
     "PyGILState_Ensure",
     "_PyThreadState_Attach",
+    "gvl_acquire",
+    "thread_sched_to_running",
+    "rb_thread_io_blocking_region",
+    "rb_nogvl",
 ];
 
 /// System calls that send to a message queue or receive from one, System V and POSIX.
