@@ -6,7 +6,7 @@ use crate::{
     network::is_held_up,
     scene::DIALOGUE,
 };
-use observe::{ClassTimes, Pid, Ratio, TargetKind, TimeClass, Wait};
+use observe::{ClassTimes, Pid, Ratio, Series, TargetKind, TimeClass, Wait, catalog};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -171,6 +171,9 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
         .collect();
     losses.sort_by_key(|(lost, pid)| (std::cmp::Reverse(*lost), *pid));
     losses.truncate(MOST);
+    // Who fails outright is somebody's trouble, however little time it takes.
+    let failing = causes::failing(scene).into_iter().filter(|pid| !losses.iter().any(|(_, known)| known == pid));
+    let failing: Vec<Pid> = failing.take(MOST).collect();
     let named: Vec<String> =
         losses.iter().take(3).map(|(lost, pid)| format!("{} {:.1} s", scene.label(*pid), lost.as_secs_f64())).collect();
     let chosen = if named.is_empty() {
@@ -184,7 +187,9 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
     };
     let victims = losses
         .into_iter()
-        .map(|(_, pid)| Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", false))
+        .map(|(_, pid)| pid)
+        .chain(failing)
+        .map(|pid| Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", false))
         .collect();
     (victims, chosen)
 }
@@ -215,8 +220,8 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
             let times = &thread.classes;
             times.sum(|class| match class {
                 class if class.is_behind_others() => !competitor && !gives_way,
-                RunnablePinned | RunnableThrottled | BlockedDisk | BlockedFs | BlockedMemory => true,
-                BlockedKernelLock => true,
+                RunnablePinned | RunnableThrottled | RunningStolen | RunningInterrupted => true,
+                BlockedDisk | BlockedFs | BlockedMemory | BlockedKernelLock | BlockedThread => true,
                 _ => false,
             })
         })
@@ -238,5 +243,15 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
         .map(|wait| wait.time)
         .sum();
     let answered = dialogues.into_values().filter(|(count, _)| *count >= DIALOGUE).map(|(_, time)| time);
-    held_up + on_network + answered.sum::<Duration>()
+    let lost = held_up + on_network + answered.sum::<Duration>();
+    // Of requests, what their threads' own time does not tell: they were not read, or in hand while their thread slept.
+    lost.max(requests_waiting(scene, pid))
+}
+
+/// For how long at least one request of a process was not read, or in hand while its thread waited, as far as sums tell.
+fn requests_waiting(scene: &Scene, pid: Pid) -> Duration {
+    let rows = scene.rec.get(&catalog::REQUEST_TIME).into_iter().flatten();
+    let waiting = rows.filter(|row| row.labels.pid() == Some(pid));
+    let waiting = waiting.filter(|row| matches!(row.labels.get("part"), "queued" | "blocked"));
+    Duration::try_from_secs_f64(waiting.map(Series::last).sum()).unwrap_or_default().min(scene.window())
 }

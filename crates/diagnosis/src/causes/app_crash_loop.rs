@@ -28,7 +28,9 @@ const FAILS: Ratio = Ratio(0.8);
 const ANSWER: Duration = Duration::from_millis(20);
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let Some(worst) = loops(scene, victim).into_iter().max_by_key(|l| l.failed.len()) else { return Vec::new() };
+    let Some(worst) = loops(scene, |pid| victim.contains(pid)).into_iter().max_by_key(|l| l.failed.len()) else {
+        return Vec::new();
+    };
     let failed = worst.failed.len();
     let (how, times) = most(worst.failed.iter().map(|exit| ending(exit)));
     let mut lives: Vec<f64> = worst.failed.iter().map(|exit| exit.value).collect();
@@ -77,13 +79,22 @@ struct Loop<'a> {
     all: usize,
 }
 
-/// Programs that the victim's processes start again and again, and that fail.
-fn loops<'a>(scene: &Scene<'a>, victim: &Victim) -> Vec<Loop<'a>> {
+/// Who starts programs again and again that fail.
+pub fn failing(scene: &Scene) -> Vec<Pid> {
+    let mut starters: Vec<Pid> = loops(scene, |_| true).into_iter().map(|found| found.parent).collect();
+    starters.sort_unstable();
+    starters.dedup();
+    starters.retain(|pid| !scene.threads(*pid).is_empty());
+    starters
+}
+
+/// Programs that some processes start again and again, and that fail.
+fn loops<'a>(scene: &Scene<'a>, starts: impl Fn(Pid) -> bool) -> Vec<Loop<'a>> {
     let Ok(exits) = scene.rec.get(&catalog::PROCESS_EXIT) else { return Vec::new() };
     let mut by_name: BTreeMap<(Pid, &str), Vec<&Event>> = BTreeMap::new();
     for exit in exits.iter().filter(|exit| exit.labels.get("exec") == "yes") {
         let parent = exit.labels.get("parent").parse().ok().map(Pid);
-        if let Some(parent) = parent.filter(|parent| victim.contains(*parent)) {
+        if let Some(parent) = parent.filter(|parent| starts(*parent)) {
             by_name.entry((parent, exit.labels.get("name"))).or_default().push(exit);
         }
     }
@@ -141,6 +152,13 @@ mod tests {
         assert_eq!((finding.culprit.name.as_str(), finding.rank), ("worker", 1));
         assert!(finding.summary.contains("SIGSEGV"));
         assert_eq!(all(&supervisor().ends(10, "runsv", "app", 0.4, (1, 0), 5).build(), "app.crash-loop").len(), 1);
+    }
+
+    #[test]
+    fn nobody_need_be_named_for_it() {
+        let rec =
+            System::new().thread(10, "runsv", &[(BlockedProcess, 4.0)]).ends(10, "runsv", "worker", 0.4, (0, 11), 9);
+        assert_eq!(one(&rec.build(), "app.crash-loop").victim.pid, Some(10));
     }
 
     #[test]

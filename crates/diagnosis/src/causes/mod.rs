@@ -37,6 +37,7 @@ mod net_ports;
 mod net_retransmits;
 mod net_small_window;
 
+pub use app_crash_loop::failing;
 pub use cpu_priority::gave_way;
 
 use crate::Cause;
