@@ -59,6 +59,16 @@ pub fn through(scene: &Scene, victim: &Victim, function: &str) -> Observed<(u64,
     Ok((hits, kernel))
 }
 
+/// How many of the victim's samples pass through any of some kernel functions.
+pub fn through_any(scene: &Scene, victim: &Victim, functions: &[&str]) -> u64 {
+    let in_one = |stack: &&Stack| {
+        let mut frames = stack.frames.iter().map(|id| scene.rec.frame(*id));
+        frames.any(|f| f.kind == FrameKind::Kernel && functions.contains(&f.name.as_str()))
+    };
+    let stacks = scene.samples(|pid| victim.contains(pid)).unwrap_or_default();
+    stacks.into_iter().filter(in_one).map(|stack| stack.samples).sum()
+}
+
 /// How many samples there are of the victim. Zero where there is no profile.
 pub fn samples(scene: &Scene, victim: &Victim) -> u64 {
     scene.samples(|pid| victim.contains(pid)).map_or(0, |stacks| stacks.iter().map(|s| s.samples).sum())
@@ -82,10 +92,18 @@ pub fn hottest(
     of: impl Fn(&Stack) -> bool,
     pick: impl Fn(&Recording, &[FrameId]) -> Option<FrameId>,
 ) -> Observed<Option<Hot>> {
-    let rec = scene.rec;
+    Ok(hottest_among(scene.rec, scene.rec.get(&catalog::CPU_STACKS)?.iter().filter(|stack| of(stack)), pick))
+}
+
+/// The same of stacks of any kind.
+pub fn hottest_among<'a>(
+    rec: &'a Recording,
+    stacks: impl Iterator<Item = &'a Stack>,
+    pick: impl Fn(&Recording, &[FrameId]) -> Option<FrameId>,
+) -> Option<Hot> {
     let mut by_function: HashMap<(&str, &str), (u64, u64, &[FrameId])> = HashMap::new();
     let mut all = 0;
-    for stack in rec.get(&catalog::CPU_STACKS)?.iter().filter(|stack| of(stack)) {
+    for stack in stacks {
         let Some(id) = pick(rec, &stack.frames) else { continue };
         let frame = rec.frame(id);
         all += stack.samples;
@@ -96,13 +114,13 @@ pub fn hottest(
         }
     }
     let best = by_function.into_iter().max_by(|a, b| a.1.0.cmp(&b.1.0).then_with(|| b.0.cmp(&a.0)));
-    Ok(best.map(|((name, module), (samples, _, frames))| Hot {
+    best.map(|((name, module), (samples, _, frames))| Hot {
         function: if name.is_empty() { format!("{module} (no symbols)") } else { name.to_owned() },
         module: module.to_owned(),
         samples,
         of: all,
         path: path(rec, frames),
-    }))
+    })
 }
 
 /// The C library, the maths library and the dynamic loader: what they do is done for somebody.

@@ -7,8 +7,11 @@ mod code;
 mod diagnose;
 mod finding;
 mod graph;
+mod groups;
+mod memory;
 mod network;
 pub mod path;
+mod reads;
 mod scene;
 #[cfg(test)]
 mod testing;

@@ -19,6 +19,10 @@ fn seconds(s: f64) -> Duration {
 
 const WINDOW: Duration = Duration::from_secs(10);
 
+fn named(labels: &[(&str, &str)]) -> Labels {
+    Labels(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+}
+
 impl System {
     pub fn new() -> Self {
         let host = Host { name: "host".into(), kernel: "6.1".into(), cpus: 2, memory_bytes: 1 << 30 };
@@ -218,6 +222,44 @@ impl System {
         self.total(&catalog::REQUEST_TIME, &labels, time)
     }
 
+    /// A value that was sampled, at even distances from begin to end.
+    pub fn sampled(mut self, metric: &catalog::Metric<Series>, labels: &[(&str, &str)], values: &[f64]) -> Self {
+        let step = WINDOW / values.len().saturating_sub(1).max(1) as u32;
+        let points = values.iter().zip(0u32..).map(|(value, n)| Point { at: step * n, value: *value }).collect();
+        self.rec.push(metric, Series { labels: named(labels), points });
+        self
+    }
+
+    /// Something that happened to a process in the middle of the window.
+    pub fn event(mut self, metric: &catalog::Metric<Event>, pid: u32, labels: &[(&str, &str)]) -> Self {
+        self.rec.push(metric, Event { at: WINDOW / 2, pid: Some(Pid(pid)), labels: named(labels), value: 1.0 });
+        self
+    }
+
+    /// That a process is in a control group.
+    pub fn member(mut self, group: &str, pid: u32) -> Self {
+        let labels = named(&[("cgroup", group), ("pid", &pid.to_string())]);
+        self.rec.push(&catalog::CGROUP_MEMBER, Fact { labels, value: "member".into(), source: String::new() });
+        self
+    }
+
+    /// The stack of page faults in user code.
+    pub fn faulted(mut self, pid: u32, path: &[(&str, &str)], faults: u64) -> Self {
+        let frames = self.stack(path, &[]);
+        let stack = Stack { pid: Pid(pid), tid: Tid(pid), samples: faults, frames };
+        self.rec.push(&catalog::FAULT_STACKS, stack);
+        self
+    }
+
+    /// Where in the kernel the last wait was.
+    pub fn waiting_in_kernel(mut self, kernel: &[&str]) -> Self {
+        let stack = self.stack(&[], kernel);
+        let mut waits = self.rec.get(&catalog::WAITS).unwrap().to_vec();
+        waits.last_mut().unwrap().stack = stack;
+        self.rec.set(&catalog::WAITS, Ok(waits));
+        self
+    }
+
     fn counter(&mut self, metric: &catalog::Metric<Series>, labels: Labels, increase: f64) {
         let points = vec![Point { at: Duration::ZERO, value: 100.0 }, Point { at: WINDOW, value: 100.0 + increase }];
         self.rec.push(metric, Series { labels, points });
@@ -392,10 +434,6 @@ impl System {
     pub fn build(self) -> Recording {
         self.rec
     }
-}
-
-fn named(labels: &[(&str, &str)]) -> Labels {
-    Labels(labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
 }
 
 /// The findings of one cause.

@@ -91,8 +91,8 @@ catalog! {
     CGROUP_CPU: Series = "cgroup.cpu.throttling", "1", ["cgroup", "what"],
         "Quota enforcement: periods, throttled_periods, and throttled_time in seconds, cumulative.", "cpu.stat";
 
-    FILE_WAITS: Series = "process.file.wait", "s", ["pid", "file", "syscall"],
-        "Time blocked on disks and file systems in calls on an open file, by file, total.", "sched_switch, sched_waking";
+    FILE_WAITS: Series = "process.file.wait", "s", ["pid", "file", "for"],
+        "Time blocked on disks and file systems by file, in the system call that is named, or in page faults (`fault`), total.", "sched_switch, sched_waking";
     FILE_SIZE: Series = "process.file.size", "By", ["pid", "file"],
         "Sizes of these files, of those that were still open when the window ended.", "/proc/PID/fd";
 

@@ -80,12 +80,8 @@ struct Loop<'a> {
 }
 
 /// Who starts programs again and again that fail.
-pub fn failing(scene: &Scene) -> Vec<Pid> {
-    let mut starters: Vec<Pid> = loops(scene, |_| true).into_iter().map(|found| found.parent).collect();
-    starters.sort_unstable();
-    starters.dedup();
-    starters.retain(|pid| !scene.threads(*pid).is_empty());
-    starters
+pub fn starters(scene: &Scene) -> Vec<Pid> {
+    loops(scene, |_| true).into_iter().map(|found| found.parent).collect()
 }
 
 /// Programs that some processes start again and again, and that fail.

@@ -25,6 +25,14 @@ mod disk_saturated;
 mod disk_sync_writes;
 mod lock_contention;
 mod lock_kernel;
+mod mem_cgroup_limit;
+mod mem_leak;
+mod mem_major_faults;
+mod mem_oom;
+mod mem_page_faults;
+mod mem_reclaim;
+mod mem_swap;
+mod mem_tlb_shootdown;
 mod net_bandwidth;
 mod net_connect;
 mod net_delayed_ack;
@@ -37,10 +45,17 @@ mod net_ports;
 mod net_retransmits;
 mod net_small_window;
 
-pub use app_crash_loop::failing;
 pub use cpu_priority::gave_way;
 
-use crate::Cause;
+use crate::{Cause, Scene};
+use observe::Pid;
+use std::collections::BTreeSet;
+
+/// Whoever fails outright: it is a victim, however little time it loses.
+pub fn failing(scene: &Scene) -> BTreeSet<Pid> {
+    let all = app_crash_loop::starters(scene).into_iter().chain(mem_oom::killed(scene));
+    all.filter(|pid| !scene.threads(*pid).is_empty()).collect()
+}
 
 /// The cause that points at another process rather than at a root.
 pub const WAITS_FOR_CHILD: &str = app_waits_for_child::CAUSE.id;
@@ -70,6 +85,14 @@ pub const ALL: &[&Cause] = &[
     &net_listen_overflow::CAUSE,
     &net_drops::CAUSE,
     &net_ports::CAUSE,
+    &mem_cgroup_limit::CAUSE,
+    &mem_leak::CAUSE,
+    &mem_major_faults::CAUSE,
+    &mem_oom::CAUSE,
+    &mem_page_faults::CAUSE,
+    &mem_reclaim::CAUSE,
+    &mem_swap::CAUSE,
+    &mem_tlb_shootdown::CAUSE,
     &lock_contention::CAUSE,
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,

@@ -195,8 +195,8 @@ fn files(
         sizes.extend(file.size.map(|size| ((wait.pid, file.path.clone()), size)));
     }
     let length = into.window.length;
-    let waits = waits.into_iter().map(|((pid, file, syscall), time)| {
-        let labels = Labels::new([("pid", pid.to_string()), ("file", file), ("syscall", syscall.to_owned())]);
+    let waits = waits.into_iter().map(|((pid, file, call), time)| {
+        let labels = Labels::new([("pid", pid.to_string()), ("file", file), ("for", call.to_owned())]);
         Series::total(labels, length, time.as_secs_f64())
     });
     let sizes = sizes.into_iter().map(|((pid, file), size)| {
