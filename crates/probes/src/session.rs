@@ -276,6 +276,13 @@ impl Session {
             Ok(kernel) => {
                 unwind::collect(&self.unwinder, recording);
                 let streamed = self.events.take_requests();
+                if present(&kernel, Group::Network, net::METRICS, recording) {
+                    net::collect(&kernel, &sockets, length, recording);
+                }
+                // Who asks whom says what a wait in a poll was for.
+                if present(&kernel, Group::Requests, requests::METRICS, recording) {
+                    requests::collect(&kernel, &sockets, length, streamed, recording);
+                }
                 read_out(
                     &kernel,
                     &self.unwinder,
@@ -284,12 +291,6 @@ impl Session {
                     Beside { lifecycle: &self.lifecycle, groups: &groups, events: self.events },
                     recording,
                 );
-                if present(&kernel, Group::Network, net::METRICS, recording) {
-                    net::collect(&kernel, &sockets, length, recording);
-                }
-                if present(&kernel, Group::Requests, requests::METRICS, recording) {
-                    requests::collect(&kernel, &sockets, length, streamed, recording);
-                }
                 recording.target.members = members(&self.target, &kernel);
             }
             Err(why) => {
@@ -377,6 +378,7 @@ fn read_out(
     match books {
         Ok(books) => {
             let mut namer = sched::Namer::new(roots, &mut disks, rows(&kernel.maps().file_names));
+            namer.know(requests::clients(into));
             memory::collect_faults(&books, into);
             sched::collect(&books, kernel, &stacks, &mut namer, &samples, into);
             match events {

@@ -4,7 +4,7 @@
 
 use super::facts::mounted;
 use crate::roots::Roots;
-use observe::{Labels, Observed, Recording, Series, catalog};
+use observe::{Labels, Recording, Series, catalog};
 use std::{collections::BTreeSet, ffi::CString, time::Duration};
 
 /// Adds the use of space and inodes to the recording.
@@ -23,7 +23,7 @@ pub(crate) fn collect(roots: &Roots, length: Duration, into: &mut Recording) {
             continue;
         }
         let Ok(about) = statistics(&mount.mountpoint) else { continue };
-        let mut add = |rows: &mut Vec<Series>, state: &str, value: f64| {
+        let add = |rows: &mut Vec<Series>, state: &str, value: f64| {
             let labels = Labels::new([
                 ("mountpoint", mount.mountpoint.clone()),
                 ("type", mount.kind.clone()),

@@ -11,7 +11,7 @@ use crate::{
 };
 use observe::{Absent, AnyMetric, Histogram, Labels, Pid, Recording, Request, Series, Tid, catalog};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     time::Duration,
 };
@@ -85,6 +85,24 @@ pub(crate) fn collect(
     }
     left(kernel, &namer, length, into);
     into.set(&catalog::EPISODE_REQUESTS, streamed.map(|requests| one_by_one(requests, &namer, kernel.begin())));
+}
+
+/// Who asked whom of this machine, by process: of a service with several processes, each of them.
+pub(crate) fn clients(rec: &Recording) -> HashSet<(u32, u32)> {
+    let mut servers: HashMap<&str, BTreeSet<u32>> = HashMap::new();
+    for row in rec.get(&catalog::REQUESTS).into_iter().flatten() {
+        servers.entry(row.labels.get("service")).or_default().extend(row.labels.pid().map(|pid| pid.0));
+    }
+    let asks = |row: &Histogram| {
+        let client = row.labels.pid()?.0;
+        let server: u32 = row.labels.get("peer_pid").parse().ok()?;
+        let place = row.labels.get("peer");
+        let place = if place.starts_with(['/', '@']) { place } else { place.rsplit(':').next().unwrap_or(place) };
+        let fellows = servers.get(place).filter(|pids| pids.contains(&server));
+        let all: Vec<(u32, u32)> = fellows.into_iter().flatten().chain([&server]).map(|pid| (client, *pid)).collect();
+        Some(all)
+    };
+    rec.get(&catalog::UPSTREAM).into_iter().flatten().filter_map(asks).flatten().collect()
 }
 
 /// The event window's: those that began in it.
@@ -281,6 +299,23 @@ mod tests {
         assert_eq!(path(&raw("/run/x.sock")), "/run/x.sock");
         assert_eq!(path(&raw("\0abstract")), "@abstract");
         assert_eq!(path(&[]), "");
+    }
+
+    #[test]
+    fn who_asks_a_service_is_a_client_of_all_its_processes() {
+        let host = observe::Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+        let window = observe::Window { start: std::time::SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };
+        let mut rec = Recording::new(host, observe::Target::system("h"), window);
+        let row = |labels| Histogram { labels, ..Histogram::default() };
+        for (pid, service) in [(20, "5432"), (21, "5432"), (30, "80")] {
+            let labels = Labels::new([("pid", pid.to_string()), ("service", service.to_owned())]);
+            rec.push(&catalog::REQUESTS, row(labels));
+        }
+        for (peer, peer_pid) in [("127.0.0.1:5432", "20"), ("10.0.0.9:80", "")] {
+            let labels = [("pid", "7"), ("peer", peer), ("peer_pid", peer_pid), ("service", "")];
+            rec.push(&catalog::UPSTREAM, row(Labels::new(labels.map(|(name, value)| (name, value.to_owned())))));
+        }
+        assert_eq!(clients(&rec), HashSet::from([(7, 20), (7, 21)]));
     }
 
     #[test]

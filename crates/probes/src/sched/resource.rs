@@ -77,6 +77,7 @@ pub(crate) struct Namer<'a> {
     disks: &'a mut Disks,
     listening: HashSet<u16>,
     peers: Peers<'a>,
+    clients: HashSet<(u32, u32)>,
     ends: Option<Ends>,
     file_names: HashMap<(u64, u64), String>,
     files: HashMap<(u32, u64), OpenFile>,
@@ -105,6 +106,7 @@ impl<'a> Namer<'a> {
             disks,
             listening: peers.listening().clone(),
             peers,
+            clients: HashSet::new(),
             ends: None,
             file_names,
             files: HashMap::new(),
@@ -137,9 +139,14 @@ impl<'a> Namer<'a> {
         self.ends.get_or_insert_with(|| Ends::read(self.roots))
     }
 
-    /// Whether one process is a client of another, by the TCP connections they hold now.
+    /// Clients and servers that were seen in the window.
+    pub fn know(&mut self, clients: HashSet<(u32, u32)>) {
+        self.clients = clients;
+    }
+
+    /// Whether one process is a client of another: it asked it in the window, or holds a TCP connection to it now.
     pub fn is_client_of(&mut self, client: u32, server: u32) -> bool {
-        self.peers.is_client_of(client, server)
+        self.clients.contains(&(client, server)) || self.peers.is_client_of(client, server)
     }
 
     fn socket(&self, a: u64, remote: u64) -> Socket {
