@@ -283,7 +283,14 @@ fn headline(
         [one] if one.named => one.label(),
         _ => scene.rec.host.name.clone(),
     };
-    let first = || findings.first().map(|f| first_sentence(&f.summary)).unwrap_or_default();
+    // What is the matter, and what to do about it.
+    let first = || {
+        let said = |f: &Finding| match f.next.first() {
+            Some(next) => format!("{} Next: {next}.", first_sentence(&f.summary)),
+            None => first_sentence(&f.summary),
+        };
+        findings.first().map(said).unwrap_or_default()
+    };
     match conclusion {
         Conclusion::Found => first(),
         Conclusion::Suspected => format!("Possibly: {}", first()),

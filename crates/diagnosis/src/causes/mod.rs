@@ -1,5 +1,6 @@
 //! Every cause, one file each. A cause weighs mechanism and evidence; it never matches a program.
 
+mod app_algorithm;
 mod app_crash_loop;
 mod app_event_loop;
 mod app_failing_calls;
@@ -97,6 +98,7 @@ pub const ALL: &[&Cause] = &[
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,
     &app_event_loop::CAUSE,
+    &app_algorithm::CAUSE,
     &app_pool::CAUSE,
     &app_gc::CAUSE,
     &app_global_lock::CAUSE,

@@ -103,6 +103,17 @@ impl Window {
         self
     }
 
+    /// So much of its thread's time is running.
+    pub(crate) fn running(mut self, tid: u32, seconds: f64) -> Self {
+        let mut rows = self.rec.get(&catalog::THREAD_TIME).unwrap().to_vec();
+        let row = rows.iter_mut().find(|row| row.tid == Tid(tid)).unwrap();
+        row.classes = Default::default();
+        row.classes.add(TimeClass::RunningUser, Duration::from_secs_f64(seconds));
+        row.classes.add(TimeClass::BlockedIdle, row.wall - row.classes.total());
+        self.rec.set(&catalog::THREAD_TIME, Ok(rows));
+        self
+    }
+
     pub(crate) fn build(mut self) -> Recording {
         let row = |what: &str, value: f64| Series {
             labels: Labels::new([("what", what.to_owned())]),
