@@ -80,6 +80,13 @@ pub fn running(scene: &Scene, victim: &Victim, some: u64) -> Duration {
     victim.times.sum(TimeClass::is_running).mul_f64(part.0.min(1.0))
 }
 
+/// The same with its part of the time that the victim waited for a CPU.
+pub fn wanted(scene: &Scene, victim: &Victim, some: u64) -> Duration {
+    let ran = victim.times.sum(TimeClass::is_running);
+    let queued = victim.times.sum(TimeClass::is_runnable);
+    running(scene, victim, some).mul_f64(Ratio::of(ran + queued, ran).0.max(1.0))
+}
+
 /// The innermost function of the program itself: neither the C library's nor the kernel's.
 pub fn own_function(rec: &Recording, frames: &[FrameId]) -> Option<FrameId> {
     let own = |frame: &Frame| frame.kind == FrameKind::User && !frame.name.is_empty() && !is_runtime(&frame.module);

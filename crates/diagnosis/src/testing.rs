@@ -41,6 +41,11 @@ impl System {
         System { rec, frames: BTreeMap::new() }
     }
 
+    /// One that goes on from a recording.
+    pub fn with(rec: Recording) -> Self {
+        System { rec, frames: BTreeMap::new() }
+    }
+
     pub fn thread(self, pid: u32, name: &str, times: &[(TimeClass, f64)]) -> Self {
         self.thread_of(pid, pid, name, times)
     }

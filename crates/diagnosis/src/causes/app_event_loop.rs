@@ -132,7 +132,8 @@ fn look(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Loop {
     }
 }
 
-/// The stretches of a thread's time between two moments at which it read or answered a request, or waited for more.
+/// The stretches of a thread's time between two moments at which it read or answered a request, or waited for more. Waiting
+/// for a CPU is nobody's callback.
 fn gaps(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Vec<(u64, u64)> {
     let mut moments: Vec<u64> = requests.iter().flat_map(|r| [ns(r.read), ns(r.answered)]).collect();
     let mut polls: Vec<(u64, u64)> = Vec::new();
@@ -141,6 +142,9 @@ fn gaps(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Vec<(u64, u64)>
         if off.blocked && timeline.wait(off).is_some_and(polled) {
             polls.push((off.off, off.on));
             moments.extend([off.off, off.on]);
+        } else if off.on - off.woken >= QUEUED {
+            polls.push((off.woken, off.on));
+            moments.extend([off.woken, off.on]);
         }
     }
     moments.sort_unstable();
@@ -148,6 +152,9 @@ fn gaps(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Vec<(u64, u64)>
     let polling: BTreeSet<u64> = polls.iter().map(|(from, _)| *from).collect();
     moments.windows(2).filter(|pair| !polling.contains(&pair[0])).map(|pair| (pair[0], pair[1])).collect()
 }
+
+/// ours: being taken off the CPU for a shorter while does not split what it does.
+const QUEUED: u64 = 1_000_000;
 
 const POLLS: &[&str] =
     &["epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6", "io_uring_enter"];

@@ -169,9 +169,7 @@ fn is_compiling(_: &Scene, stack: &Stack, threads: &Threads) -> bool {
 fn runs(scene: &Scene, victim: &Victim, threads: &Threads, of: fn(&Scene, &Stack, &Threads) -> bool) -> Duration {
     let Ok(stacks) = scene.samples(|pid| victim.contains(pid)) else { return Duration::ZERO };
     let some = stacks.iter().filter(|stack| of(scene, stack, threads)).map(|stack| stack.samples).sum();
-    let running = victim.times.sum(TimeClass::is_running);
-    let wanted = Ratio::of(running + victim.times.sum(TimeClass::is_runnable), running).0;
-    code::running(scene, victim, some).mul_f64(wanted)
+    code::wanted(scene, victim, some)
 }
 
 /// For how long threads waited until the collector let them go on.

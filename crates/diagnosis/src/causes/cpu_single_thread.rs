@@ -7,10 +7,11 @@
 
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim, cause::how_much, code::hot_user_of, path::Removes,
+    scene::totals_of,
 };
 use checks::Evidence;
-use observe::{Pid, Ratio, ThreadTime, TimeClass};
-use std::time::Duration;
+use observe::{Pid, Ratio, Series, ThreadTime, TimeClass, catalog};
+use std::{collections::BTreeSet, time::Duration};
 
 /// Stands in the registry.
 pub const CAUSE: Cause =
@@ -31,7 +32,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }
     // ours: with less than half a CPU to spare, another thread would not have run.
     let spare = scene.cpu_busy().map_or(0.0, |busy| (1.0 - busy.0) * f64::from(scene.rec.host.cpus));
-    let limits = victim.pids.iter().filter_map(|pid| limit(scene, *pid)).max_by_key(|limit| limit.waited);
+    let limits = victim.pids.iter().filter_map(|pid| limit(scene, *pid).or_else(|| serves_all(scene, *pid)));
+    let limits = limits.max_by_key(|limit| limit.waited);
     let Some(limit) = limits.filter(|_| spare >= 0.5) else { return Vec::new() };
     let thread = limit.thread;
     let time = thread.classes.sum(|class| class.is_running() || class.is_runnable());
@@ -41,8 +43,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence: Confidence::Likely,
         time: time.min(victim.active()),
         summary: format!(
-            "{} is limited by one thread, {} ({}): it works for {}{doing}, {} of its other threads wait for it, and \
-             {spare:.1} CPUs idle.",
+            "{} is limited by one thread, {} ({}), which works for {}{doing}: {}, and {spare:.1} CPUs idle.",
             victim.label(),
             thread.name,
             thread.tid,
@@ -59,7 +60,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             Evidence::new(format!("ledger: {} running or runnable", thread.name), time.as_secs_f64(), "s")
                 .against("> 85 % of the window")
                 .at("recording/ledger.parquet"),
-            Evidence::new("its fellows' waits that it ended", limit.waited.as_secs_f64(), "s")
+            Evidence::new("time in which the others waited for it", limit.waited.as_secs_f64(), "s")
                 .at("recording/waits.parquet"),
             Evidence::new("CPUs idle", spare, "CPUs").against("> 0.5").at("recording/series.parquet"),
         ],
@@ -75,8 +76,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 
 struct Limit<'a> {
     thread: &'a ThreadTime,
-    /// How many of its fellows waited for it.
-    others: usize,
+    /// Who waits for it, in words.
+    others: String,
     waited: Duration,
 }
 
@@ -95,11 +96,60 @@ fn limit<'a>(scene: &Scene<'a>, pid: Pid) -> Option<Limit<'a>> {
         for_it.map(|w| w.count).sum::<u64>() >= OFTEN
     });
     let others = others.count();
+    let said = format!("{others} of its other threads wait for it");
     let waited: Duration = waits().map(|w| w.time).sum();
     let each = Ratio::of(waited, scene.window().mul_f64(others.max(1) as f64));
     // One that works as much as the first shares the work with it.
     let shares = threads.iter().any(|t| t.tid != thread.tid && at_work(t) >= at_work(thread).mul_f64(0.5));
-    (others > 0 && each >= WAIT_FOR_IT && !shares).then_some(Limit { thread, others, waited })
+    (others > 0 && each >= WAIT_FOR_IT && !shares).then_some(Limit { thread, others: said, waited })
+}
+
+/// The one thread that serves all requests of a process, while most of their time passes before it gets to read them.
+fn serves_all<'a>(scene: &Scene<'a>, pid: Pid) -> Option<Limit<'a>> {
+    /// ours: with less of a request's time in the queue, the thread is not what it waits for.
+    const QUEUED: Ratio = Ratio(0.5);
+    /// ours: what takes less CPU is as cheap as requests get; so many of them are a load, not a limit of the program.
+    const DEAR: Duration = Duration::from_micros(100);
+    let served = scene.timeline()?.requests.iter().filter(|r| r.served && r.pid == pid);
+    let tids: BTreeSet<_> = served.map(|r| r.tid).collect();
+    let thread = *scene.threads(pid).iter().find(|t| tids.len() == 1 && tids.contains(&t.tid))?;
+    let works = thread.classes.sum(|class| class.is_running() || class.is_runnable());
+    if Ratio::of(works, scene.window()) < BUSY {
+        return None;
+    }
+    let requests = Requests::of(scene, pid)?;
+    let waits = Ratio::of_counts(requests.queued, requests.all);
+    let dear = requests.running / requests.count.max(1) as f64 >= DEAR.as_secs_f64();
+    (dear && waits >= QUEUED).then(|| Limit {
+        thread,
+        others: format!("{waits} of the time of {} requests passes before it reads them", requests.count),
+        waited: Duration::from_secs_f64(requests.queued),
+    })
+}
+
+/// How the time of a process' requests went, in seconds.
+struct Requests {
+    count: u64,
+    queued: f64,
+    running: f64,
+    all: f64,
+}
+
+impl Requests {
+    fn of(scene: &Scene, pid: Pid) -> Option<Requests> {
+        let rows = scene.rec.get(&catalog::REQUEST_TIME).ok()?;
+        let sum = |keep: &dyn Fn(&str) -> bool| {
+            let mine = totals_of(rows, |p| p == pid).filter(|row| keep(row.labels.get("part")));
+            mine.map(Series::last).sum::<f64>()
+        };
+        let times = scene.rec.get(&catalog::REQUESTS).ok()?.iter().filter(|h| h.labels.pid() == Some(pid));
+        Some(Requests {
+            count: times.map(|h| h.count).sum(),
+            queued: sum(&|part| part == "queued"),
+            running: sum(&|part| part == "running"),
+            all: sum(&|_| true),
+        })
+    }
 }
 
 fn waits_for_it(class: TimeClass) -> bool {
@@ -108,7 +158,10 @@ fn waits_for_it(class: TimeClass) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{System, all, one};
+    use crate::{
+        path::tests::Window,
+        testing::{System, all, one},
+    };
     use observe::TimeClass::{BlockedIdle, RunningUser};
 
     fn pool(busy: f64) -> System {
@@ -139,5 +192,24 @@ mod tests {
             .target(10)
             .build();
         assert!(all(&rec, "cpu.single-thread").is_empty());
+    }
+
+    #[test]
+    fn a_server_with_one_thread_is_limited_by_it_where_requests_are_dear_and_queue() {
+        let server = |queued: f64, count: u64| {
+            let mut window = Window::new(&[(10, observe::TimeClass::BlockedIdle)]).running(10, 9.5);
+            for n in 0..30 {
+                window = window.request(10, n % 8, n * 30, 25, n * 30 + 30, None);
+            }
+            let mut rec = System::with(window.build()).cpu_busy(0.5);
+            for (part, time) in [("queued", queued), ("running", 9.0)] {
+                let labels = [("pid", "10"), ("service", "80"), ("part", part)];
+                rec = rec.total(&observe::catalog::REQUEST_TIME, &labels, time);
+            }
+            rec.durations(&observe::catalog::REQUESTS, &[("pid", "10"), ("service", "80")], &[(count, 1.0)]).build()
+        };
+        assert!(one(&server(60.0, 3000), "cpu.single-thread").summary.contains("87 % of the time of 3000 requests"));
+        assert!(all(&server(2.0, 3000), "cpu.single-thread").is_empty(), "hardly queued");
+        assert!(all(&server(60.0, 300_000), "cpu.single-thread").is_empty(), "30 µs each");
     }
 }

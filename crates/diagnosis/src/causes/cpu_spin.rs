@@ -35,7 +35,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some((hot, how)) = relaxing.into_iter().chain(yielding).max_by_key(|(hot, _)| hot.samples) else {
         return Vec::new();
     };
-    let time = code::running(scene, victim, hot.samples);
+    let time = code::wanted(scene, victim, hot.samples);
     let Some(confidence) = grade(scene, victim, time).filter(|_| hot.samples >= ENOUGH_SAMPLES) else {
         return Vec::new();
     };
@@ -43,7 +43,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence: if victim.busiest_thread(scene).0 < 0.5 { Confidence::Possible } else { confidence },
         time,
         summary: format!(
-            "{} burns {} on the CPU while it waits, spinning in {} ({}): {how}.",
+            "{} spends {} on a CPU, or waiting for one, only to wait: it spins in {} ({}): {how}.",
             victim.label(),
             how_much(victim, time),
             hot.function,
@@ -59,7 +59,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             Evidence::new("CPU samples taken in the waiting loop", hot.samples as f64, "samples")
                 .against(format!("of {}", code::samples(scene, victim)))
                 .at("cpu.folded"),
-            Evidence::new("CPU time they stand for", time.as_secs_f64(), "s"),
+            Evidence::new("time on a CPU or waiting for one that they stand for", time.as_secs_f64(), "s"),
         ],
         next: vec![
             format!("find what {} waits for, and who is slow to provide it", hot.function),
