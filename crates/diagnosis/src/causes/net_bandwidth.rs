@@ -2,13 +2,13 @@
 //!
 //! **Speaks for it:** packets queue: the victim's own connections take far longer for a round trip than the path needs,
 //! while it is blocked until it may send more, or waits for answers that come through the same queue.
-//! **Speaks against it:** a window or send buffer that holds the flow up. Without a queue, a steady transfer is only
-//! `possible`: the speed of the link is not known here.
+//! **Speaks against it:** a window or send buffer that holds the flow up, or losses without a queue. Without a queue, a
+//! steady transfer is only `possible`: the speed of the link is not known here.
 //! **Experiment:** stopping the heaviest sender empties the queue.
 
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
-    network::{Lost, Network, Of, Talk},
+    network::{Lost, Network, Talk},
     path::Removes,
 };
 use checks::Evidence;
@@ -44,8 +44,9 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(mut confidence) = network.grade(&found.lost) else { return Vec::new() };
     let (talk, lost) = (found.talk, found.lost);
     let queued = talk.queueing();
-    let full = queues(talk);
-    if !full || lost.of == Of::Exchanges {
+    // Who sends little sees a queue only where it is longer than acknowledgements are delayed.
+    let full = queues(talk) && (queued >= QUEUES || !talk.sending().is_empty());
+    if !full {
         confidence = Confidence::Possible;
     }
     let Some((device, rate)) = busiest(scene.rec) else { return Vec::new() };
@@ -98,12 +99,16 @@ fn lost(scene: &Scene, network: &Network, talk: &Talk) -> Option<Lost> {
         return None;
     }
     let rate = (talk.transmitted + talk.received) / scene.window().as_secs_f64();
-    let sends =
-        (rate >= FAST && !talk.sending().is_empty()).then(|| network.of_threads(&talk.sending(), |time, _| time));
+    if talk.is_lossy() && !queues(talk) {
+        return None;
+    }
+    let fast = rate >= FAST;
+    let sends = (fast && !talk.sending().is_empty()).then(|| network.of_threads(&talk.sending(), |time, _| time));
+    let receives = (fast && talk.is_transfer()).then(|| network.of_waiting(talk, &talk.receiving(), |time, _| time));
     let queued = talk.queueing();
     let waits = (queued >= QUEUES && queues(talk))
         .then(|| network.of_waiting(talk, &talk.receiving(), |time, count| time.min(queued.mul_f64(count as f64))));
-    [sends, waits.flatten()].into_iter().flatten().max_by(|a, b| a.part.0.total_cmp(&b.part.0))
+    [sends, receives.flatten(), waits.flatten()].into_iter().flatten().max_by(|a, b| a.part.0.total_cmp(&b.part.0))
 }
 
 /// Packets stand in a queue on the way.
@@ -184,6 +189,24 @@ mod tests {
             .total(&catalog::TCP_LIMITED, &[labels[0], labels[1], labels[2], ("by", "busy")], 9.5)
             .total(&catalog::TCP_LIMITED, &[labels[0], labels[1], labels[2], ("by", "receive_window")], 6.0);
         assert!(all(&limited.build(), "net.bandwidth").is_empty(), "a window limits it");
+    }
+
+    #[test]
+    fn who_fetches_much_at_once_waits_for_the_transfer() {
+        let fetches = |rtt_ms| {
+            let labels = [("pid", "10"), ("local_port", "40000"), ("peer", PEER), ("direction", "receive")];
+            System::new()
+                .thread(10, "fetch", &[(RunningUser, 0.5), (BlockedNetwork, 9.0)])
+                .wait(10, BlockedNetwork, "recvfrom", "tcp:10.0.0.2:873", None, 9.0, 900)
+                .connection(10, PEER, rtt_ms, 0.4, 5.0)
+                .total(&catalog::TCP_IO, &labels, 12e6)
+                .grows(&catalog::NET_IO, &[("device", "eth0"), ("direction", "receive")], 12.5e6)
+                .target(10)
+                .build()
+        };
+        assert_eq!(one(&fetches(0.5), "net.bandwidth").confidence, Confidence::Possible);
+        assert_eq!(one(&fetches(90.0), "net.bandwidth").confidence, Confidence::Likely);
+        assert!(all(&fetches(0.5), "net.peer-slow").is_empty());
     }
 
     #[test]

@@ -27,9 +27,6 @@ const SLOW: Duration = Duration::from_millis(1);
 /// ours: outside of requests, an answer that comes so late may have been meant to.
 const LONG_POLL: Duration = Duration::from_secs(1);
 
-/// ours: larger answers take their time on the way.
-const LARGE: f64 = 1024.0 * 1024.0;
-
 /// ours: with more than this part of the waiting due to loss or windows, the network is in it.
 const OF_THE_NETWORK: Ratio = Ratio(0.2);
 
@@ -44,7 +41,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !in_requests && !victim.named {
         return Vec::new();
     }
-    let may_be_meant = !in_requests && (answer >= LONG_POLL || lost.of == Of::Exchanges);
+    let may_be_meant = !in_requests && answer >= LONG_POLL;
     if may_be_meant || talk.rtt().is_none() || asks(talk).is_none() {
         confidence = Confidence::Possible;
     }
@@ -111,9 +108,8 @@ fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
     let waits = talk.receiving();
     let count = talk.asked.count.max(waits.iter().map(|wait| wait.count).sum());
     let trip = talk.min_rtt.unwrap_or_default();
-    let answer_bytes = Ratio::of_counts(talk.received, questions(talk)).0;
     let is_slow = mean(talk) >= SLOW.max(trip * TRIPS);
-    if count < DIALOGUE || !is_slow || answer_bytes >= LARGE || asks(talk) == Some(false) {
+    if count < DIALOGUE || !is_slow || talk.is_transfer() || asks(talk) == Some(false) {
         return None;
     }
     let held_up = talk.stalled() + talk.limited();
@@ -131,15 +127,10 @@ fn mean(talk: &Talk) -> Duration {
     talk.asked.mean_time().max(time.div_f64(count.max(1) as f64))
 }
 
-/// How often the victim asked, at least.
-fn questions(talk: &Talk) -> f64 {
-    (talk.asked.count as f64).max(talk.sent)
-}
-
 /// Whether the victim asks for what it waits for; `None` where neither its exchanges nor its segments were seen.
 fn asks(talk: &Talk) -> Option<bool> {
     let waits: u64 = talk.receiving().iter().map(|wait| wait.count).sum();
-    (questions(talk) > 0.0 || talk.received > 0.0).then(|| questions(talk) >= waits as f64 / 2.0)
+    (talk.questions() > 0.0 || talk.received > 0.0).then(|| talk.questions() >= waits as f64 / 2.0)
 }
 
 #[cfg(test)]
@@ -198,7 +189,8 @@ mod tests {
         let finding = one(&serving.build(), "net.peer-slow");
         assert!(finding.confidence == Confidence::Likely && finding.share.0 > 0.7, "{finding:#?}");
         let polling = gateway("").target(10);
-        assert_eq!(one(&polling.build(), "net.peer-slow").confidence, Confidence::Possible);
+        assert_eq!(one(&polling.build(), "net.peer-slow").confidence, Confidence::Likely, "it serves nobody");
+        assert!(all(&gateway("").build(), "net.peer-slow").is_empty(), "nobody asked");
         let aside = gateway("").request_time(10, "80", 10.0).target(10);
         assert!(all(&aside.build(), "net.peer-slow").is_empty(), "nobody waits for it");
     }

@@ -3,6 +3,7 @@
 
 mod attempts;
 mod lost;
+mod resent;
 mod talk;
 
 pub use attempts::Attempts;
@@ -40,10 +41,13 @@ impl<'s> Network<'s> {
                 talks.add(row, *add);
             }
         }
-        for (metric, add) in talk::RESENT {
+        for (metric, add) in resent::ROWS {
+            for row in mine(scene, victim, metric) {
+                talks.resent(row, add);
+            }
             let others = |pid| !victim.contains(pid);
             for row in scene.rec.get(metric).into_iter().flatten().filter(|row| row.labels.pid().is_none_or(others)) {
-                talks.by_the_other_end(row, *add);
+                talks.by_the_other_end(row, add);
             }
         }
         let requests = mine(scene, victim, &catalog::REQUEST_TIME).map(Series::last).sum();
@@ -173,16 +177,21 @@ impl Found<'_, '_> {
         }
     }
 
+    /// The time in which the victim waited for all these ends, where the loss shows.
+    pub fn waited(&self) -> Duration {
+        let of = |talk: &&Talk| match self.lost.of {
+            Of::Threads => talk.blocked(),
+            Of::Requests => talk.in_requests.0,
+            Of::Exchanges | Of::Answers => Duration::from_nanos(talk.asked.sum),
+        };
+        self.talks.iter().map(of).sum()
+    }
+
     /// The waits for all these ends, where nearly all of them goes away.
     pub fn removes(&self) -> Removes {
         /// ours: with more left than a fifth, replaying without the whole wait would promise too much.
         const NEARLY_ALL: f64 = 0.8;
-        let waited: Duration = match self.lost.of {
-            Of::Threads => self.talks.iter().map(|talk| talk.blocked()).sum(),
-            Of::Requests => self.talks.iter().map(|talk| talk.in_requests.0).sum(),
-            Of::Exchanges | Of::Answers => return Removes::Unsaid,
-        };
-        if self.lost.time < waited.mul_f64(NEARLY_ALL) {
+        if matches!(self.lost.of, Of::Exchanges | Of::Answers) || self.lost.time < self.waited().mul_f64(NEARLY_ALL) {
             return Removes::Unsaid;
         }
         Removes::Waits(crate::path::Waits {

@@ -1,9 +1,12 @@
 //! One end that a victim talks with.
 
-use super::duration;
-use observe::{Histogram, Labels, Pid, Ratio, Series, TimeClass, Wait, catalog, catalog::Metric};
+use super::{
+    duration,
+    resent::{self, Resent, Way},
+};
+use observe::{Histogram, Pid, Ratio, Series, TimeClass, Wait, catalog, catalog::Metric};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -49,10 +52,10 @@ pub struct Talk<'s> {
     pub transmitted: f64,
     /// Bytes that came.
     pub received: f64,
-    /// Segments sent again, by either end, by kind.
-    pub resent: BTreeMap<String, f64>,
-    /// Timers that ran out and time stood still until then, by remote address.
-    stalls: BTreeMap<String, (f64, Duration)>,
+    /// What the victim sent again.
+    pub resent: Resent,
+    /// What the other end sent again, where that is on this machine.
+    pub resent_to_it: Resent,
     local_ports: BTreeSet<String>,
 }
 
@@ -90,22 +93,6 @@ pub(super) const BOOKS: &[(&Metric<Series>, Add)] = &[
     (&catalog::TCP_IO, |talk, row| match row.labels.get("direction") {
         "transmit" => talk.transmitted += row.last(),
         _ => talk.received += row.last(),
-    }),
-    RESENT[0],
-    RESENT[1],
-];
-
-/// What is sent again, by the victim or by the other end.
-pub(super) const RESENT: &[(&Metric<Series>, Add)] = &[
-    (&catalog::TCP_RETRANSMITS, |talk, row| {
-        let kind = row.labels.get("kind");
-        *talk.resent.entry(kind.to_owned()).or_default() += row.last();
-        if kind == "timeout" {
-            talk.stalls.entry(remote(&row.labels)).or_default().0 += row.last();
-        }
-    }),
-    (&catalog::TCP_RTO_WAIT, |talk, row| {
-        talk.stalls.entry(remote(&row.labels)).or_default().1 += duration(row.last());
     }),
 ];
 
@@ -153,39 +140,52 @@ impl Talk<'_> {
 
     /// Segments that were lost, or taken for lost, once the connection stood.
     pub fn lost_segments(&self) -> f64 {
-        ["timeout", "fast", "probe"].iter().filter_map(|kind| self.resent.get(*kind)).sum()
+        self.resent.segments() + self.resent_to_it.segments()
     }
 
-    /// More is lost than is fine, where it is known how much was sent.
+    /// The part of the victim's segments that were lost.
+    pub fn loss(&self) -> Ratio {
+        Ratio::of_counts(self.resent.segments(), self.sent)
+    }
+
+    /// More of the victim's segments is lost than is fine.
     pub fn is_lossy(&self) -> bool {
         /// ours: fewer segments than this say nothing about a share.
         const SOME: f64 = 10.0;
-        self.sent > 0.0
-            && self.lost_segments() >= SOME
-            && Ratio::of_counts(self.lost_segments(), self.sent + self.lost_segments()) > FEW
+        self.resent.segments() >= SOME && self.loss() > FEW
     }
 
-    /// Time for which connections stood still: until timers ran out, and a round trip for what acknowledgements told of.
+    /// Time for which connections stood still for lost segments of either way.
     pub fn stalled(&self) -> Duration {
-        let timers: Duration = self.stalls.iter().filter(|(_, stall)| self.is_alive(stall)).map(|(_, s)| s.1).sum();
-        let told: f64 = ["fast", "probe"].iter().filter_map(|kind| self.resent.get(*kind)).sum();
-        timers + self.rtt().unwrap_or_default().mul_f64(told)
-    }
-
-    /// Whether a client whose timer ran out is still there: the timer doubles each time nobody answers. A service that
-    /// does not answer any more is the victim's trouble all the same.
-    fn is_alive(&self, (timeouts, waited): &(f64, Duration)) -> bool {
-        /// ours: a timer of 200 ms that has doubled twice at most has run for 1.4 s in three.
-        const MOST: Duration = Duration::from_millis(500);
-        *timeouts > 0.0
-            && (!self.served
-                || waited.as_secs_f64() / timeouts <= (MOST + self.rtt().unwrap_or_default() * 2).as_secs_f64())
+        /// ours: what fits into one segment is a message; the rest of a stream is behind the others.
+        const MESSAGE: f64 = 1448.0;
+        let answers = self.received > 0.0 && self.received < self.asked.count as f64 * MESSAGE;
+        self.resent.stalled(self.way())
+            + self.resent_to_it.stalled(Way { thin: answers, to_client: false, ..self.way() })
     }
 
     /// The remote address for which it stood still longest.
     pub fn most_stalled(&self) -> Option<&str> {
-        let alive = self.stalls.iter().filter(|(_, stall)| self.is_alive(stall));
-        alive.max_by_key(|(_, (_, waited))| *waited).map(|(remote, _)| remote.as_str())
+        self.resent.most_stalled(self.way())
+    }
+
+    fn way(&self) -> Way {
+        /// ours: messages fill their segments by half at most, on average.
+        const HALF: f64 = 724.0;
+        let thin = self.transmitted > 0.0 && self.transmitted < self.sent * HALF;
+        Way { rtt: self.rtt().unwrap_or_default(), thin, to_client: self.served }
+    }
+
+    /// How often the victim asked, at least.
+    pub fn questions(&self) -> f64 {
+        (self.asked.count as f64).max(self.sent)
+    }
+
+    /// Answers are so large that they take their time on the way.
+    pub fn is_transfer(&self) -> bool {
+        /// ours: from here on, the transfer takes longer than its question.
+        const LARGE: f64 = 1024.0 * 1024.0;
+        Ratio::of_counts(self.received, self.questions()).0 >= LARGE
     }
 
     /// The waits in which segments were sent again.
@@ -242,15 +242,24 @@ impl<'s> Talks<'s> {
     }
 
     pub fn add(&mut self, row: &Series, add: Add) {
+        add(self.with(row), row);
+    }
+
+    pub fn resent(&mut self, row: &Series, add: resent::Add) {
+        add(&mut self.with(row).resent, row);
+    }
+
+    /// The conversation that a row of the books is about.
+    fn with(&mut self, row: &Series) -> &mut Talk<'s> {
         let (port, peer) = (row.labels.get("local_port"), row.labels.get("peer"));
         let serves = !port.is_empty() && (self.listening.contains(port) || peer.parse::<SocketAddr>().is_err());
         let end = if serves { format!("port {port}") } else { peer.to_owned() };
-        add(self.talk(&end), row);
+        self.talk(&end)
     }
 
     /// What another process of this machine sent again to the victim: its rows have the victim's port, or none where
     /// both share a network namespace.
-    pub fn by_the_other_end(&mut self, row: &Series, add: Add) {
+    pub fn by_the_other_end(&mut self, row: &Series, add: resent::Add) {
         let (port, peer) = (row.labels.get("local_port"), row.labels.get("peer"));
         let to = peer.parse::<SocketAddr>().map(|peer| peer.port().to_string());
         let same_host = peer.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
@@ -259,7 +268,7 @@ impl<'s> Talks<'s> {
             Err(_) => same_host && talk.is_loopback() && talk.end.ends_with(&format!(":{port}")),
         };
         if let Some(talk) = self.all.iter_mut().filter(|talk| !talk.served).find(is_theirs) {
-            add(talk, row);
+            add(&mut talk.resent_to_it, row);
         }
     }
 
@@ -331,10 +340,6 @@ pub fn is_connecting(wait: &Wait) -> bool {
     wait.syscall == "connect"
 }
 
-fn remote(labels: &Labels) -> String {
-    labels.get("peer").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,14 +351,5 @@ mod tests {
         assert_eq!(canonical("port 80"), "port 80");
         assert!(is_same("[2001:…]:443", "[2001:db8::7]:443") && !is_same("[2001:…]:443", "[2001:db8::7]:80"));
         assert!(!is_same("[2001:…]:443", "[fd00::7]:443"));
-    }
-
-    #[test]
-    fn a_client_that_is_gone_is_no_loss() {
-        let mut talk = Talk { served: true, ..Talk::default() };
-        talk.stalls.insert("10.0.0.9".into(), (5.0, Duration::from_millis(6200)));
-        assert_eq!(talk.stalled(), Duration::ZERO);
-        talk.stalls.insert("10.0.0.8".into(), (10.0, Duration::from_millis(2400)));
-        assert_eq!((talk.stalled(), talk.most_stalled()), (Duration::from_millis(2400), Some("10.0.0.8")));
     }
 }
