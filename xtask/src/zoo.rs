@@ -1,5 +1,6 @@
 //! Runs friday on faulty and healthy programs and scores what it says against the truth.
 
+mod again;
 mod background;
 mod build;
 mod cgroup;
@@ -56,7 +57,7 @@ pub fn run(args: &[String]) -> Result<bool, String> {
         }
         return Ok(true);
     }
-    if !root::is_root() {
+    if !root::is_root() && options.again.is_none() {
         return Err(root::again("zoo", args));
     }
     if options.hold {
@@ -71,7 +72,9 @@ pub fn run(args: &[String]) -> Result<bool, String> {
     if options.background {
         return background::start(args, &folder).map(|()| true);
     }
-    provide(&places.tree, &scenarios)?;
+    if options.again.is_none() {
+        provide(&places.tree, &scenarios)?;
+    }
     processes::take_charge();
     let mut record = Record::open(folder, options.system)?;
     let played = play_all(&scenarios, &places, &options, &mut record);
@@ -93,7 +96,11 @@ fn play_all(scenarios: &[Scenario], places: &Places, options: &Options, record: 
             continue;
         }
         eprintln!("zoo: {} ({})", row.name(), scenario.about);
-        match play(scenario, places, options, &record.folder().join(row.name())) {
+        let played = match &options.again {
+            Some(folder) => again::replay(scenario, &options.friday, &folder.join(row.name())).map(|said| (said, 0.0)),
+            None => play(scenario, places, options, &record.folder().join(row.name())),
+        };
+        match played {
             Ok((said, seconds)) => row.judge(scenario, &said, seconds),
             Err(Stop::Skip(reason)) => row.note = format!("skipped: {reason}"),
             Err(Stop::Broken(reason)) => {
@@ -141,7 +148,7 @@ fn play(scenario: &Scenario, places: &Places, options: &Options, results: &Path)
     fs::create_dir_all(results).map_err(|e| format!("{}: {e}", results.display()))?;
     let create = |name| File::create(results.join(name)).map_err(|e| format!("{}: {e}", results.display()));
 
-    let case = stage.dir().join("case").display().to_string();
+    let case = results.join("case").display().to_string();
     let mut words: Vec<String> = vec![options.friday.display().to_string()];
     words.extend(["run", "--format", "json", "--case", &case, "--for", &options.window].map(String::from));
     match (scenario.target.as_str(), stage.pid(&scenario.target)) {

@@ -56,8 +56,24 @@ pub struct Document {
     pub paths: Vec<Path>,
     /// What could not be seen.
     pub untested: Vec<Untested>,
+    /// What looked, how deep and how long, and why no longer.
+    #[serde(default)]
+    pub armed: Vec<Armed>,
     /// What the looking cost.
     pub overhead: Overhead,
+}
+
+/// A group of probes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Armed {
+    /// What it sees.
+    pub probe: String,
+    /// How deep that is: 1 counters, 2 aggregates of the kernel's events, 3 stacks, 4 single events.
+    pub tier: u8,
+    /// For which part of the window it looked; 0 where it did not.
+    pub of_window: f64,
+    /// Why then, or why not.
+    pub why: String,
 }
 
 impl Document {
@@ -102,6 +118,7 @@ impl Document {
             zero(&mut row.seconds);
             row.shares.values_mut().for_each(zero);
         }
+        document.armed.iter_mut().for_each(|armed| zero(&mut armed.of_window));
         zero(&mut document.window.seconds);
         zero(&mut document.overhead.cpu_percent);
         document

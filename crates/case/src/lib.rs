@@ -10,7 +10,7 @@ mod store;
 mod table;
 
 pub use document::{
-    Day, Document, HostPart, LedgerRow, Overhead, Reason, RequestRow, SCHEMA, StackSet, TargetPart, UpstreamRow,
+    Armed, Day, Document, HostPart, LedgerRow, Overhead, Reason, RequestRow, SCHEMA, StackSet, TargetPart, UpstreamRow,
     WaitRow, WindowPart,
 };
 pub use error::Error;

@@ -160,6 +160,7 @@ fn document(recording: &Recording) -> Document {
         upstreams: vec![],
         stacks: vec![],
         untested: vec![Untested { id: "pmc".into(), why: HOSTILE.into() }],
+        armed: vec![],
         overhead: Overhead::of(recording),
     }
 }

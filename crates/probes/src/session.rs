@@ -22,6 +22,7 @@ use crate::{
     stacks::Stacks,
     stream::{self, Span, Stream, Streamed},
     syscalls,
+    threads::Totals,
     unwind::{self, Unwinder},
 };
 use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, TargetKind, Window, catalog};
@@ -95,6 +96,8 @@ pub struct Session {
     network: Network,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
+    /// The target's threads as the window began.
+    at_first: Option<Totals>,
     /// In place of the kernel side.
     snapshots: Option<Snapshots>,
     events: Events,
@@ -155,6 +158,7 @@ impl Session {
         let started = Instant::now();
         recording.window.start = SystemTime::now();
         Ok(Session {
+            at_first: None,
             snapshots: kernel.is_err().then(|| Snapshots::start(roots, &target)),
             events: Events::Absent(Absent::NotCollected("the event window was not asked for (--tier)".to_owned())),
             roots: roots.clone(),
@@ -178,15 +182,44 @@ impl Session {
         })
     }
 
-    /// Plans the event window: it opens by itself, and closes at its end, when it is full, or with the window.
+    /// Plans the event window: it opens by itself where there is something to look closer at, and closes at its end, when it
+    /// is full, or with the window.
     pub fn plan_events(&mut self, span: Span) {
         if self.kernel.is_ok() {
             self.events = Events::Planned(span);
+            self.at_first = self.target.is_named().then(|| Totals::read(&self.roots, &self.target));
         }
+    }
+
+    /// What speaks against opening the event window now: a named target that has done next to nothing so far.
+    fn idle_so_far(&self, now: Duration) -> Option<Absent> {
+        /// ours: friday itself may take as much of a CPU.
+        const RUNNING: f64 = 0.005;
+        /// ours: who waits for others and goes on is switched in more often.
+        const SWITCHES_A_SECOND: f64 = 5.0;
+        let (Ok(kernel), Some(before)) = (&self.kernel, &self.at_first) else { return None };
+        if now.is_zero() || kernel.targets().len() > self.target.members.len() {
+            return None;
+        }
+        let (threads, _) = before.until_now(&self.roots, &self.target, now);
+        let running: u64 = threads.iter().map(|thread| thread.running).sum();
+        let switches: u64 = threads.iter().map(|thread| thread.switches).sum();
+        let seconds = now.as_secs_f64();
+        let idle = (running as f64) < RUNNING * seconds * 1e9 && (switches as f64) < SWITCHES_A_SECOND * seconds;
+        idle.then(|| {
+            Absent::NotCollected(format!(
+                "not opened: in {seconds:.0} s the target ran {:.0} ms and was switched in {switches} times",
+                running as f64 / 1e6
+            ))
+        })
     }
 
     /// Opens the event window or closes it when it is time.
     fn pace_events(&mut self, now: Duration, last: bool) {
+        let due = matches!(&self.events, Events::Planned(span) if now >= span.after && !span.after.is_zero() && !last);
+        if let Some(why) = due.then(|| self.idle_so_far(now)).flatten() {
+            self.events = Events::Absent(why);
+        }
         let Ok(kernel) = &mut self.kernel else { return };
         let early = Absent::NotCollected("the run ended before the event window".to_owned());
         self.events = match std::mem::replace(&mut self.events, Events::Absent(early)) {

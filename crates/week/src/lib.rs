@@ -1,6 +1,7 @@
 //! The agenda: which day asks what, and what is known at its end. Live runs and replays take the same path from the
 //! recording on.
 
+mod armed;
 mod monday;
 mod prior;
 mod requests;
@@ -65,6 +66,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         requests: requests::services(rec),
         upstreams: requests::upstreams(rec),
         stacks: stack_sets(rec),
+        armed: armed::probes(rec),
         overhead: Overhead::of(rec),
         conclusion: diagnosis.conclusion,
         headline: diagnosis.headline,

@@ -21,6 +21,8 @@ pub struct Options {
     pub repeat: usize,
     /// The results to complete.
     pub resume: Option<PathBuf>,
+    /// The results whose recordings are judged anew.
+    pub again: Option<PathBuf>,
     names: Vec<String>,
 }
 
@@ -38,6 +40,7 @@ impl Options {
             background: false,
             repeat: 1,
             resume: None,
+            again: None,
             names: Vec::new(),
         };
         let mut words = args.iter();
@@ -51,6 +54,7 @@ impl Options {
                 "--system" => options.system = true,
                 "--background" => options.background = true,
                 "--repeat" => options.repeat = value()?.parse().map_err(|_| "--repeat takes a number")?,
+                "--again" => options.again = Some(value()?.into()),
                 "--resume" => options.resume = Some(value()?.into()),
                 flag if flag.starts_with('-') => return Err(format!("no such option: {flag}")),
                 name => options.names.push(name.to_string()),

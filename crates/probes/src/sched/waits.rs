@@ -226,8 +226,14 @@ pub(super) fn find_symmetric_locks(waits: &mut [Classified]) {
             threads.entry(waker).or_default().1 += wait.count;
         }
     }
-    roles
-        .retain(|_, threads| threads.values().filter(|(waited, woke)| *waited >= OFTEN && *woke >= OFTEN).count() >= 2);
+    /// ours: so many of the wake-ups must come from threads that wait there too. Of a pool that gives itself work now and
+    /// then, most come from whoever gives it the rest.
+    const BY_FELLOWS: f64 = 0.8;
+    roles.retain(|_, threads| {
+        let fellows = || threads.values().filter(|(waited, woke)| *waited >= OFTEN && *woke >= OFTEN);
+        let woken: u64 = threads.values().map(|(_, woke)| woke).sum();
+        fellows().count() >= 2 && fellows().map(|(_, woke)| woke).sum::<u64>() as f64 >= BY_FELLOWS * woken as f64
+    });
     for Classified { wait, .. } in waits {
         if matches!(wait.class, TimeClass::BlockedIdle | TimeClass::BlockedSleep | TimeClass::BlockedThread)
             && roles.contains_key(&(wait.pid, wait.resource.clone()))
@@ -321,5 +327,8 @@ mod tests {
         let mut pool = [wait(1, 9, idle, 9, 30), wait(2, 9, idle, 9, 30)];
         find_symmetric_locks(&mut pool);
         assert!(pool.iter().all(|c| c.wait.class == idle));
+        let mut helped = [wait(1, 2, idle, 9, 30), wait(2, 1, idle, 9, 30), wait(1, 9, idle, 9, 90)];
+        find_symmetric_locks(&mut helped);
+        assert!(helped.iter().all(|c| c.wait.class == idle), "most of the work comes from outside");
     }
 }

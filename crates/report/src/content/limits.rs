@@ -49,6 +49,15 @@ pub fn overhead(document: &Document, programs: bool) -> Section<'_> {
     let cpu = format::percent(cost.cpu_percent / 100.0);
     let text = format!("friday used {cpu} of the machine's CPU time and {} of memory; {lost}.", Bytes(cost.rss_bytes));
     let mut blocks = vec![Block::Text(text)];
+    if programs && !document.armed.is_empty() {
+        let columns =
+            vec![("Probe", Align::Left), ("Tier", Align::Right), ("Of the window", Align::Right), ("Why", Align::Left)];
+        let rows = document.armed.iter().map(|armed| {
+            let part = if armed.of_window > 0.0 { format::percent(armed.of_window) } else { "not armed".to_owned() };
+            vec![armed.probe.clone(), armed.tier.to_string(), part, armed.why.clone()]
+        });
+        blocks.push(Block::Table(Table { columns, rows: rows.collect() }));
+    }
     if programs && !cost.programs.is_empty() {
         blocks.push(Block::Text(format!(
             "Its kernel-side programs were measured for {} of the window, as measuring makes them slower; arming the \

@@ -496,6 +496,12 @@ pub fn realistic() -> (Document, Recording) {
             Untested { id: "pmc".into(), why: "no hardware counters in this guest".into() },
             Untested { id: "app.pool".into(), why: "shopd's own queues were not seen".into() },
         ],
+        armed: vec![case::Armed {
+            probe: "system calls".into(),
+            tier: 2,
+            of_window: 0.4,
+            why: "the target's; in slices".into(),
+        }],
         overhead: Overhead::of(&rec),
     };
     (document, rec)
