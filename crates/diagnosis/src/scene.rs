@@ -179,6 +179,12 @@ impl<'a> Scene<'a> {
         self.answers.get(&(pid, tid)).copied()
     }
 
+    /// Whether a thread serves others' requests, as far as is known.
+    pub fn serves(&self, pid: Pid, tid: Tid) -> bool {
+        let served = |timeline: &Timeline| timeline.requests.iter().any(|r| r.served && r.tid == tid);
+        self.answers(pid, tid).is_some() || self.timeline().is_some_and(served)
+    }
+
     /// Whether one of two processes answers the other again and again: they are ends of one dialogue.
     pub fn partners(&self, a: Pid, b: Pid) -> bool {
         let waits_for = |one: Pid, other: Pid| {

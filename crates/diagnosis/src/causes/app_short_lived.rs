@@ -87,7 +87,9 @@ fn churn(scene: &Scene, victim: &Victim) -> Option<Churn> {
     let mut lives: Vec<f64> = mine.iter().map(|e| e.value).collect();
     lives.sort_by(f64::total_cmp);
     let median = Duration::from_secs_f64(lives.get(lives.len() / 2).copied()?.max(0.0));
-    if (mine.len() as f64) / scene.window().as_secs_f64() < RATE || median > SHORT {
+    let of_short: f64 = lives.iter().filter(|life| **life <= SHORT.as_secs_f64()).sum();
+    let mostly_short = of_short >= lives.iter().sum::<f64>() * 0.5;
+    if (mine.len() as f64) / scene.window().as_secs_f64() < RATE || median > SHORT || !mostly_short {
         return None;
     }
     let mut names: BTreeMap<&str, usize> = BTreeMap::new();

@@ -14,8 +14,7 @@ use observe::{Pid, Ratio, Series, ThreadTime, TimeClass, catalog};
 use std::{collections::BTreeSet, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause =
-    Cause { id: "cpu.single-thread", frozen: Effect::None, root_of: &["cpu.hot-code", "lock.contention"], judge };
+pub const CAUSE: Cause = Cause { id: "cpu.single-thread", frozen: Effect::None, root_of: &["cpu.hot-code"], judge };
 
 /// ours: the limiting thread runs, or waits for a CPU, this part of its time.
 const BUSY: Ratio = Ratio(0.85);
@@ -153,7 +152,7 @@ impl Requests {
 }
 
 fn waits_for_it(class: TimeClass) -> bool {
-    matches!(class, TimeClass::BlockedIdle | TimeClass::BlockedThread | TimeClass::BlockedLock)
+    matches!(class, TimeClass::BlockedIdle | TimeClass::BlockedThread)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! # Threads wait for a user-space lock
 //!
-//! **Speaks for it:** futex waits that follow a mutex protocol, or in which the same threads wait and wake one another;
-//! the thread that wakes has held the lock.
+//! **Speaks for it:** futex waits that follow a mutex protocol, or in which the same threads wait and wake one another, or
+//! in which a thread with a request in hand waits for another that serves requests; the thread that wakes has held the lock.
 //! **Speaks against it:** a pool waiting for work: there one side only waits, and that is idleness.
 //! **Experiment:** freezing the holder stops the victim; halving the threads helps it.
 
@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub const CAUSE: Cause = Cause { id: "lock.contention", frozen: Effect::Hurts, root_of: &[], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let waits: Vec<&Wait> = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedLock).collect();
+    let waits: Vec<&Wait> = victim.waits(scene).filter(|wait| is_lock(scene, wait)).collect();
     let time: Duration = waits.iter().map(|w| w.time).sum();
     let Some(mut confidence) = grade(scene, victim, time) else { return Vec::new() };
     let mut locks: BTreeMap<&str, Duration> = BTreeMap::new();
@@ -77,9 +77,19 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
                 .to_owned(),
             "no I/O, logging or sleeping while holding it; or split the lock".to_owned(),
         ],
-        removes: Removes::waits(&[TimeClass::BlockedLock]),
+        removes: Removes::waits(&[TimeClass::BlockedLock, TimeClass::BlockedThread]),
         descriptive: false,
     }]
+}
+
+/// Whether a wait is for a lock: one that the kernel or the program's own code calls so, or one that a thread which serves
+/// requests like the waiter ends; of the program's own making, as a database's of rows.
+fn is_lock(scene: &Scene, wait: &Wait) -> bool {
+    match wait.class {
+        TimeClass::BlockedLock => true,
+        TimeClass::BlockedThread => wait.by.is_some_and(|(pid, tid)| scene.serves(pid, tid)),
+        _ => false,
+    }
 }
 
 /// Where the holder was when it let go.
@@ -110,6 +120,30 @@ mod tests {
             .build();
         let finding = one(&rec, "lock.contention");
         assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("compactor", Confidence::Likely));
+    }
+
+    #[test]
+    fn a_request_that_waits_for_another_session_waits_for_its_lock() {
+        let rec = System::new()
+            .thread(10, "mariadbd", &[(TimeClass::RunningUser, 0.5), (TimeClass::BlockedThread, 9.0)])
+            .wait(10, TimeClass::BlockedThread, "futex", "futex:0x10", Some((10, 11)), 9.0, 20)
+            .thread_of(10, 11, "session", &[(TimeClass::RunningUser, 0.5)])
+            .thread(20, "client", &[(TimeClass::BlockedProcess, 9.0)])
+            .build();
+        let served = |by| {
+            let rec = System::with(rec.clone()).wait(
+                20,
+                TimeClass::BlockedProcess,
+                "recvfrom",
+                "unix",
+                Some((10, by)),
+                9.0,
+                50,
+            );
+            all(&rec.target(10).build(), "lock.contention")
+        };
+        assert_eq!(served(11)[0].culprit.name, "session");
+        assert!(served(10).is_empty(), "a worker to whom it gave the request");
     }
 
     #[test]

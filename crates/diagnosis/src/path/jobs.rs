@@ -25,7 +25,7 @@ const MAIN: f64 = 0.5;
 
 /// The victim's jobs. A command's is its first thread's life, if it has ended: what an open wait is for is not known yet.
 /// Else they are the threads that do its work: where one is at work most of the time, those like it, each counting by what
-/// it ran; where none is, all alike, as whoever is held up runs little.
+/// it wanted to run; where none is, all alike, as whoever is held up runs little.
 pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
     let target = &scene.rec.target;
     if target.kind == TargetKind::Command
@@ -46,13 +46,13 @@ pub fn of(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
     jobs
 }
 
-/// Every thread that does any of the victim's work, each counting by what it ran.
+/// Every thread that does any of the victim's work, each counting by what it ran, or would have but for a CPU or a lock.
 pub fn workers(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> {
     let workers = victim.pids.iter().flat_map(|pid| scene.workers(*pid)).map(|thread| thread.tid);
     let mut jobs: Vec<Job> = workers
         .filter_map(|tid| {
             let thread = timeline.thread(tid)?;
-            let weight = ran(timeline, tid, thread.from, thread.to) as f64;
+            let weight = wanted(timeline, tid, thread.from, thread.to) as f64;
             Some(Job { tid, from: thread.from, to: thread.to, weight, wanted: false })
         })
         .collect();
@@ -61,9 +61,16 @@ pub fn workers(scene: &Scene, timeline: &Timeline, victim: &Victim) -> Vec<Job> 
     jobs
 }
 
-fn ran(timeline: &Timeline, tid: Tid, from: Ns, to: Ns) -> Ns {
+fn wanted(timeline: &Timeline, tid: Tid, from: Ns, to: Ns) -> Ns {
+    let wants = |doing: &Doing| match doing {
+        Doing::Running | Doing::Runnable(_) => true,
+        Doing::Blocked(off) => {
+            let locked = |class| matches!(class, TimeClass::BlockedLock | TimeClass::BlockedKernelLock);
+            timeline.wait(off).is_some_and(|wait| locked(wait.class))
+        }
+    };
     let pieces = timeline.pieces(tid, from, to).into_iter();
-    pieces.filter(|(_, _, doing)| matches!(doing, Doing::Running)).map(|(a, b, _)| b - a).sum()
+    pieces.filter(|(_, _, doing)| wants(doing)).map(|(a, b, _)| b - a).sum()
 }
 
 impl Job {

@@ -139,7 +139,9 @@ static __noinline int describe_file(struct task_struct *task, struct thread *t, 
 		} else {
 			struct pid *peer = BPF_CORE_READ(sk, sk_peer_pid);
 
-			local = remote = 0;
+			/* A path of its own: the end that was accepted, as a client's has none. */
+			local = family == AF_UNIX && BPF_CORE_READ((struct unix_sock *)sk, addr);
+			remote = 0;
 			if (family == AF_UNIX && peer)
 				t->holder = BPF_CORE_READ(peer, numbers[0].nr);
 		}

@@ -287,6 +287,10 @@ const LOCK_FUNCTIONS: &[&str] = &[
     "___pthread_rwlock_rdlock",
     "___pthread_rwlock_wrlock",
     "pthread_spin_lock",
+    "ObjectMonitor::enter",
+    "ObjectMonitor::EnterI",
+    "ObjectSynchronizer::enter",
+    "SharedRuntime::complete_monitor_locking_C",
     "take_gil",
     "PyEval_RestoreThread",
     "PyEval_AcquireThread",
@@ -301,12 +305,23 @@ const LOCK_FUNCTIONS: &[&str] = &[
 /// System calls that send to a message queue or receive from one, System V and POSIX.
 pub(super) const QUEUES: &[&str] = &["mq_timedreceive", "mq_timedsend", "msgrcv", "msgsnd"];
 
+/// System calls that receive from a socket.
+const RECEIVES: &[&str] = &["read", "readv", "recvfrom", "recvmsg", "recvmmsg"];
+
 /// The value a futex-based mutex waits on while somebody else waits too: glibc's and musl's low-level locks, Rust's
 /// `std::sync::Mutex` and Go's `mutex` all use 2 for "locked, with waiters" (Drepper, "Futexes are Tricky", mutex 2).
 const CONTENDED: u32 = 2;
 
 /// The class of a wait.
 pub(crate) fn classify(seen: &Seen) -> TimeClass {
+    // The functions of unix sockets do not tell a server's end from a client's.
+    if let Object::Socket(socket) = seen.object
+        && socket.unix
+        && socket.serving
+        && RECEIVES.contains(&seen.syscall)
+    {
+        return TimeClass::BlockedIdle;
+    }
     for rule in RULES {
         let frames = rule.frames.is_empty() || seen.kernel.iter().any(|f| rule.frames.contains(&base(f)));
         let calls = rule.calls.is_empty() || rule.calls.contains(&seen.syscall);
@@ -428,6 +443,12 @@ mod tests {
         assert_eq!(class(&["tcp_recvmsg"], "recvfrom", 0, socket(true, false)), TimeClass::BlockedIdle);
         assert_eq!(class(&["tcp_recvmsg"], "recvfrom", 0, socket(false, true)), TimeClass::BlockedProcess);
         assert_eq!(class(&["tcp_recvmsg"], "recvfrom", 0, socket(false, false)), TimeClass::BlockedNetwork);
+        let local = |serving| {
+            Object::Socket(Socket { remote: String::new(), unix: true, serving, loopback: false, listening: false })
+        };
+        let frames = ["unix_stream_read_generic", "unix_stream_data_wait"];
+        assert_eq!(class(&frames, "recvfrom", 0, local(true)), TimeClass::BlockedIdle);
+        assert_eq!(class(&frames, "recvfrom", 0, local(false)), TimeClass::BlockedProcess);
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl<'a> Namer<'a> {
                 if first == 0 { format!("[::{last}]") } else { format!("[{:x}:…]", u32::from_be(first) >> 16) };
             (shown, is_loopback)
         };
-        let serving = !unix && local_port != 0 && self.listening.contains(&local_port);
+        let serving = if unix { local_port != 0 } else { local_port != 0 && self.listening.contains(&local_port) };
         Socket {
             remote: match (unix, serving) {
                 (true, _) => String::new(),
