@@ -13,7 +13,7 @@ const bufferSize = 256 << 10
 
 //go:noinline
 func drawTile(buffer []byte, seed uint64) {
-	for i := 0; i < 1024; i++ {
+	for i := 0; i < 512; i++ {
 		seed = seed*6364136223846793005 + 1
 		buffer[i] = byte(seed >> 56)
 	}
