@@ -12,6 +12,7 @@ mod memory;
 mod network;
 pub mod path;
 mod reads;
+mod refused;
 mod scene;
 #[cfg(test)]
 mod testing;

@@ -24,6 +24,9 @@ mod cpu_steal;
 mod cpu_throttled;
 mod disk_saturated;
 mod disk_sync_writes;
+mod fs_full;
+mod limits_fds;
+mod limits_tasks;
 mod lock_contention;
 mod lock_kernel;
 mod mem_cgroup_limit;
@@ -46,6 +49,7 @@ mod net_ports;
 mod net_retransmits;
 mod net_small_window;
 
+pub use app_failing_calls::pauses_after;
 pub use cpu_priority::gave_way;
 
 use crate::{Cause, Scene};
@@ -54,8 +58,9 @@ use std::collections::BTreeSet;
 
 /// Whoever fails outright: it is a victim, however little time it loses.
 pub fn failing(scene: &Scene) -> BTreeSet<Pid> {
+    let refused = [limits_fds::without, limits_tasks::without, fs_full::without].into_iter().flat_map(|of| of(scene));
     let all = app_crash_loop::starters(scene).into_iter().chain(mem_oom::killed(scene));
-    all.filter(|pid| !scene.threads(*pid).is_empty()).collect()
+    all.chain(refused).filter(|pid| !scene.threads(*pid).is_empty()).collect()
 }
 
 /// The cause that points at another process rather than at a root.
@@ -94,6 +99,9 @@ pub const ALL: &[&Cause] = &[
     &mem_reclaim::CAUSE,
     &mem_swap::CAUSE,
     &mem_tlb_shootdown::CAUSE,
+    &limits_tasks::CAUSE,
+    &limits_fds::CAUSE,
+    &fs_full::CAUSE,
     &lock_contention::CAUSE,
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,

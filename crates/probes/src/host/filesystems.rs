@@ -22,7 +22,10 @@ pub(crate) fn collect(roots: &Roots, length: Duration, into: &mut Recording) {
         if !seen.insert(&mount.number) {
             continue;
         }
-        let Ok(about) = statistics(&mount.mountpoint) else { continue };
+        // Nobody can fill what can only be read.
+        let Some(about) = statistics(&mount.mountpoint).ok().filter(|about| about.f_flag & libc::ST_RDONLY == 0) else {
+            continue;
+        };
         let add = |rows: &mut Vec<Series>, state: &str, value: f64| {
             let labels = Labels::new([
                 ("mountpoint", mount.mountpoint.clone()),
