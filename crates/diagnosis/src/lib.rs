@@ -4,6 +4,7 @@ mod cause;
 mod causes;
 mod chain;
 mod code;
+mod devices;
 mod diagnose;
 mod finding;
 mod graph;

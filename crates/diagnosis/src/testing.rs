@@ -130,6 +130,20 @@ impl System {
         self
     }
 
+    /// The longest of the last row's waits, in milliseconds.
+    pub fn longest(mut self, ms: f64) -> Self {
+        let mut waits = self.rec.get(&catalog::WAITS).unwrap().to_vec();
+        waits.last_mut().unwrap().longest = seconds(ms / 1e3);
+        self.rec.set(&catalog::WAITS, Ok(waits));
+        self
+    }
+
+    /// A fact with labels.
+    pub fn labelled_fact(mut self, metric: &catalog::Metric<Fact>, labels: &[(&str, &str)], value: &str) -> Self {
+        self.rec.push(metric, Fact { labels: named(labels), value: value.into(), source: String::new() });
+        self
+    }
+
     /// A wait of one of several threads.
     pub fn wait_of(
         self,
@@ -193,13 +207,14 @@ impl System {
         labels: &[(&str, &str)],
         of: &[(u64, f64)],
     ) -> Self {
+        let mut all = Histogram { labels: named(labels), ..Histogram::default() };
         for (count, ms) in of {
             let low = (ms * 1e6) as u64;
             let bucket = Bucket { low, high: low + low / 16 + 1, count: *count };
-            let hist =
-                Histogram { labels: named(labels), count: *count, sum: low * count, max: low, buckets: vec![bucket] };
-            self.rec.push(metric, hist);
+            let labels = Labels::default();
+            all.merge(&Histogram { labels, count: *count, sum: low * count, max: low, buckets: vec![bucket] });
         }
+        self.rec.push(metric, all);
         self
     }
 

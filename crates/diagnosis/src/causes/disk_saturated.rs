@@ -8,6 +8,7 @@
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much, process},
+    devices,
     path::Removes,
 };
 use checks::Evidence;
@@ -18,7 +19,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub const CAUSE: Cause = Cause { id: "disk.saturated", frozen: Effect::Helps, root_of: &[], judge };
 
 /// awesome-prometheus-alerts: a disk above 80 % busy is called saturated.
-const BUSY: Ratio = Ratio(0.80);
+pub const BUSY: Ratio = Ratio(0.80);
 
 /// ours: who holds at least this part of the device's time is the culprit.
 const MOST: Ratio = Ratio(0.5);
@@ -26,7 +27,7 @@ const MOST: Ratio = Ratio(0.5);
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let blocked = victim.times[TimeClass::BlockedDisk] + victim.times[TimeClass::BlockedFs];
     let Some(mut confidence) = grade(scene, victim, blocked) else { return Vec::new() };
-    let Some(device) = device_of(scene, victim) else { return Vec::new() };
+    let Some(device) = devices::of(scene, victim) else { return Vec::new() };
     let load = Load::of(scene.rec, &device);
     if load.busy < BUSY {
         return Vec::new();
@@ -132,11 +133,7 @@ impl Load {
 
     /// Of one device; zero where nothing was collected, which no cause takes for health.
     pub fn of(rec: &Recording, device: &str) -> Self {
-        let rate = |rows: observe::Observed<&[observe::Series]>| {
-            rows.ok()
-                .and_then(|rows| rows.iter().find(|r| r.labels.get("device") == device)?.rate())
-                .unwrap_or_default()
-        };
+        let (busy, queue) = devices::load(rec, device);
         let mut issuers: BTreeMap<Pid, Issued> = BTreeMap::new();
         for (metric, what) in [(&catalog::BLOCK_TIME, 0), (&catalog::BLOCK_OPERATIONS, 1), (&catalog::BLOCK_ISSUED, 2)]
         {
@@ -150,24 +147,8 @@ impl Load {
                 }
             }
         }
-        Load { busy: Ratio(rate(rec.get(&catalog::DISK_BUSY))), queue: rate(rec.get(&catalog::DISK_WEIGHTED)), issuers }
+        Load { busy, queue, issuers }
     }
-}
-
-/// The device that the victim's disk waits are for: by the waits that name one, else the busiest.
-fn device_of(scene: &Scene, victim: &Victim) -> Option<String> {
-    let mut devices: BTreeMap<&str, Duration> = BTreeMap::new();
-    for wait in victim.waits(scene).filter(|w| w.class == TimeClass::BlockedDisk) {
-        if let Some(device) = wait.resource.strip_prefix("disk:") {
-            *devices.entry(device).or_default() += wait.time;
-        }
-    }
-    if let Some((device, _)) = devices.into_iter().max_by_key(|(_, time)| *time) {
-        return Some(device.to_owned());
-    }
-    let rows = scene.rec.get(&catalog::DISK_BUSY).ok()?;
-    let busiest = rows.iter().max_by(|a, b| a.rate().unwrap_or(0.0).total_cmp(&b.rate().unwrap_or(0.0)))?;
-    Some(busiest.labels.get("device").to_owned())
 }
 
 #[cfg(test)]

@@ -22,8 +22,11 @@ mod cpu_single_thread;
 mod cpu_spin;
 mod cpu_steal;
 mod cpu_throttled;
+mod disk_outliers;
 mod disk_saturated;
+mod disk_slow;
 mod disk_sync_writes;
+mod disk_throttled;
 mod fs_full;
 mod limits_fds;
 mod limits_tasks;
@@ -51,6 +54,7 @@ mod net_small_window;
 
 pub use app_failing_calls::pauses_after;
 pub use cpu_priority::gave_way;
+pub use mem_major_faults::FAULT as MAJOR_FAULT;
 
 use crate::{Cause, Scene};
 use observe::Pid;
@@ -80,6 +84,9 @@ pub const ALL: &[&Cause] = &[
     &cpu_kernel_time::CAUSE,
     &disk_saturated::CAUSE,
     &disk_sync_writes::CAUSE,
+    &disk_slow::CAUSE,
+    &disk_outliers::CAUSE,
+    &disk_throttled::CAUSE,
     &net_retransmits::CAUSE,
     &net_latency::CAUSE,
     &net_bandwidth::CAUSE,
