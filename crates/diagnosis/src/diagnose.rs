@@ -43,18 +43,12 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
     let scene = Scene::new(rec);
     let (victims, chosen) = victim::choose(&scene);
     let mut weighed: Vec<Weighed> = victims.iter().flat_map(|victim| weigh(&scene, victim)).collect();
-    let awaited: Vec<Pid> = weighed
-        .iter()
-        .filter(|w| w.sure() && w.finding.cause == causes::WAITS_FOR_CHILD)
-        .filter_map(|w| w.finding.culprit.pid.map(Pid))
-        .filter(|pid| !victims.iter().any(|v| v.named && v.contains(*pid)))
-        .collect();
-    for pid in BTreeSet::from_iter(awaited) {
+    for pid in awaited(&scene, &victims, &weighed) {
         let known: Vec<String> =
             weighed.iter().filter(|w| w.finding.victim.pid == Some(pid.0)).map(|w| w.finding.cause.clone()).collect();
         let mut found = weigh(&scene, &Victim::behind_another(&scene, pid));
         // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
-        found.retain(|w| w.sure() && !known.contains(&w.finding.cause));
+        found.retain(|w| w.sure() && w.finding.cause != causes::WAITS_FOR_CHILD && !known.contains(&w.finding.cause));
         let waiter = waiter(&scene, &victims, pid);
         for weighed in &mut found {
             weighed.awaited = true;
@@ -86,6 +80,16 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         whose: victims.iter().filter_map(|victim| graph::whose(&scene, victim)).collect(),
         untested,
     }
+}
+
+/// Whom victims wait for, all along the way to who is at the end of it: what holds up the one in the middle is the cause as well.
+fn awaited(scene: &Scene, victims: &[Victim], weighed: &[Weighed]) -> BTreeSet<Pid> {
+    let waits = |w: &&Weighed| w.sure() && w.finding.cause == causes::WAITS_FOR_CHILD;
+    let ends: BTreeSet<Pid> = weighed.iter().filter(waits).filter_map(|w| w.finding.culprit.pid.map(Pid)).collect();
+    let chains = victims.iter().filter_map(|victim| chain::longest(scene, victim));
+    let ways = chains.filter(|chain| ends.contains(&chain.end())).flat_map(|chain| chain.path);
+    let all = ends.iter().copied().chain(ways);
+    all.filter(|pid| !victims.iter().any(|v| v.contains(*pid) && (v.named || !ends.contains(pid)))).collect()
 }
 
 /// Why a process that nobody named is looked at: the victim with the longest way to it, and that way.

@@ -19,6 +19,9 @@ pub const CAUSE: Cause = Cause { id: "cpu.single-thread", frozen: Effect::None, 
 /// ours: the limiting thread runs, or waits for a CPU, this part of its time.
 const BUSY: Ratio = Ratio(0.85);
 
+/// ours: with fewer CPUs to spare, another thread would hardly have run.
+const SPARE: f64 = 0.3;
+
 /// ours: fewer waits for it than this in a window are not what its fellows live by.
 const OFTEN: u64 = 20;
 
@@ -29,11 +32,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !victim.named {
         return Vec::new();
     }
-    // ours: with less than half a CPU to spare, another thread would not have run.
     let spare = scene.cpu_busy().map_or(0.0, |busy| (1.0 - busy.0) * f64::from(scene.rec.host.cpus));
     let limits = victim.pids.iter().filter_map(|pid| limit(scene, *pid).or_else(|| serves_all(scene, *pid)));
     let limits = limits.max_by_key(|limit| limit.waited);
-    let Some(limit) = limits.filter(|_| spare >= 0.5) else { return Vec::new() };
+    let Some(limit) = limits.filter(|_| spare >= SPARE) else { return Vec::new() };
     let thread = limit.thread;
     let time = thread.classes.sum(|class| class.is_running() || class.is_runnable());
     let hot = hot_user_of(scene, |stack| stack.tid == thread.tid).ok().flatten();
@@ -61,7 +63,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
                 .at("recording/ledger.parquet"),
             Evidence::new("time in which the others waited for it", limit.waited.as_secs_f64(), "s")
                 .at("recording/waits.parquet"),
-            Evidence::new("CPUs idle", spare, "CPUs").against("> 0.5").at("recording/series.parquet"),
+            Evidence::new("CPUs idle", spare, "CPUs").against(format!("> {SPARE}")).at("recording/series.parquet"),
         ],
         codepath: hot.map(|hot| hot.path).unwrap_or_default(),
         next: vec![

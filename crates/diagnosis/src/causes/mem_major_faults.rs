@@ -17,7 +17,8 @@ use checks::Evidence;
 use observe::{Bytes, TimeClass, catalog};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "mem.major-faults", frozen: Effect::None, root_of: &[], judge };
+pub const CAUSE: Cause =
+    Cause { id: "mem.major-faults", frozen: Effect::None, root_of: &["cpu.kernel-time", "cache.misses"], judge };
 
 /// How waits in such faults are called.
 pub const FAULT: &str = "memory:major fault";

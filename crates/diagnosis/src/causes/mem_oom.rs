@@ -16,7 +16,8 @@ use observe::{Bytes, Event, Pid, catalog};
 use std::time::Duration;
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "mem.oom", frozen: Effect::None, root_of: &[], judge };
+pub const CAUSE: Cause =
+    Cause { id: "mem.oom", frozen: Effect::None, root_of: &["app.crash-loop", "app.short-lived"], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let kills = kills(scene, victim);
