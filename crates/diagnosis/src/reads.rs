@@ -4,7 +4,7 @@ use crate::{Scene, Victim, memory::Spent, scene::totals_of};
 use observe::{Bytes, FrameKind, Ratio, Series, TimeClass, Wait, catalog};
 
 /// Calls that read files.
-const CALLS: &[&str] =
+pub const CALLS: &[&str] =
     &["read", "pread64", "readv", "preadv", "preadv2", "sendfile", "splice", "copy_file_range", "readahead"];
 
 /// What reads past the page cache.

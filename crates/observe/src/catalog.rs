@@ -78,7 +78,7 @@ catalog! {
         "Memory by state (total, available, free, cached, dirty, writeback, swap_total, swap_free), sampled.",
         "/proc/meminfo";
     PAGING: Series = "system.paging.operations", "{operation}", ["type"],
-        "Faults, major faults, swap-ins, swap-outs, direct-reclaim stalls, OOM kills, and refaults of file pages (refault_file): pages read again soon after they were evicted; cumulative.",
+        "Faults, major faults, swap-ins, swap-outs, direct-reclaim stalls, OOM kills, how often somebody emptied the page cache (drop_cache), and refaults of file pages (refault_file): pages read again soon after they were evicted; cumulative.",
         "/proc/vmstat";
     DISK_BUSY: Series = "system.disk.io_time", "s", ["device"],
         "Time in which the device had at least one request in flight, cumulative.", "/proc/diskstats";

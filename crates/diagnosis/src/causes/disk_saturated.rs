@@ -5,6 +5,7 @@
 //! others' requests, being busy is the victim's own reading.
 //! **Experiment:** freezing or throttling the culprit helps the victim.
 
+use super::mem_cgroup_limit;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much, process},
@@ -20,6 +21,9 @@ pub const CAUSE: Cause = Cause { id: "disk.saturated", frozen: Effect::Helps, ro
 
 /// awesome-prometheus-alerts: a disk above 80 % busy is called saturated.
 pub const BUSY: Ratio = Ratio(0.80);
+
+/// ours: with fewer in flight, nobody is held up for long by others.
+pub const QUEUED: f64 = 2.0;
 
 /// ours: who holds at least this part of the device's time is the culprit.
 const MOST: Ratio = Ratio(0.5);
@@ -38,7 +42,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let own = victim.contains(culprit);
     // Alone on the device, a single reader keeps it busy without being held up by anybody; and nobody who floods a
     // device is to be pitied, unless the user asks why it does not go faster.
-    if own && (load.queue < 2.0 || !victim.named) {
+    if own && (load.queue < QUEUED || !victim.named) {
+        return Vec::new();
+    }
+    // It asks for so much because its group has no room to keep what it read.
+    if own && mem_cgroup_limit::explains(scene, victim) {
         return Vec::new();
     }
     if part < MOST {
@@ -87,6 +95,14 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         removes: Removes::waits(&[TimeClass::BlockedDisk]),
         descriptive: false,
     }]
+}
+
+/// Whether others keep the device busy that the victim waits for.
+pub fn is_held_by_others(scene: &Scene, victim: &Victim) -> bool {
+    let Some(device) = devices::of(scene, victim) else { return false };
+    let load = Load::of(scene.rec, &device);
+    let others = load.heaviest(scene).is_some_and(|(culprit, _)| !victim.contains(culprit));
+    others && load.busy >= BUSY && load.queue >= QUEUED
 }
 
 /// What was asked of a device.

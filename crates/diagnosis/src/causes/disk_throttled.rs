@@ -5,7 +5,7 @@
 //! **Speaks against it:** a group that stays below its limit; a device that is busy with others' requests anyhow.
 //! **Experiment:** raising the limit.
 
-use super::disk_saturated::BUSY;
+use super::disk_saturated::{BUSY, QUEUED};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much},
@@ -63,7 +63,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(mut confidence) = grade(scene, victim, time) else { return Vec::new() };
     let (busy, queue) = devices::load(scene.rec, limit.device);
     // There it would wait without a limit too.
-    if busy >= BUSY && queue >= 2.0 {
+    if busy >= BUSY && queue >= QUEUED {
         confidence = Confidence::Possible;
     }
     let (group, device, allowed) = (limit.group, limit.device, limit.shown(limit.value));

@@ -9,7 +9,7 @@
 use super::{mem_major_faults::FAULT, mem_swap::SWAP_IN};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
-    cause::{grade, how_much},
+    cause::{MATTERS, grade, how_much},
     groups::{Groups, memory_limit},
     memory::{self, PAGE, reclaimed, waited},
     path::{Removes, Waits},
@@ -119,6 +119,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         }),
         descriptive: false,
     }]
+}
+
+/// Whether a limit explains what the victim reads.
+pub fn explains(scene: &Scene, victim: &Victim) -> bool {
+    weighed(scene, victim).is_some_and(|(_, loss)| victim.share(loss.time()) >= MATTERS)
 }
 
 fn weighed(scene: &Scene, victim: &Victim) -> Option<(Squeeze, Loss)> {

@@ -11,6 +11,7 @@ mod app_short_lived;
 mod app_sleeps;
 mod app_syscall_storm;
 mod app_waits_for_child;
+mod cache_misses;
 mod config_kernel;
 mod cpu_hot_code;
 mod cpu_interrupts;
@@ -28,6 +29,8 @@ mod disk_slow;
 mod disk_sync_writes;
 mod disk_throttled;
 mod fs_full;
+mod fs_metadata;
+mod fs_writeback;
 mod limits_fds;
 mod limits_tasks;
 mod lock_contention;
@@ -109,6 +112,9 @@ pub const ALL: &[&Cause] = &[
     &limits_tasks::CAUSE,
     &limits_fds::CAUSE,
     &fs_full::CAUSE,
+    &fs_metadata::CAUSE,
+    &fs_writeback::CAUSE,
+    &cache_misses::CAUSE,
     &lock_contention::CAUSE,
     &lock_kernel::CAUSE,
     &app_crash_loop::CAUSE,

@@ -28,12 +28,13 @@ const WRAP: f64 = 4_294_967_296.0;
 /// ours: the largest files read here are those of machines with thousands of CPUs or disks.
 const LARGEST_FILE: u64 = 16 << 20;
 const THROTTLING: [&str; 3] = ["periods", "throttled_periods", "throttled_time"];
-const PAGING_TYPES: [(&str, &str); 7] = [
+const PAGING_TYPES: [(&str, &str); 8] = [
     ("pgfault", "fault"),
     ("pgmajfault", "major_fault"),
     ("pswpin", "swap_in"),
     ("pswpout", "swap_out"),
     ("oom_kill", "oom_kill"),
+    ("drop_pagecache", "drop_cache"),
     ("workingset_refault_file", "refault_file"),
     // Before Linux 5.9, when only file pages were counted.
     ("workingset_refault", "refault_file"),
@@ -43,7 +44,7 @@ const PAGING_TYPES: [(&str, &str); 7] = [
 ///
 /// Label values: CPU `mode` user, nice, system, idle, iowait, irq, softirq, steal, and guest on machines that run
 /// guests; `cpu` is its number. Pressure `resource` cpu, io, memory and `kind` some, full. Paging `type` fault (all),
-/// major_fault, swap_in, swap_out, direct_reclaim, oom_kill, refault_file. Disks are whole ones that have ever done I/O.
+/// major_fault, swap_in, swap_out, direct_reclaim, oom_kill, drop_cache, refault_file. Disks are whole ones that have ever done I/O.
 pub struct Counters {
     roots: Roots,
     ticks: f64,
