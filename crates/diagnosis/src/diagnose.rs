@@ -193,7 +193,10 @@ fn rank(weighed: &mut [Weighed], named: bool) {
         !named && w.finding.cause == causes::WAITS_FOR_CHILD && awaited.is_some_and(|pid| victims.contains(&pid))
     };
     let aside = |w: &Weighed| link(w) || named && w.awaited;
-    weighed.sort_by_key(|w| (Reverse(w.sure()), aside(w), w.follows, Reverse(w.time), w.finding.cause.clone()));
+    // Pauses that may be wanted explain less than anything else that is possible.
+    let may_be_wanted = |w: &Weighed| !w.sure() && w.finding.cause == causes::SLEEPS;
+    let place = |w: &Weighed| (Reverse(w.sure()), aside(w), w.follows, may_be_wanted(w), Reverse(w.time));
+    weighed.sort_by_key(|w| (place(w), w.finding.cause.clone()));
 }
 
 /// Two causes may explain the same time: what a finding above has taken of its victim's time is not counted again.

@@ -98,6 +98,19 @@ pub fn holders(scene: &Scene) -> Vec<Holder> {
     series.into_iter().map(of).collect()
 }
 
+/// The part of the victim's page faults that went to a device.
+pub fn major_part(scene: &Scene, victim: &Victim) -> Ratio {
+    let [minor, major] = ["minor", "major"].map(|kind| faults(scene, victim, kind));
+    Ratio::of_counts(major, minor + major)
+}
+
+/// Samples of the victim in the kernel that worked for one of some purposes: `fault`, or a system call.
+pub fn worked_for(scene: &Scene, victim: &Victim, purposes: &[&str]) -> f64 {
+    let rows = scene.rec.get(&catalog::KERNEL_SAMPLES).unwrap_or_default();
+    let mine = totals_of(rows, |pid| victim.contains(pid));
+    mine.filter(|row| purposes.contains(&row.labels.get("for"))).map(Series::last).sum()
+}
+
 /// Who makes memory scarce: who takes most of it now, or, where nobody takes much, who holds most.
 pub fn eater(scene: &Scene, by: impl Fn(&Holder) -> Bytes) -> Option<Holder> {
     /// ours: who takes less than this part of the machine's memory in a window did not make it scarce now.

@@ -10,6 +10,7 @@ use crate::{
     cause::how_much,
     code::{self, path},
     path::Removes,
+    scene::DIALOGUE,
 };
 use checks::Evidence;
 use observe::{Pid, Ratio, Tid, TimeClass, Wait};
@@ -102,8 +103,12 @@ fn waiter(scene: &Scene, victim: &Victim) -> Option<(Pid, Duration)> {
         .map(|pid| {
             let waits = scene.waits(pid).iter().filter(|w| w.class == TimeClass::BlockedProcess);
             let for_victim = waits.filter(|w| w.by.is_some_and(|(by, _)| victim.contains(by)));
-            (pid, for_victim.map(|w| w.time).sum::<Duration>())
+            let (count, time) = for_victim.fold((0, Duration::ZERO), |(n, time), w| (n + w.count, time + w.time));
+            (pid, count, time)
         })
+        // A shell that waits for its command is held up by one that was named.
+        .filter(|(_, count, _)| victim.named || *count >= DIALOGUE)
+        .map(|(pid, _, time)| (pid, time))
         .filter(|(_, time)| Ratio::of(*time, scene.window()) >= HELD_UP)
         .max_by_key(|(_, time)| *time)
 }

@@ -8,24 +8,32 @@
 use crate::{
     Cause, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much},
-    code::path,
-    memory::{faults, waited, waits},
+    code::{path, running},
+    memory::{self, faults, waited, waits},
     path::{Removes, Waits},
     scene::totals_of,
 };
 use checks::Evidence;
-use observe::{Bytes, TimeClass, catalog};
+use observe::{Bytes, Ratio, TimeClass, catalog};
 
 /// Stands in the registry.
-pub const CAUSE: Cause =
-    Cause { id: "mem.major-faults", frozen: Effect::None, root_of: &["cpu.kernel-time", "cache.misses"], judge };
+pub const CAUSE: Cause = Cause {
+    id: "mem.major-faults",
+    frozen: Effect::None,
+    root_of: &["cpu.kernel-time", "cache.misses", "mem.page-faults"],
+    judge,
+};
 
 /// How waits in such faults are called.
 pub const FAULT: &str = "memory:major fault";
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let blocked = waited(scene, victim, FAULT);
-    let Some(confidence) = grade(scene, victim, blocked.time) else { return Vec::new() };
+    // On a fast device much of it is the kernel's own work: finding the page, asking for it, mapping it.
+    let faulting = memory::worked_for(scene, victim, &["fault"]) * memory::major_part(scene, victim).0;
+    let working = running(scene, victim, faulting as u64);
+    let time = blocked.time + working;
+    let Some(confidence) = grade(scene, victim, time) else { return Vec::new() };
     let rate = faults(scene, victim, "major") / scene.window().as_secs_f64();
     let heaviest = waits(scene, victim, FAULT).max_by_key(|wait| wait.time);
     let file = file(scene, victim);
@@ -33,11 +41,12 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let on = file.as_ref().map_or_else(|| "a mapped file that could not be named".to_owned(), |(name, _)| name.clone());
     vec![Draft {
         confidence,
-        time: blocked.time,
+        time,
         summary: format!(
-            "{} waits for pages of mapped files to come from disk for {}: {} times {mean:.2} ms, mostly {on}.",
+            "{} waits for pages of mapped files to come from disk, and fetches them, for {}: {} waits of {mean:.2} ms, mostly \
+             {on}.",
             victim.label(),
-            how_much(victim, blocked.time),
+            how_much(victim, time),
             blocked.count,
         ),
         culprit: Party {
@@ -49,6 +58,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         evidence: vec![
             Evidence::new("sched_switch: blocked in faults on files", blocked.time.as_secs_f64(), "s")
                 .at("recording/waits.parquet"),
+            Evidence::new("in the kernel for such faults, by samples", working.as_secs_f64(), "s")
+                .at("recording/series.parquet"),
             Evidence::new("mean wait", mean, "ms").at("recording/waits.parquet"),
             Evidence::new("task_struct maj_flt", rate, "faults/s").at("recording/series.parquet"),
         ],
@@ -61,6 +72,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         removes: Removes::Waits(Waits {
             classes: vec![TimeClass::BlockedMemory],
             resources: vec![FAULT.to_owned()],
+            work: Ratio::of(working, victim.times.sum(TimeClass::is_running)).0,
             ..Waits::default()
         }),
         descriptive: false,

@@ -41,7 +41,9 @@ const GIVING_BACK: &[&str] = &["munmap", "madvise", "brk", "mremap"];
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let [faulting, mapping, giving_back] =
-        [&["fault"][..], MAPPING, GIVING_BACK].map(|purposes| worked_for(scene, victim, purposes));
+        [&["fault"][..], MAPPING, GIVING_BACK].map(|purposes| memory::worked_for(scene, victim, purposes));
+    // Those that went to a device are not for new memory.
+    let faulting = faulting * (1.0 - memory::major_part(scene, victim).0);
     let time = running(scene, victim, (faulting + mapping) as u64);
     let count = memory::faults(scene, victim, "minor");
     let rate = count / scene.window().as_secs_f64();
@@ -106,13 +108,6 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         removes: Removes::work(victim, time),
         descriptive: false,
     }]
-}
-
-/// CPU samples in the kernel, by what it worked for.
-fn worked_for(scene: &Scene, victim: &Victim, purposes: &[&str]) -> f64 {
-    let rows = scene.rec.get(&catalog::KERNEL_SAMPLES).unwrap_or_default();
-    let mine = totals_of(rows, |pid| victim.contains(pid));
-    mine.filter(|row| purposes.contains(&row.labels.get("for"))).map(Series::last).sum()
 }
 
 fn accesses(scene: &Scene, victim: &Victim, access: &str) -> f64 {

@@ -73,6 +73,9 @@ pub fn failing(scene: &Scene) -> BTreeSet<Pid> {
 /// The cause that points at another process rather than at a root.
 pub const WAITS_FOR_CHILD: &str = app_waits_for_child::CAUSE.id;
 
+/// The cause that may be wanted.
+pub const SLEEPS: &str = app_sleeps::CAUSE.id;
+
 /// Every cause.
 pub const ALL: &[&Cause] = &[
     &cpu_saturated::CAUSE,
