@@ -134,3 +134,21 @@ pub const ALL: &[&Cause] = &[
     &config_kernel::CLOCKSOURCE,
     &config_kernel::DEBUG_KERNEL,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_documented_and_those_that_follow_exist() {
+        let readme = include_str!("../../../../README.md");
+        let ids: BTreeSet<&str> = ALL.iter().map(|cause| cause.id).collect();
+        assert_eq!(ids.len(), ALL.len());
+        for cause in ALL {
+            assert!(readme.contains(&format!("`{}`", cause.id)), "README.md does not name {}", cause.id);
+            for follows in cause.root_of {
+                assert!(ids.contains(follows) && *follows != cause.id, "{} is root of {follows}", cause.id);
+            }
+        }
+    }
+}
