@@ -118,12 +118,12 @@ impl Full<'_> {
     /// `loop0: 0 B of 16.0 MiB left`.
     fn detail(&self, scene: &Scene) -> String {
         let mounts = scene.rec.get(&catalog::MOUNT).unwrap_or_default().iter();
-        let device =
+        let mut device =
             mounts.filter(|mount| mount.labels.get("mountpoint") == self.mountpoint).map(|m| m.labels.get("device"));
         let all = self.used + self.free;
         let amount = |value: f64| if self.inodes { format!("{value:.0}") } else { Bytes(value as u64).to_string() };
         let unit = if self.inodes { " inodes" } else { "" };
-        let device = device.last().map_or_else(String::new, |device| format!("{device}: "));
+        let device = device.next_back().map_or_else(String::new, |device| format!("{device}: "));
         format!("{device}{} of {}{unit} left", amount(self.free), amount(all))
     }
 }
