@@ -33,8 +33,9 @@ pub fn hot_user_of(scene: &Scene, of: impl Fn(&Stack) -> bool) -> Observed<Optio
             return None;
         }
         let leaf = user.clone().next()?;
-        let caller = user.find(|id| !is_runtime(&rec.frame(**id).module) && !rec.frame(**id).name.is_empty());
-        Some(*caller.unwrap_or(leaf))
+        // Compiled code without a name is somebody's own all the same; whoever called it is not where the time is.
+        let own = |frame: &Frame| !is_runtime(&frame.module) && (!frame.name.is_empty() || frame.module == JIT);
+        Some(*user.find(|id| own(rec.frame(**id))).unwrap_or(leaf))
     })
 }
 
@@ -129,6 +130,9 @@ pub fn hottest_among<'a>(
         path: path(rec, frames),
     })
 }
+
+/// Where the code lies that a runtime compiles.
+pub const JIT: &str = "[jit]";
 
 /// The C library, the maths library and the dynamic loader: what they do is done for somebody.
 pub fn is_runtime(module: &str) -> bool {

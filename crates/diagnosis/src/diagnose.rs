@@ -1,7 +1,7 @@
 //! From a recording and its verdicts to ranked findings and a conclusion.
 
 use crate::{
-    Cause, Conclusion, Confidence, Draft, Eliminated, Finding, Scene, ShareIs, Untested, Victim, Whose,
+    Cause, Conclusion, Confidence, Draft, Effect, Eliminated, Finding, Scene, ShareIs, Untested, Victim, Whose,
     cause::{NOTICED, WORTH_SAYING},
     causes, chain, graph,
     path::{self, Gain, Path},
@@ -162,6 +162,7 @@ fn join(weighed: &mut [Weighed]) {
     let explains = |root: &Weighed, w: &Weighed| {
         root.cause.root_of.contains(&w.cause.id)
             && root.finding.victim == w.finding.victim
+            && !competes_with_itself(root)
             && root.finding.confidence >= w.finding.confidence
             && root.time >= w.time.mul_f64(EXPLAINS)
     };
@@ -173,6 +174,12 @@ fn join(weighed: &mut [Weighed]) {
             w.finding.summary += &format!(" It follows from {root}.");
         }
     }
+}
+
+/// Whether a culprit that should compete with its victim is the victim: what it does to itself has other reasons.
+fn competes_with_itself(root: &Weighed) -> bool {
+    let Finding { victim, culprit, .. } = &root.finding;
+    root.cause.frozen == Effect::Helps && culprit.pid.is_some() && culprit.pid == victim.pid
 }
 
 /// `cpu.throttled by cgroup /web`.
@@ -474,7 +481,7 @@ mod tests {
         let shares: Vec<f64> = findings.iter().map(|f| f.share.0).collect();
         assert!(findings.len() >= 2, "{findings:#?}");
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{shares:?}");
-        assert!(findings[1].summary.contains("All but 9.0 % of its time"), "{}", findings[1].summary);
+        assert!(findings[1].summary.contains("All but 10 % of its time"), "{}", findings[1].summary);
     }
 
     #[test]

@@ -5,7 +5,12 @@
 //! that the user named.
 //! **Experiment:** none that is gentle; the profile is the proof.
 
-use crate::{Cause, Confidence, Draft, Effect, Party, Scene, Victim, cause::how_much, code::hot_user, path::Removes};
+use crate::{
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
+    cause::how_much,
+    code::{Hot, JIT, hot_user},
+    path::Removes,
+};
 use checks::Evidence;
 use observe::{Ratio, TimeClass};
 use std::time::Duration;
@@ -55,14 +60,23 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
                 .at("cpu.folded"),
             Evidence::new("busiest thread on CPU", busiest.0 * 100.0, "% of the window").against("> 50 %"),
         ],
-        next: vec![
-            format!("read {} and its callers (CPU flame graph in report.html)", hot.function),
-            "ask whether the work is needed, how often, and whether its cost grows with the data".to_owned(),
-        ],
+        next: next(victim, &hot),
         codepath: hot.path,
         removes: Removes::work(victim, time),
         descriptive: false,
     }]
+}
+
+fn next(victim: &Victim, hot: &Hot) -> Vec<String> {
+    let read = match (hot.module.as_str(), victim.pids.first()) {
+        // Where its runtime does not write down what it has compiled.
+        (JIT, Some(pid)) => format!(
+            "have the runtime name its code: jcmd {pid} Compiler.perfmap (JDK 17 or later), or start it with \
+             --perf-basic-prof (Node)"
+        ),
+        _ => format!("read {} and its callers (CPU flame graph in report.html)", hot.function),
+    };
+    vec![read, "ask whether the work is needed, how often, and whether its cost grows with the data".to_owned()]
 }
 
 /// Time its threads spent runnable behind one another: its own appetite for CPU.
@@ -95,6 +109,14 @@ mod tests {
         assert_eq!(finding.culprit.name, "match_rows");
         assert_eq!(finding.codepath, ["main", "match_rows", "memcmp"]);
         assert_eq!(finding.confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn compiled_code_without_a_name_is_not_its_callers() {
+        let rec = busy().samples(10, &[("Builtins_JSEntry", "node"), ("", "[jit]")], 300).target(10).build();
+        let finding = one(&rec, "cpu.hot-code");
+        assert!(finding.culprit.name.starts_with("[jit]"), "{finding:#?}");
+        assert!(finding.next[0].contains("jcmd 10 Compiler.perfmap"));
     }
 
     #[test]

@@ -17,7 +17,12 @@ use observe::{Bytes, Pid, Ratio, Recording, TimeClass, catalog};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "disk.saturated", frozen: Effect::Helps, root_of: &[], judge };
+pub const CAUSE: Cause = Cause {
+    id: "disk.saturated",
+    frozen: Effect::Helps,
+    root_of: &["disk.sync-writes", "cache.misses", "mem.major-faults", "fs.writeback", "disk.slow", "disk.outliers"],
+    judge,
+};
 
 /// awesome-prometheus-alerts: a disk above 80 % busy is called saturated.
 pub const BUSY: Ratio = Ratio(0.80);
@@ -185,6 +190,24 @@ mod tests {
         let finding = one(&rec, "disk.saturated");
         assert_eq!(finding.culprit.pid, Some(20));
         assert_eq!(finding.confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn what_a_neighbour_slows_down_follows_from_it() {
+        let writer = |culprit| {
+            System::new()
+                .thread(10, "db", &[(TimeClass::RunningUser, 1.0), (TimeClass::BlockedFs, 8.0)])
+                .thread(20, "backup", &[(TimeClass::BlockedDisk, 10.0)])
+                .wait(10, TimeClass::BlockedFs, "fsync", "file:/data/log", None, 8.0, 90)
+                .wait(10, TimeClass::BlockedDisk, "fsync", "disk:vda", None, 0.1, 1)
+                .disk("vda", 0.97, 12.0)
+                .issued(culprit, "vda", 90.0)
+                .target(10)
+                .build()
+        };
+        assert_eq!(one(&writer(20), "disk.saturated").rank, 1);
+        assert!(one(&writer(20), "disk.sync-writes").summary.contains("It follows from disk.saturated"));
+        assert!(!one(&writer(10), "disk.sync-writes").summary.contains("It follows"));
     }
 
     #[test]
