@@ -25,6 +25,9 @@ const SPARE: f64 = 0.3;
 /// ours: fewer waits for it than this in a window are not what its fellows live by.
 const OFTEN: u64 = 20;
 
+/// ours: who hardly runs when it is given work would not do more with more of it.
+const WORKS: Ratio = Ratio(0.01);
+
 /// ours: the others must wait for it at least this part of the window, each on average.
 const WAIT_FOR_IT: Ratio = Ratio(0.4);
 
@@ -94,7 +97,8 @@ fn limit<'a>(scene: &Scene<'a>, pid: Pid) -> Option<Limit<'a>> {
     let waits = || scene.waits(pid).iter().filter(|w| w.by == me && w.tid != thread.tid && waits_for_it(w.class));
     let others = threads.iter().filter(|t| {
         let for_it = waits().filter(|w| w.tid == t.tid);
-        for_it.map(|w| w.count).sum::<u64>() >= OFTEN
+        let works = Ratio::of(t.classes.sum(TimeClass::is_running), scene.window()) >= WORKS;
+        works && for_it.map(|w| w.count).sum::<u64>() >= OFTEN
     });
     let others = others.count();
     let said = format!("{others} of its other threads wait for it");

@@ -37,8 +37,8 @@ const SYNC_PATHS: &[&str] = &[
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let syncs: Vec<&Wait> = victim.waits(scene).filter(|w| is_sync(scene, w)).collect();
     let blocked: Duration = syncs.iter().map(|w| w.time).sum();
-    // On a fast device, much of a sync is the kernel's own work; the calls' duration has both parts.
-    let time = blocked.max(in_sync_calls(scene, victim)).min(victim.active());
+    // On a fast device, much of a sync is the kernel's own work. Waiting for a CPU meanwhile is no part of it.
+    let time = (blocked + cpu_of_sync_calls(scene, victim)).min(victim.active());
     let Some(confidence) = grade(scene, victim, time) else { return Vec::new() };
     let mut files: BTreeMap<&str, (Duration, u64)> = BTreeMap::new();
     for wait in &syncs {
@@ -72,7 +72,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             detail: Some(heaviest.syscall.clone()),
         },
         evidence: vec![
-            Evidence::new("sys_enter to sys_exit of sync calls, and sync waits", time.as_secs_f64(), "s"),
+            Evidence::new("blocked in sync calls, and their CPU time", time.as_secs_f64(), "s"),
             Evidence::new(format!("sched_switch: blocked in {}", heaviest.syscall), blocked.as_secs_f64(), "s")
                 .at("recording/waits.parquet"),
             Evidence::new("mean", mean, "ms"),
@@ -94,12 +94,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 
 /// Whether syncing explains the victim's kernel time.
 pub fn explains(scene: &Scene, victim: &Victim) -> bool {
-    victim.share(in_sync_calls(scene, victim)) >= MATTERS
-}
-
-/// Duration of the victim's sync calls.
-fn in_sync_calls(scene: &Scene, victim: &Victim) -> Duration {
-    sync_calls(scene, victim).1
+    victim.share(cpu_of_sync_calls(scene, victim)) >= MATTERS
 }
 
 /// Number and duration of the victim's sync calls.
