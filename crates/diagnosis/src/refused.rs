@@ -1,6 +1,11 @@
 //! Calls that are refused for want of something: how often, and what their caller loses.
 
-use crate::{Confidence, Scene, Victim, cause::grade, causes::pauses_after};
+use crate::{
+    Confidence, Scene, Victim,
+    cause::{MATTERS, grade},
+    causes::pauses_after,
+};
+use checks::Evidence;
 use observe::{Pid, Ratio, Series, Tid, TimeClass, catalog};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +33,9 @@ pub struct Refused {
     pub argument: String,
     /// How many of all kinds a second.
     pub rate: f64,
-    /// In the calls, in what goes with them, and in the pauses after them.
+    /// Of the requests that the victim answers, at most one a refusal.
+    pub of_requests: Ratio,
+    /// In the calls, in what goes with them, in the pauses after them, and for requests that come to nothing.
     pub time: Duration,
 }
 
@@ -44,20 +51,49 @@ impl Refused {
         }
         let most = rows.iter().max_by(|a, b| a.last().total_cmp(&b.last()))?;
         let argument = rows.iter().map(|row| row.labels.get("argument")).find(|path| path.starts_with('/'));
+        let of_requests = Ratio(Ratio::of_counts(count, requests(scene, victim)).0.min(1.0));
+        let tried = trying(scene, victim, count) + pauses(scene, victim, count);
         Some(Refused {
             pid: most.labels.pid()?,
             call: most.labels.get("syscall").to_owned(),
             errno: most.labels.get("errno").to_owned(),
             argument: argument.unwrap_or(most.labels.get("argument")).to_owned(),
             rate,
-            time: (trying(scene, victim, count) + pauses(scene, victim, count)).min(victim.active()),
+            of_requests,
+            time: tried.min(victim.active()).max(victim.active().mul_f64(of_requests.0)),
         })
     }
 
     /// How sure, by what it costs: a refusal is seen as such.
     pub fn grade(&self, scene: &Scene, victim: &Victim) -> Confidence {
-        grade(scene, victim, self.time).unwrap_or(Confidence::Possible)
+        let requests = (self.of_requests >= MATTERS).then_some(Confidence::Likely);
+        grade(scene, victim, self.time).max(requests).unwrap_or(Confidence::Possible)
     }
+
+    /// What it costs.
+    pub fn evidence(&self) -> Vec<Evidence> {
+        let tried =
+            "in the refused calls, what goes with them and the pauses after them, or requests that come to nothing";
+        let mut evidence = vec![
+            Evidence::new(format!("sys_exit: {} = {}", self.call, self.errno), self.rate, "refusals/s")
+                .at("recording/series.parquet"),
+            Evidence::new(tried, self.time.as_secs_f64(), "s"),
+        ];
+        if self.of_requests > Ratio(0.0) {
+            evidence.push(
+                Evidence::new("refusals, of the requests that it answers", self.of_requests.0 * 100.0, "%")
+                    .against(format!("> {MATTERS}"))
+                    .at("recording/histograms.parquet"),
+            );
+        }
+        evidence
+    }
+}
+
+/// How many requests the victim answers.
+fn requests(scene: &Scene, victim: &Victim) -> f64 {
+    let rows = scene.rec.get(&catalog::REQUESTS).unwrap_or_default().iter();
+    rows.filter(|h| h.labels.pid().is_some_and(|pid| victim.contains(pid))).map(|h| h.count as f64).sum()
 }
 
 /// Everybody who is refused so again and again.

@@ -101,12 +101,14 @@ struct thread {
 	u64 minor_before; /* faults before the window */
 	u64 major_before;
 	u64 reclaim_since[RECLAIM_KINDS];
+	u64 file; /* inode of its latest block request, if that was for the page cache of a file; else 0 */
 	u32 lock_flags;
 	u32 lock_holder;
 	u32 holder;	  /* of the lock it waits for */
 	u32 waker_tid;
 	u32 waker_tgid;
 	u32 device;	  /* of its latest block request */
+	u32 file_device;  /* of that file's file system */
 	u32 calm;	  /* waits in a row that were not long */
 	u32 calm_short;	  /* and not even worth a stack */
 	s16 syscall;

@@ -317,7 +317,25 @@ struct request_queue {
 	struct gendisk *disk;
 };
 
+struct address_space {
+	struct inode *host;
+};
+
+struct page {
+	unsigned long compound_head;
+	struct address_space *mapping;
+};
+
+struct bio_vec {
+	struct page *bv_page;
+};
+
+struct bio {
+	struct bio_vec *bi_io_vec;
+};
+
 struct request {
+	struct bio *bio;
 	struct request_queue *q;
 	unsigned int cmd_flags;
 	unsigned int __data_len;

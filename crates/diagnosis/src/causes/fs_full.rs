@@ -34,15 +34,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(refused) = Refused::of(scene, victim, is_want_of_space) else { return Vec::new() };
     let full = full(scene, &refused.argument);
     let quota = refused.errno == "EDQUOT";
-    let mut evidence = vec![
-        Evidence::new(format!("sys_exit: {} = {}", refused.call, refused.errno), refused.rate, "refusals/s")
-            .at("recording/series.parquet"),
-        Evidence::new(
-            "in the refused calls, what goes with them and the pauses after them",
-            refused.time.as_secs_f64(),
-            "s",
-        ),
-    ];
+    let mut evidence = refused.evidence();
     if let Some(full) = &full {
         let left =
             Evidence::new(format!("statvfs: {} of {} left", full.what(), full.mountpoint), full.left().0 * 100.0, "%");

@@ -18,7 +18,8 @@ use observe::{Ratio, Series, TimeClass, Wait, catalog, catalog::Metric};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "fs.metadata", frozen: Effect::None, root_of: &["cpu.kernel-time"], judge };
+pub const CAUSE: Cause =
+    Cause { id: "fs.metadata", frozen: Effect::None, root_of: &["cpu.kernel-time", "cpu.single-thread"], judge };
 
 /// ours: with less of its time in them, looking files up does not dominate.
 const DOMINATES: Ratio = Ratio(0.30);

@@ -38,8 +38,9 @@ const WAITING: Ratio = Ratio(0.5);
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(refused) = Refused::of(scene, victim, is_want_of_descriptors) else { return Vec::new() };
-    let accepts = refused.call.starts_with("accept");
-    let waiting = if accepts { waiting_to_be_accepted(scene, victim) } else { Ratio(0.0) };
+    let accepting =
+        Refused::of(scene, victim, |call, errno| call.starts_with("accept") && is_want_of_descriptors(call, errno));
+    let waiting = accepting.as_ref().map_or(Ratio(0.0), |_| waiting_to_be_accepted(scene, victim));
     let held_up = waiting >= WAITING;
     let time = refused.time.max(victim.active().mul_f64(waiting.0));
     let everybody = refused.errno == "ENFILE";
@@ -48,16 +49,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     } else {
         ("it", None)
     };
-    let mut evidence = vec![
-        Evidence::new(format!("sys_exit: {} = {}", refused.call, refused.errno), refused.rate, "refusals/s")
-            .at("recording/series.parquet"),
-        Evidence::new(
-            "in the refused calls, what goes with them and the pauses after them",
-            refused.time.as_secs_f64(),
-            "s",
-        ),
-    ];
-    if accepts {
+    let mut evidence = refused.evidence();
+    if accepting.is_some() {
         evidence.push(
             Evidence::new("readings with connections that wait to be accepted", waiting.0 * 100.0, "%")
                 .against(format!("> {WAITING}"))
@@ -168,6 +161,22 @@ mod tests {
         assert_eq!(one(&few().build(), "limits.fds").confidence, Confidence::Possible);
         let rec = few().sampled(&catalog::LISTEN_QUEUE, &queue, &[3.0, 5.0, 0.0, 4.0]).build();
         assert_eq!(one(&rec, "limits.fds").confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn requests_that_come_to_nothing_count() {
+        let served = |requests: u64| {
+            System::new()
+                .thread(10, "web", &[(RunningUser, 1.0)])
+                .calls(10, "openat", 2000, 0.1, 0.0)
+                .calls(10, "write", 90_000, 0.1, 0.0)
+                .failures(10, "openat", "EMFILE", "/srv/index.html", 1900)
+                .durations(&catalog::REQUESTS, &[("pid", "10"), ("service", "80")], &[(requests, 1.0)])
+                .target(10)
+                .build()
+        };
+        assert_eq!(one(&served(4000), "limits.fds").confidence, Confidence::Likely);
+        assert_eq!(one(&served(400_000), "limits.fds").confidence, Confidence::Possible);
     }
 
     #[test]

@@ -37,15 +37,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(refused) = Refused::of(scene, victim, is_want_of_tasks) else { return Vec::new() };
     let full = full_group(scene, victim);
     let pid = refused.pid;
-    let mut evidence = vec![
-        Evidence::new(format!("sys_exit: {} = {}", refused.call, refused.errno), refused.rate, "refusals/s")
-            .at("recording/series.parquet"),
-        Evidence::new(
-            "in the refused calls, what goes with them and the pauses after them",
-            refused.time.as_secs_f64(),
-            "s",
-        ),
-    ];
+    let mut evidence = refused.evidence();
     let (culprit, why, next) = match full {
         Some(full) => {
             let refusals = Evidence::new(format!("pids.events max of {}", full.group), full.refused, "refusals");

@@ -19,7 +19,8 @@ use checks::Evidence;
 use observe::{FrameKind, Ratio, Series, catalog};
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "mem.page-faults", frozen: Effect::None, root_of: &["cpu.kernel-time"], judge };
+pub const CAUSE: Cause =
+    Cause { id: "mem.page-faults", frozen: Effect::None, root_of: &["cpu.kernel-time", "cpu.single-thread"], judge };
 
 /// ours: fewer faults a second cannot cost a noticeable part of a CPU, even with huge pages (0.2 ms each).
 const RATE: f64 = 500.0;

@@ -136,6 +136,33 @@ static __always_inline u32 device_of(struct request *rq)
 	return BPF_CORE_READ(disk, major) << 20 | BPF_CORE_READ(disk, first_minor);
 }
 
+/* Bits of a page's mapping that say that it is nobody's file's (PAGE_MAPPING_FLAGS). */
+#define NO_FILE 3
+
+/* The file whose pages a request is for: that of the first, if it is in the page cache. */
+static __noinline int note_file(struct thread *t, struct request *rq)
+{
+	struct page *page = BPF_CORE_READ(rq, bio, bi_io_vec, bv_page);
+	struct inode *inode;
+	u64 mapping;
+
+	t->file = 0;
+	if (!bpf_core_field_exists(page->mapping))
+		return 0;
+	/* All but the first page of a large one know only that. */
+	if (bpf_core_field_exists(page->compound_head) && BPF_CORE_READ(page, compound_head) & 1)
+		page = (struct page *)(BPF_CORE_READ(page, compound_head) - 1);
+	mapping = (u64)BPF_CORE_READ(page, mapping);
+	if (!mapping || mapping & NO_FILE)
+		return 0;
+	inode = BPF_CORE_READ((struct address_space *)mapping, host);
+	if (BPF_CORE_READ(inode, i_mode) >> 12 != TYPE_REGULAR)
+		return 0;
+	t->file = BPF_CORE_READ(inode, i_ino);
+	t->file_device = BPF_CORE_READ(inode, i_sb, s_dev);
+	return 0;
+}
+
 /* Notes who asked: at issue, a worker of the block layer may be running. */
 static __always_inline int note_submitter(struct request *rq)
 {
@@ -148,8 +175,10 @@ static __always_inline int note_submitter(struct request *rq)
 		return 0;
 	state.device = device_of(rq);
 	t = bpf_task_storage_get(&threads, current, 0, 0);
-	if (t)
+	if (t) {
 		t->device = state.device;
+		note_file(t, rq);
+	}
 	if (!bpf_map_update_elem(&requests, &key, &state, BPF_NOEXIST))
 		queue_enter(state.device, state.tgid, bpf_ktime_get_ns());
 	else if (bpf_map_update_elem(&requests, &key, &state, BPF_EXIST)) /* is it there from before? */

@@ -290,10 +290,12 @@ static __always_inline void describe_object(struct task_struct *task, struct thr
 		t->object_a = t->object_b = 0;
 		if (call && call->kind == CALL_FD)
 			describe_file(task, t, argument);
-		if (t->object == OBJECT_NONE) {
-			t->object = OBJECT_DISK;
-			t->object_a = t->device;
-		}
+		if (t->object != OBJECT_NONE)
+			return;
+		/* Not in a call on a file: what it asked for last. */
+		t->object = t->file ? OBJECT_FILE : OBJECT_DISK;
+		t->object_a = t->file ? t->file : t->device;
+		t->object_b = t->file ? t->file_device : 0;
 		return;
 	}
 	case CALL_POLL:

@@ -235,6 +235,9 @@ const RULES: &[Rule] = &[
     by_call(TimeClass::BlockedIdle, &["pause", "rt_sigtimedwait", "rt_sigsuspend", "sigsuspend", "io_uring_enter"]),
 ];
 
+/// Waits for a page of a mapped file.
+pub(super) const MAJOR_FAULT: &str = "memory:major fault";
+
 /// Frames that tell what a wait for memory was for, and its name. In order; the first that is on the stack decides.
 const MEMORY: &[(&[&str], &str)] = &[
     (
@@ -249,7 +252,7 @@ const MEMORY: &[(&[&str], &str)] = &[
     ),
     (&["compact_zone_order", "try_to_compact_pages"], "memory:compaction"),
     (&["do_swap_page", "swap_readpage", "swap_read_folio"], "memory:swap-in"),
-    (&["filemap_fault", "do_read_fault"], "memory:major fault"),
+    (&["filemap_fault", "do_read_fault"], MAJOR_FAULT),
     (&["migration_entry_wait", "do_numa_page"], "memory:page migration"),
     (
         &[

@@ -3,7 +3,7 @@
 //! Measured cost of the programs: see `overhead.programs` of any case; the switch and wake-up programs dominate.
 
 use super::{
-    classify::BEFORE,
+    classify::{BEFORE, MAJOR_FAULT},
     resource::{Namer, Object},
     run_queue,
     waits::{self, Classified, KINDS},
@@ -187,11 +187,13 @@ fn files(
     let mut sizes: BTreeMap<(Pid, String), u64> = BTreeMap::new();
     for ((key, _), Classified { wait, .. }) in keys.iter().zip(classified) {
         let Object::File { inode, device } = namer.object(key) else { continue };
-        if !matches!(wait.class, TimeClass::BlockedDisk | TimeClass::BlockedFs) {
-            continue;
-        }
+        let call = match wait.class {
+            TimeClass::BlockedDisk | TimeClass::BlockedFs => wait.syscall.as_str(),
+            TimeClass::BlockedMemory if wait.resource == MAJOR_FAULT => "fault",
+            _ => continue,
+        };
         let file = namer.file(key.tgid, inode, device);
-        *waits.entry((wait.pid, file.path.clone(), &wait.syscall)).or_default() += wait.time;
+        *waits.entry((wait.pid, file.path.clone(), call)).or_default() += wait.time;
         sizes.extend(file.size.map(|size| ((wait.pid, file.path.clone()), size)));
     }
     let length = into.window.length;

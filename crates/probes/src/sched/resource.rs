@@ -12,6 +12,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     os::unix::fs::MetadataExt,
+    path::Path,
 };
 
 /// The kernel side's number of descriptors of an epoll.
@@ -206,26 +207,55 @@ impl<'a> Namer<'a> {
     pub fn file(&mut self, pid: u32, inode: u64, device: u32) -> &OpenFile {
         let (roots, names) = (self.roots, &self.file_names);
         self.files.entry((pid, inode)).or_insert_with(|| {
-            let open = fs::read_dir(roots.proc.join(format!("{pid}/fd"))).ok().and_then(|dir| {
-                dir.flatten().take(4096).find_map(|entry| {
-                    let about = fs::metadata(entry.path()).ok().filter(|about| about.ino() == inode)?;
-                    let path = fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned();
-                    Some(OpenFile { path, size: Some(about.len()) })
-                })
-            });
-            let noted = || {
+            let process = roots.proc.join(pid.to_string());
+            opened(&process, inode).or_else(|| mapped(&process, inode)).unwrap_or_else(|| {
                 let name = names.get(&(inode, u64::from(device))).filter(|name| !name.is_empty());
                 let path = name.cloned().unwrap_or_else(|| format!("inode {inode}"));
                 OpenFile { path, size: None }
-            };
-            open.unwrap_or_else(noted)
+            })
         })
     }
+}
+
+/// A file by one of the process' descriptors.
+fn opened(process: &Path, inode: u64) -> Option<OpenFile> {
+    fs::read_dir(process.join("fd")).ok()?.flatten().take(4096).find_map(|entry| {
+        let about = fs::metadata(entry.path()).ok().filter(|about| about.ino() == inode)?;
+        let path = fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned();
+        Some(OpenFile { path, size: Some(about.len()) })
+    })
+}
+
+/// A file by one of the process' mappings; its descriptor may be closed.
+fn mapped(process: &Path, inode: u64) -> Option<OpenFile> {
+    let maps = fs::read_to_string(process.join("maps")).ok()?;
+    maps.lines().find_map(|line| {
+        // ADDRESS PERMISSIONS OFFSET DEVICE INODE PATH
+        let (rest, path) = line.split_at_checked(line.find('/')?)?;
+        if rest.split_ascii_whitespace().nth(4)?.parse() != Ok(inode) {
+            return None;
+        }
+        let size = fs::metadata(process.join("root").join(path.trim_start_matches('/'))).ok().map(|about| about.len());
+        Some(OpenFile { path: path.to_owned(), size })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mapped_file_is_known_by_its_inode() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("root/data")).unwrap();
+        fs::write(dir.path().join("root/data/the index"), "12345").unwrap();
+        let maps = "55d0-55d1 r-xp 00000000 fe:00 77 /usr/bin/x\n7f00-7f80 rw-p 00000000 00:00 0 \n\
+            7f80-7f90 r--s 00002000 fe:00 4711                       /data/the index\n";
+        fs::write(dir.path().join("maps"), maps).unwrap();
+        let known = OpenFile { path: "/data/the index".to_owned(), size: Some(5) };
+        assert_eq!(mapped(dir.path(), 4711), Some(known));
+        assert_eq!(mapped(dir.path(), 7), None);
+    }
 
     #[test]
     fn a_socket_knows_its_side() {
