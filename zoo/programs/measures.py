@@ -4,6 +4,7 @@
 # usage: PROGRAM meter PORT | PROGRAM collect PORT
 import socket
 import sys
+import time
 
 address = ("127.0.0.1", int(sys.argv[2]))
 line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -21,11 +22,13 @@ days = 0
 while True:
     readings, tries = {}, 0
     while len(readings) < 144:
-        line.send(b"readings of the day")
         try:
+            line.send(b"readings of the day")
             while len(readings) < 144:
                 reading = line.recv(2048)
                 readings[int(reading[:4])] = sum(float(value) for value in reading[5:].split())
+        except ConnectionRefusedError:
+            time.sleep(0.1)
         except TimeoutError:
             tries += 1
     days += 1
