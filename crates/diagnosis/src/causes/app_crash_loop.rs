@@ -3,6 +3,7 @@
 //! **Speaks for it:** a process starts the same program again and again, and nearly every one ends by a signal or an error.
 //! **Speaks against it:** small tests in a script, whose exit status is an answer: those end with 1, among other programs or
 //! within a few milliseconds.
+//! What nobody named and no signal killed is only `possible`: it may be a loop that waits for something to appear.
 //! **Experiment:** none.
 
 use crate::{Cause, Confidence, Draft, Effect, Party, Scene, Victim, path::Removes};
@@ -40,8 +41,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     // Awaiting it and pausing before the next try are what its supervisor does; else it is the victim's whole time.
     let time = victim.times[TimeClass::BlockedProcess] + victim.times[TimeClass::BlockedSleep];
     let last = worst.failed.last().and_then(|exit| exit.pid).map(|pid| pid.0);
+    // A loop that asks again and again whether something is there yet ends badly in the same way.
+    let killed = worst.failed.iter().any(|exit| !matches!(exit.labels.get("signal"), "" | "0"));
     vec![Draft {
-        confidence: Confidence::Likely,
+        confidence: if killed || victim.named { Confidence::Likely } else { Confidence::Possible },
         time: time.max(victim.active().mul_f64(0.5)).min(victim.active()),
         summary: format!(
             "{} keeps dying and being started again by {}: {failed} of {} ended badly in {:.0} s ({how}, {times} times), \
@@ -148,7 +151,10 @@ fn most(all: impl Iterator<Item = String>) -> (String, usize) {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{System, all, one};
+    use crate::{
+        Confidence,
+        testing::{System, all, one},
+    };
     use observe::TimeClass::{BlockedProcess, BlockedSleep};
 
     fn supervisor() -> System {
@@ -169,6 +175,13 @@ mod tests {
         let rec =
             System::new().thread(10, "runsv", &[(BlockedProcess, 4.0)]).ends(10, "runsv", "worker", 0.4, (0, 11), 9);
         assert_eq!(one(&rec.build(), "app.crash-loop").victim.pid, Some(10));
+    }
+
+    #[test]
+    fn a_question_asked_again_and_again_is_only_possible() {
+        let asks =
+            System::new().thread(10, "sh", &[(BlockedProcess, 4.0)]).ends(10, "sh", "pg_isready", 0.01, (2, 0), 9);
+        assert_eq!(one(&asks.build(), "app.crash-loop").confidence, Confidence::Possible);
     }
 
     #[test]
