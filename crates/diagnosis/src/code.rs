@@ -60,16 +60,6 @@ pub fn through(scene: &Scene, victim: &Victim, function: &str) -> Observed<(u64,
     Ok((hits, kernel))
 }
 
-/// How many of the victim's samples pass through any of some kernel functions.
-pub fn through_any(scene: &Scene, victim: &Victim, functions: &[&str]) -> u64 {
-    let in_one = |stack: &&Stack| {
-        let mut frames = stack.frames.iter().map(|id| scene.rec.frame(*id));
-        frames.any(|f| f.kind == FrameKind::Kernel && functions.contains(&f.name.as_str()))
-    };
-    let stacks = scene.samples(|pid| victim.contains(pid)).unwrap_or_default();
-    stacks.into_iter().filter(in_one).map(|stack| stack.samples).sum()
-}
-
 /// How many samples there are of the victim. Zero where there is no profile.
 pub fn samples(scene: &Scene, victim: &Victim) -> u64 {
     scene.samples(|pid| victim.contains(pid)).map_or(0, |stacks| stacks.iter().map(|s| s.samples).sum())

@@ -1,19 +1,16 @@
 //! From a recording and its verdicts to ranked findings and a conclusion.
 
 use crate::{
-    Cause, Conclusion, Confidence, Draft, Effect, Eliminated, Finding, Scene, ShareIs, Untested, Victim, Whose,
+    Conclusion, Confidence, Eliminated, Finding, Scene, Untested, Victim, Whose,
     cause::{NOTICED, WORTH_SAYING},
-    causes, chain, graph,
-    path::{self, Gain, Path},
+    graph,
+    path::{self, Path},
     victim,
+    weigh::{self, Found},
 };
 use checks::{Light, Test};
 use observe::{Absent, Pid, Ratio, Recording, TimeClass, catalog};
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// What a recording comes to.
 pub struct Diagnosis {
@@ -42,30 +39,8 @@ const IDLE: Ratio = Ratio(0.02);
 pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
     let scene = Scene::new(rec);
     let (victims, chosen) = victim::choose(&scene);
-    let mut weighed: Vec<Weighed> = victims.iter().flat_map(|victim| weigh(&scene, victim)).collect();
-    for pid in awaited(&scene, &victims, &weighed) {
-        let known: Vec<String> =
-            weighed.iter().filter(|w| w.finding.victim.pid == Some(pid.0)).map(|w| w.finding.cause.clone()).collect();
-        let mut found = weigh(&scene, &Victim::behind_another(&scene, pid));
-        // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
-        found.retain(|w| w.sure() && w.finding.cause != causes::WAITS_FOR_CHILD && !known.contains(&w.finding.cause));
-        let waiter = waiter(&scene, &victims, pid);
-        for weighed in &mut found {
-            weighed.awaited = true;
-            if let Some((who, why)) = waiter.as_ref().filter(|(who, _)| !weighed.finding.summary.contains(who)) {
-                weighed.finding.summary += &format!(" {who} {why}.");
-            }
-        }
-        weighed.extend(found);
-    }
-    join(&mut weighed);
-    rank(&mut weighed, rec.target.is_named());
-    let all_descriptive = weighed.iter().all(|w| w.descriptive);
-    let mut findings: Vec<Finding> = weighed.into_iter().map(|w| w.finding).collect();
-    within_the_whole(&mut findings);
-    for (at, finding) in findings.iter_mut().enumerate() {
-        finding.rank = at as u32 + 1;
-    }
+    let busiest = if rec.target.is_named() { Vec::new() } else { victim::busiest(&scene) };
+    let Found { findings, all_descriptive } = weigh::findings(&scene, &victims, &busiest, rec.target.is_named());
     let untested = untested(&scene, tests);
     let conclusion = conclude(&scene, &victims, &findings, all_descriptive, tests);
     Diagnosis {
@@ -79,145 +54,6 @@ pub fn diagnose(rec: &Recording, tests: &[Test]) -> Diagnosis {
         }),
         whose: victims.iter().filter_map(|victim| graph::whose(&scene, victim)).collect(),
         untested,
-    }
-}
-
-/// Whom victims wait for, all along the way to who is at the end of it: what holds up the one in the middle is the cause as well.
-fn awaited(scene: &Scene, victims: &[Victim], weighed: &[Weighed]) -> BTreeSet<Pid> {
-    let waits = |w: &&Weighed| w.sure() && w.finding.cause == causes::WAITS_FOR_CHILD;
-    let ends: BTreeSet<Pid> = weighed.iter().filter(waits).filter_map(|w| w.finding.culprit.pid.map(Pid)).collect();
-    let chains = victims.iter().filter_map(|victim| chain::longest(scene, victim));
-    let ways = chains.filter(|chain| ends.contains(&chain.end())).flat_map(|chain| chain.path);
-    let all = ends.iter().copied().chain(ways);
-    all.filter(|pid| !victims.iter().any(|v| v.contains(*pid) && (v.named || !ends.contains(pid)))).collect()
-}
-
-/// Why a process that nobody named is looked at: the victim with the longest way to it, and that way.
-fn waiter(scene: &Scene, victims: &[Victim], pid: Pid) -> Option<(String, String)> {
-    let chains = victims.iter().filter_map(|victim| Some((victim, chain::longest(scene, victim)?)));
-    let (victim, chain) =
-        chains.filter(|(_, chain)| chain.end() == pid).max_by_key(|(_, chain)| (chain.path.len(), chain.ending))?;
-    let (seconds, way) = (chain.ending.as_secs_f64(), chain.names(scene));
-    Some((victim.label(), format!("waits {seconds:.1} s for it, along {way}")))
-}
-
-/// A finding with what its rank depends on.
-struct Weighed {
-    finding: Finding,
-    time: Duration,
-    descriptive: bool,
-    /// Its victim is not one, but is what a victim waits for.
-    awaited: bool,
-    /// Another finding is its root.
-    follows: bool,
-    cause: &'static Cause,
-}
-
-impl Weighed {
-    fn sure(&self) -> bool {
-        self.finding.confidence >= Confidence::Likely
-    }
-}
-
-/// Weighs every cause for one victim.
-fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
-    let judged = causes::ALL.iter().flat_map(|cause| (cause.judge)(scene, victim).into_iter().map(move |d| (cause, d)));
-    judged
-        .map(|(cause, mut draft)| {
-            let gain = scene.timeline().and_then(|timeline| path::gain(scene, timeline, victim, &draft.removes));
-            if let Some(gain) = &gain {
-                on_the_path(&mut draft, victim, gain);
-            }
-            let (time, descriptive, at_most) = (draft.time, draft.descriptive, victim.share(draft.time));
-            let mut finding = draft.finish(cause, victim);
-            if let Some(gain) = gain.filter(|gain| gain.typical(at_most)) {
-                // Requests queue behind one another: together they lose more than the threads that serve them.
-                let most = if gain.of_requests { 1.0 } else { at_most.0 };
-                finding.share = Ratio((gain.share.0.min(most) * 1e4).round() / 1e4);
-                finding.share_is = ShareIs::Estimate;
-                if gain.of_requests && finding.share >= WORTH_SAYING {
-                    finding.summary += &format!(" Without it, its requests would take {} less time.", finding.share);
-                }
-            }
-            Weighed { time, descriptive, awaited: false, follows: false, cause, finding }
-        })
-        .collect()
-}
-
-/// A wait that could be long without holding anything up is no cause of slowness.
-fn on_the_path(draft: &mut Draft, victim: &Victim, gain: &Gain) {
-    let at_most = victim.share(draft.time);
-    if !gain.typical(at_most) || gain.share >= WORTH_SAYING || at_most < WORTH_SAYING {
-        return;
-    }
-    draft.confidence = Confidence::Possible;
-    draft.time = draft.time.mul_f64((gain.share.0 / at_most.0).clamp(0.0, 1.0));
-    draft.summary += " But it holds nothing up: replaying the event window without it gains hardly anything.";
-}
-
-/// Joins the findings of a victim that explain one another: the consequence says what it follows from, and comes after it.
-fn join(weighed: &mut [Weighed]) {
-    /// ours: a root that explains less than this part of a consequence is a cause beside it.
-    const EXPLAINS: f64 = 0.5;
-    let explains = |root: &Weighed, w: &Weighed| {
-        root.cause.root_of.contains(&w.cause.id)
-            && root.finding.victim == w.finding.victim
-            && !competes_with_itself(root)
-            && root.finding.confidence >= w.finding.confidence
-            && root.time >= w.time.mul_f64(EXPLAINS)
-    };
-    let root_of = |w: &Weighed| weighed.iter().filter(|root| explains(root, w)).max_by_key(|root| root.time);
-    let roots: Vec<Option<String>> = weighed.iter().map(|w| Some(said_of(&root_of(w)?.finding))).collect();
-    for (w, root) in weighed.iter_mut().zip(roots) {
-        if let Some(root) = root {
-            w.follows = true;
-            w.finding.summary += &format!(" It follows from {root}.");
-        }
-    }
-}
-
-/// Whether a culprit that should compete with its victim is the victim: what it does to itself has other reasons.
-fn competes_with_itself(root: &Weighed) -> bool {
-    let Finding { victim, culprit, .. } = &root.finding;
-    root.cause.frozen == Effect::Helps && culprit.pid.is_some() && culprit.pid == victim.pid
-}
-
-/// `cpu.throttled by cgroup /web`.
-fn said_of(finding: &Finding) -> String {
-    format!("{} by {} {}", finding.cause, finding.culprit.kind, finding.culprit.name)
-}
-
-/// What is sure comes before what is only possible; within, what costs its victim most. Waiting for a process explains
-/// nothing where that process has a sure finding of its own: the root comes first, unless the user asked about the waiter.
-fn rank(weighed: &mut [Weighed], named: bool) {
-    let victims: Vec<u32> = weighed
-        .iter()
-        .filter(|w| w.sure() && w.finding.cause != causes::WAITS_FOR_CHILD)
-        .filter_map(|w| w.finding.victim.pid)
-        .collect();
-    let link = |w: &Weighed| {
-        let awaited = w.finding.culprit.pid;
-        !named && w.finding.cause == causes::WAITS_FOR_CHILD && awaited.is_some_and(|pid| victims.contains(&pid))
-    };
-    let aside = |w: &Weighed| link(w) || named && w.awaited;
-    // Pauses that may be wanted explain less than anything else that is possible.
-    let may_be_wanted = |w: &Weighed| !w.sure() && w.finding.cause == causes::SLEEPS;
-    let place = |w: &Weighed| (Reverse(w.sure()), aside(w), w.follows, may_be_wanted(w), Reverse(w.time));
-    weighed.sort_by_key(|w| (place(w), w.finding.cause.clone()));
-}
-
-/// Two causes may explain the same time: what a finding above has taken of its victim's time is not counted again.
-fn within_the_whole(findings: &mut [Finding]) {
-    for at in 0..findings.len() {
-        let (above, rest) = findings.split_at_mut(at);
-        let finding = &mut rest[0];
-        let taken: f64 = above.iter().filter(|f| f.victim == finding.victim).map(|f| f.share.0).sum();
-        let left = ((1.0 - taken).max(0.0) * 1e4).round() / 1e4;
-        if finding.share.0 > left {
-            finding.summary +=
-                &format!(" All but {} of its time is also explained by what is found above.", Ratio(left));
-            finding.share = Ratio(left);
-        }
     }
 }
 
@@ -256,7 +92,11 @@ fn conclude(
     let demand = |t: &Test| matches!(t.id.as_str(), "cpu.utilization" | "cpu.pressure" | "cpu.run_queue");
     let excused = |t: &Test| victims.is_empty() && demand(t) || named && !t.id.starts_with("friday.");
     let bad = tests.iter().any(|t| t.verdict == Light::Bad && !excused(t));
-    if bad { Conclusion::Unknown } else { Conclusion::Healthy }
+    match bad {
+        true if findings.is_empty() => Conclusion::Unknown,
+        true => Conclusion::Suspected,
+        false => Conclusion::Healthy,
+    }
 }
 
 /// Whether somebody sends it work: it answers requests, however little it takes.
@@ -320,9 +160,12 @@ fn headline(
         Conclusion::Suspected => format!("Possibly: {}", first()),
         Conclusion::Healthy => {
             let good = tests.iter().filter(|t| t.verdict == Light::Good).count();
+            let works_at = findings.first().map(|f| format!(" Most of its work: {}", first_sentence(&f.summary)));
             format!(
-                "{who} is healthy: over {:.0} s nothing it does waits noticeably for anything but work ({good} checks good).",
-                scene.window().as_secs_f64()
+                "{who} is healthy: over {:.0} s nothing it does waits noticeably for anything but work ({good} checks \
+                 good).{}",
+                scene.window().as_secs_f64(),
+                works_at.unwrap_or_default()
             )
         }
         Conclusion::Idle => {
@@ -379,7 +222,7 @@ fn eliminated(scene: &Scene, victims: &[Victim], findings: &[Finding], tests: &[
             let accused = |f: &Finding| {
                 f.victim.name == victim.name && f.cause.split('.').next().is_some_and(|area| area == component)
             };
-            if victim.share(time) < crate::cause::WORTH_SAYING && !findings.iter().any(accused) {
+            if victim.share(time) < WORTH_SAYING && !findings.iter().any(accused) {
                 out.push(Eliminated {
                     id: format!("{component} for {}", victim.name),
                     why: format!("{:.2} s {what}, {} of its active time", time.as_secs_f64(), victim.share(time)),

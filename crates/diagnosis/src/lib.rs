@@ -18,6 +18,7 @@ mod scene;
 #[cfg(test)]
 mod testing;
 mod victim;
+mod weigh;
 
 pub use cause::{Cause, Draft, Effect};
 pub use diagnose::{Diagnosis, diagnose};

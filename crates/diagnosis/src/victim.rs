@@ -52,7 +52,7 @@ impl Victim {
         victim
     }
 
-    /// A process that a victim waits for: what it does is of interest as if it had been named.
+    /// A process that a victim waits for, or that uses much: what it does is of interest as if it had been named.
     pub fn behind_another(scene: &Scene, pid: Pid) -> Self {
         Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", true)
     }
@@ -60,7 +60,7 @@ impl Victim {
     /// Time in which one member of a group waited for another.
     fn internal_waits(&self, scene: &Scene) -> Duration {
         self.waits(scene)
-            .filter(|w| w.class == TimeClass::BlockedProcess)
+            .filter(|w| w.class == TimeClass::BlockedProcess && !causes::is_lock(scene, w))
             .filter(|w| match w.by {
                 Some((by, _)) => self.contains(by),
                 None => scene.children(w.pid).any(|child| self.contains(child)),
@@ -192,6 +192,21 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
         .map(|pid| Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", false))
         .collect();
     (victims, chosen)
+}
+
+/// The processes that use most CPU time, where nobody asked about one in particular. Work that was made less important
+/// than others' is left out.
+pub fn busiest(scene: &Scene) -> Vec<Victim> {
+    /// ours: who uses less than this part of one CPU is not what a machine is busy with.
+    const BUSY: f64 = 0.25;
+    /// ours: as few as can be read in a crisis.
+    const MOST: usize = 3;
+    let running = |pid: Pid| scene.threads(pid).iter().map(|t| t.classes.sum(TimeClass::is_running)).sum::<Duration>();
+    let mut busy: Vec<(Duration, Pid)> = scene.processes().map(|pid| (running(pid), pid)).collect();
+    busy.retain(|(time, pid)| *time >= scene.window().mul_f64(BUSY) && !causes::gave_way(scene, *pid));
+    busy.sort_by_key(|(time, pid)| (std::cmp::Reverse(*time), *pid));
+    busy.truncate(MOST);
+    busy.into_iter().map(|(_, pid)| Victim::behind_another(scene, pid)).collect()
 }
 
 /// Time lost to waiting that is certainly not idleness.

@@ -245,8 +245,17 @@ struct rw_semaphore {
 	atomic64_t owner;
 };
 
+typedef struct {
+	unsigned long sig[1]; /* one word of 64 bits on every machine with such */
+} sigset_t;
+
+struct sigpending {
+	sigset_t signal;
+};
+
 struct signal_struct {
 	atomic_t live;
+	struct sigpending shared_pending;
 };
 
 enum cgroup_subsys_id {
@@ -296,6 +305,8 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
+	sigset_t blocked;
+	struct sigpending pending;
 	struct files_struct *files;
 	unsigned long min_flt;
 	unsigned long maj_flt;

@@ -9,11 +9,14 @@ use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much},
     code::path,
-    path::Removes,
+    path::{Removes, Waits},
 };
 use checks::Evidence;
 use observe::{Pid, Tid, TimeClass, Wait};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause { id: "lock.contention", frozen: Effect::Hurts, root_of: &[], judge };
@@ -66,8 +69,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ),
         culprit,
         evidence: vec![
-            Evidence::new("sched_switch: blocked on a contended futex", time.as_secs_f64(), "s")
-                .at("recording/waits.parquet"),
+            Evidence::new("sched_switch: blocked on a lock", time.as_secs_f64(), "s").at("recording/waits.parquet"),
             Evidence::new("waits", count as f64, "waits").at("recording/waits.parquet"),
             Evidence::new("longest wait", longest.as_secs_f64() * 1e3, "ms"),
         ],
@@ -77,19 +79,38 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
                 .to_owned(),
             "no I/O, logging or sleeping while holding it; or split the lock".to_owned(),
         ],
-        removes: Removes::waits(&[TimeClass::BlockedLock, TimeClass::BlockedThread]),
+        removes: removes(&waits),
         descriptive: false,
     }]
 }
 
-/// Whether a wait is for a lock: one that the kernel or the program's own code calls so, or one that a thread which serves
+/// Whether a wait is for a lock: one that the kernel or the program's own code calls so, or one that a session which serves
 /// requests like the waiter ends; of the program's own making, as a database's of rows.
-fn is_lock(scene: &Scene, wait: &Wait) -> bool {
+pub fn is_lock(scene: &Scene, wait: &Wait) -> bool {
+    let by_session = || wait.by.is_some_and(|(pid, tid)| scene.serves(pid, tid));
     match wait.class {
         TimeClass::BlockedLock => true,
-        TimeClass::BlockedThread => wait.by.is_some_and(|(pid, tid)| scene.serves(pid, tid)),
+        TimeClass::BlockedThread => by_session(),
+        // A process for each session: they do not talk to one another, but wake each other through shared memory and signals.
+        TimeClass::BlockedProcess => {
+            let no_channel = wait.resource == "descriptors" || wait.resource.starts_with("futex:");
+            no_channel
+                && scene.serves(wait.pid, wait.tid)
+                && wait.by.is_some_and(|(pid, _)| pid != wait.pid && scene.siblings(pid, wait.pid))
+                && by_session()
+        }
         _ => false,
     }
+}
+
+/// The waits that go away; between sessions' processes, those that other sessions end.
+fn removes(waits: &[&Wait]) -> Removes {
+    let between = waits.iter().filter(|wait| wait.class == TimeClass::BlockedProcess);
+    let by: BTreeSet<Pid> = between.filter_map(|wait| wait.by.map(|(pid, _)| pid)).collect();
+    if by.is_empty() {
+        return Removes::waits(&[TimeClass::BlockedLock, TimeClass::BlockedThread]);
+    }
+    Removes::Waits(Waits { classes: vec![TimeClass::BlockedProcess], by: by.into_iter().collect(), ..Waits::default() })
 }
 
 /// Where the holder was when it let go.
@@ -144,6 +165,26 @@ mod tests {
         };
         assert_eq!(served(11)[0].culprit.name, "session");
         assert!(served(10).is_empty(), "a worker to whom it gave the request");
+    }
+
+    #[test]
+    fn a_session_process_that_another_one_wakes_waits_for_its_lock() {
+        let process = TimeClass::BlockedProcess;
+        let rec = System::new()
+            .thread(10, "postgres", &[(TimeClass::RunningUser, 0.5), (process, 9.0)])
+            .wait(10, process, "epoll_wait", "descriptors", Some((11, 11)), 9.0, 20)
+            .thread(11, "postgres", &[(TimeClass::RunningUser, 0.5)])
+            .thread(20, "client", &[(process, 9.0)])
+            .wait(20, process, "poll", "tcp:127.0.0.1:5432", Some((10, 10)), 4.5, 50)
+            .wait(20, process, "poll", "tcp:127.0.0.1:5432", Some((11, 11)), 4.5, 50)
+            .target(10);
+        let mut rec = rec.build();
+        assert!(all(&rec, "lock.contention").is_empty(), "another service");
+        for pid in [Pid(10), Pid(11)] {
+            rec.processes.get_mut(&pid).unwrap().parent = Pid(9);
+        }
+        let finding = one(&rec, "lock.contention");
+        assert_eq!((finding.culprit.pid, finding.confidence), (Some(11), Confidence::Likely));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! **Speaks for it:** CPU samples in the kernel's fault handler and in the calls that map memory and give it back, and
 //! thousands of faults a second.
 //! **Speaks against it:** memory that stays: a process that starts or fills a cache touches each page once. Short-lived
-//! processes do little else (`app.short-lived`).
+//! processes do little else (`app.short-lived`). What telling other CPUs of it takes is not counted (`mem.tlb-shootdown`).
 //! **Experiment:** none from outside; keeping the memory (`MALLOC_TRIM_THRESHOLD_`) and starting again shows it.
 
-use super::app_short_lived;
+use super::{app_short_lived, mem_tlb_shootdown};
 use crate::{
     Cause, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much},
@@ -45,7 +45,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         [&["fault"][..], MAPPING, GIVING_BACK].map(|purposes| memory::worked_for(scene, victim, purposes));
     // Those that went to a device are not for new memory.
     let faulting = faulting * (1.0 - memory::major_part(scene, victim).0);
-    let time = running(scene, victim, (faulting + mapping) as u64);
+    let time =
+        running(scene, victim, (faulting + mapping) as u64).saturating_sub(mem_tlb_shootdown::time(scene, victim));
     let count = memory::faults(scene, victim, "minor");
     let rate = count / scene.window().as_secs_f64();
     let few = rate < RATE || Ratio::of_counts(faulting, faulting + mapping) < FAULTING;

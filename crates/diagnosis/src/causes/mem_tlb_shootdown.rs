@@ -9,13 +9,13 @@ use super::mem_page_faults::MAPPING;
 use crate::{
     Cause, Draft, Effect, Scene, Victim,
     cause::{grade, how_much, process},
-    code::{Hot, hottest, own_function, running, through_any},
+    code::{Hot, hottest, own_function, running},
     path::Removes,
     scene::totals_of,
 };
 use checks::Evidence;
 use observe::{FrameKind, Histogram, Stack, TimeClass, catalog};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause {
@@ -37,9 +37,15 @@ const SHOOTDOWN: &[&str] = &[
     "arch_tlbbatch_flush",
 ];
 
+/// What flushes, wherever; with [`CALLS_OTHERS`] further in, it is others whom it tells. Where the function in between was
+/// entered by a tail call, it is not on the stack.
+const FLUSHES: &[&str] = &["flush_tlb_mm_range", "flush_tlb_page", "ptep_clear_flush", "flush_tlb_batched_pending"];
+
+/// Makes other CPUs run a function, and waits for them.
+const CALLS_OTHERS: &str = "smp_call_function_many_cond";
+
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let samples = through_any(scene, victim, SHOOTDOWN);
-    let time = running(scene, victim, samples);
+    let time = time(scene, victim);
     let Some(confidence) = grade(scene, victim, time).filter(|_| victim.named) else { return Vec::new() };
     let Some(pid) = heaviest(scene, victim) else { return Vec::new() };
     let (call, count) = mapping_call(scene, victim);
@@ -78,9 +84,18 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
+/// The victim's running time that goes into telling other CPUs.
+pub fn time(scene: &Scene, victim: &Victim) -> Duration {
+    let mine = scene.samples(|pid| victim.contains(pid)).unwrap_or_default();
+    let samples = mine.into_iter().filter(|stack| is_shootdown(scene, stack)).map(|stack| stack.samples).sum();
+    running(scene, victim, samples)
+}
+
 fn is_shootdown(scene: &Scene, stack: &Stack) -> bool {
-    let mut frames = stack.frames.iter().map(|id| scene.rec.frame(*id));
-    frames.any(|f| f.kind == FrameKind::Kernel && SHOOTDOWN.contains(&f.name.as_str()))
+    let frames = stack.frames.iter().map(|id| scene.rec.frame(*id)).filter(|f| f.kind == FrameKind::Kernel);
+    let names: Vec<&str> = frames.map(|frame| frame.name.as_str()).collect();
+    let flush = names.iter().position(|name| FLUSHES.contains(name));
+    names.iter().any(|name| SHOOTDOWN.contains(name)) || flush.is_some_and(|at| names[at..].contains(&CALLS_OTHERS))
 }
 
 /// Whose samples most are.
@@ -134,6 +149,9 @@ mod tests {
             ["__x64_sys_madvise", "flush_tlb_mm_range", "native_flush_tlb_multi", "smp_call_function_many_cond"];
         let finding = one(&server(&kernel).build(), "mem.tlb-shootdown");
         assert_eq!((finding.culprit.pid, finding.confidence), (Some(10), Confidence::Likely));
+        let tail_called =
+            ["tlb_finish_mmu", "flush_tlb_mm_range", "on_each_cpu_cond_mask", "smp_call_function_many_cond"];
+        assert_eq!(one(&server(&tail_called).build(), "mem.tlb-shootdown").culprit.pid, Some(10));
         assert!(finding.summary.contains("madvise") && finding.summary.contains("release"), "{}", finding.summary);
     }
 

@@ -57,6 +57,7 @@ mod net_small_window;
 
 pub use app_failing_calls::pauses_after;
 pub use cpu_priority::gave_way;
+pub use lock_contention::is_lock;
 pub use mem_major_faults::FAULT as MAJOR_FAULT;
 
 use crate::{Cause, Scene};
@@ -75,6 +76,23 @@ pub const WAITS_FOR_CHILD: &str = app_waits_for_child::CAUSE.id;
 
 /// The cause that may be wanted.
 pub const SLEEPS: &str = app_sleeps::CAUSE.id;
+
+/// What a process spends its own CPU time on.
+pub const OWN_WORK: &[&str] = &[
+    app_algorithm::CAUSE.id,
+    app_failing_calls::CAUSE.id,
+    app_gc::CAUSE.id,
+    app_short_lived::CAUSE.id,
+    app_syscall_storm::CAUSE.id,
+    config_kernel::CLOCKSOURCE.id,
+    config_kernel::DEBUG_KERNEL.id,
+    cpu_hot_code::CAUSE.id,
+    cpu_kernel_time::CAUSE.id,
+    cpu_single_thread::CAUSE.id,
+    cpu_spin::CAUSE.id,
+    mem_page_faults::CAUSE.id,
+    mem_tlb_shootdown::CAUSE.id,
+];
 
 /// Every cause.
 pub const ALL: &[&Cause] = &[

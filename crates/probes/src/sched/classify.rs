@@ -22,6 +22,8 @@ pub(crate) const BEFORE: u16 = 64;
 pub(crate) const TIMED: u16 = 128;
 /// The thread had a request in hand: read, and not answered.
 pub(crate) const IN_REQUEST: u16 = 256;
+/// A timer's signal broke it off.
+pub(crate) const SIGNALLED: u16 = 512;
 
 /// What is known of one wait.
 pub(crate) struct Seen<'a> {

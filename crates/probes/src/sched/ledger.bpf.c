@@ -779,6 +779,13 @@ static __always_inline bool timer_expired_at(u64 now)
 	return at && now - *at < TIMER_WAKES_NS;
 }
 
+/* Whether a task is woken for a signal: that is already noted, for it or its process, before it is. */
+static __always_inline bool has_signal(struct task_struct *task)
+{
+	u64 pending = task->pending.signal.sig[0] | task->signal->shared_pending.signal.sig[0];
+
+	return pending & ~task->blocked.sig[0];
+}
 
 SEC("tp_btf/sched_waking")
 int BPF_PROG(ledger_waking, struct task_struct *task)
@@ -812,9 +819,12 @@ int BPF_PROG(ledger_waking, struct task_struct *task)
 	look_at(task, t, now);
 	if (t->chosen == SKIPPED && !streaming)
 		return 0; /* counted without a waker */
-	t->flags &= ~(WAIT_WOKEN_IN_INTERRUPT | WAIT_TIMED);
-	if (in_interrupt(ctx))
-		t->flags |= WAIT_WOKEN_IN_INTERRUPT | (timer_expired_at(now) ? WAIT_TIMED : 0);
+	t->flags &= ~(WAIT_WOKEN_IN_INTERRUPT | WAIT_TIMED | WAIT_SIGNALLED);
+	if (in_interrupt(ctx)) {
+		t->flags |= WAIT_WOKEN_IN_INTERRUPT;
+		if (timer_expired_at(now))
+			t->flags |= has_signal(task) ? WAIT_SIGNALLED : WAIT_TIMED;
+	}
 	current = bpf_get_current_task_btf();
 	t->waker_syscall = -1;
 	if (!(current->flags & PF_KTHREAD) &&

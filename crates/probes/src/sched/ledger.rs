@@ -136,6 +136,7 @@ pub(crate) fn name_waits(
     let mut named: Vec<Classified> =
         waits.iter().map(|(key, value)| waits::name_wait(key, value, stacks, namer, &owners)).collect();
     waits::find_symmetric_locks(&mut named);
+    waits::continue_broken_off(&mut named);
     named
 }
 
@@ -386,6 +387,7 @@ mod tests {
             kind: 2,
             waker: None,
             in_interrupt: false,
+            broken_off: false,
             wait: Wait {
                 pid: Pid(7),
                 tid: Tid(tid),

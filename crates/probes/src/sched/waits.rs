@@ -1,12 +1,15 @@
 //! What a blocked wait was: its class, the resource, and whom it was for.
 
 use super::{
-    classify::{self, AFTER_FAILURE, IN_REQUEST, OPEN, Seen, TIMED, WOKEN_IN_INTERRUPT, classify},
+    classify::{self, AFTER_FAILURE, IN_REQUEST, OPEN, SIGNALLED, Seen, TIMED, WOKEN_IN_INTERRUPT, classify},
     resource::{Namer, Object},
 };
 use crate::{bpf::types, stacks::Stacks, syscalls};
 use observe::{Pid, Tid, TimeClass, Wait};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 /// How many kinds of short waits the kernel side tells apart.
 pub(super) const KINDS: usize = 8;
@@ -19,6 +22,8 @@ pub(crate) struct Classified {
     pub waker: Option<(Pid, Tid)>,
     /// It was ended from an interrupt.
     pub in_interrupt: bool,
+    /// A timer's signal broke it off: what it was for, only its continuation can tell.
+    pub broken_off: bool,
 }
 
 /// Classifies and names one. `owners` are the processes of the threads there were.
@@ -68,6 +73,7 @@ pub(super) fn name_wait(
         kind: usize::from(key.kind) & (KINDS - 1),
         waker: woken_by,
         in_interrupt: key.flags & WOKEN_IN_INTERRUPT != 0,
+        broken_off: key.flags & SIGNALLED != 0,
         wait: Wait {
             pid: Pid(key.tgid),
             tid: Tid(key.tid),
@@ -122,7 +128,7 @@ fn signals(syscall: i16) -> bool {
 /// The waker, where it says whom the thread waited for. A timer or a device wakes in the name of whatever runs just
 /// then, so the waker must be in a system call that can have done it.
 fn waker(key: &types::wait_key, class: TimeClass, object: &Object) -> Option<(Pid, Tid)> {
-    if key.waker_tid == 0 {
+    if key.waker_tid == 0 || key.flags & (TIMED | SIGNALLED) != 0 {
         return None;
     }
     let call = u32::try_from(key.waker_syscall).map_or_else(|_| String::new(), syscalls::name);
@@ -243,6 +249,32 @@ pub(super) fn find_symmetric_locks(waits: &mut [Classified]) {
     }
 }
 
+/// A wait that a timer's signal broke off goes on at the same place in the code when the signal has been handled, as a
+/// database's for a lock while it looks for deadlocks: it was for what that thread is seen to wait for there otherwise,
+/// longest.
+pub(super) fn continue_broken_off(waits: &mut [Classified]) {
+    type Place = (Tid, String, Vec<observe::FrameId>);
+    let place = |wait: &Wait| -> Place { (wait.tid, wait.syscall.clone(), wait.stack.clone()) };
+    let broken: HashSet<Place> = waits.iter().filter(|c| c.broken_off).map(|c| place(&c.wait)).collect();
+    let mut whole: HashMap<Place, &Classified> = HashMap::new();
+    for one in waits.iter().filter(|c| !c.broken_off && broken.contains(&place(&c.wait))) {
+        let longest = whole.entry(place(&one.wait)).or_insert(one);
+        if one.wait.time > longest.wait.time {
+            *longest = one;
+        }
+    }
+    let whole: HashMap<Place, (TimeClass, String, Option<(Pid, Tid)>, Vec<observe::FrameId>)> = whole
+        .into_iter()
+        .map(|(place, c)| (place, (c.wait.class, c.wait.resource.clone(), c.wait.by, c.wait.waker_stack.clone())))
+        .collect();
+    for wait in waits.iter_mut().filter(|c| c.broken_off).map(|c| &mut c.wait) {
+        if let Some((class, resource, by, waker_stack)) = whole.get(&place(wait)) {
+            (wait.class, wait.resource, wait.by) = (*class, resource.clone(), *by);
+            wait.waker_stack.clone_from(waker_stack);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +284,7 @@ mod tests {
             kind: 2,
             waker: None,
             in_interrupt: false,
+            broken_off: false,
             wait: Wait {
                 pid: Pid(7),
                 tid: Tid(tid),
@@ -316,6 +349,21 @@ mod tests {
         let kernel = holder(&key(9), TimeClass::BlockedKernelLock, &owners);
         assert_eq!(kernel, Some((Pid(9), Tid(9))), "the kernel's locks are everybody's");
         assert_eq!(holder(&key(8), TimeClass::BlockedIdle, &owners), None);
+    }
+
+    #[test]
+    fn a_wait_that_a_signal_breaks_off_is_for_what_it_goes_on_for() {
+        let process = TimeClass::BlockedProcess;
+        let mut waits =
+            [wait(1, 2, process, 9, 3), wait(1, 1, TimeClass::BlockedIdle, 900, 3), wait(2, 1, process, 5, 1)];
+        waits[1].broken_off = true;
+        waits[1].wait.by = None;
+        continue_broken_off(&mut waits);
+        assert_eq!((waits[1].wait.class, waits[1].wait.by), (process, Some((Pid(7), Tid(2)))));
+        let mut elsewhere = [wait(2, 1, process, 9, 3), wait(1, 1, TimeClass::BlockedIdle, 900, 3)];
+        elsewhere[1].broken_off = true;
+        continue_broken_off(&mut elsewhere);
+        assert_eq!(elsewhere[1].wait.class, TimeClass::BlockedIdle, "another thread's waits say nothing of this one's");
     }
 
     #[test]

@@ -1,0 +1,229 @@
+//! Weighing every cause for every victim, joining what explains one another, and the order of what is found.
+
+use crate::{
+    Cause, Confidence, Draft, Effect, Finding, Party, Scene, ShareIs, Victim,
+    cause::WORTH_SAYING,
+    causes, chain,
+    path::{self, Gain},
+};
+use observe::{Pid, Ratio};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+
+/// What every cause comes to.
+pub struct Found {
+    /// Ranked.
+    pub findings: Vec<Finding>,
+    /// All of them only say what time goes to.
+    pub all_descriptive: bool,
+}
+
+/// What the victims suffer from, what holds up those they wait for, and what the busiest processes work at where nobody
+/// was named.
+pub fn findings(scene: &Scene, victims: &[Victim], busiest: &[Victim], named: bool) -> Found {
+    let mut weighed: Vec<Weighed> = victims.iter().flat_map(|victim| weigh(scene, victim)).collect();
+    for pid in awaited(scene, victims, &weighed) {
+        let mut found = weigh(scene, &Victim::behind_another(scene, pid));
+        // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
+        found.retain(|w| w.sure() && w.cause.id != causes::WAITS_FOR_CHILD && !is_known(&weighed, w));
+        if let Some(waiter) = waiter(scene, victims, pid) {
+            for w in found.iter_mut().filter(|w| !w.finding.summary.contains(&waiter.who)) {
+                w.finding.summary += &format!(" {} {}.", waiter.who, waiter.why);
+            }
+            found.iter_mut().for_each(|w| w.time = w.time.min(waiter.time));
+        }
+        found.iter_mut().for_each(|w| w.awaited = true);
+        weighed.extend(found);
+    }
+    // Whoever talks to another waits for its answers: that alone is wrong only where somebody asks about it.
+    for w in weighed.iter_mut().filter(|w| !named && w.cause.id == causes::WAITS_FOR_CHILD) {
+        w.finding.confidence = Confidence::Possible;
+        w.descriptive = true;
+    }
+    for victim in busiest {
+        let mut found = weigh(scene, victim);
+        found.retain(|w| w.sure() && causes::OWN_WORK.contains(&w.cause.id) && !is_known(&weighed, w));
+        for w in &mut found {
+            w.finding.confidence = Confidence::Possible;
+            w.descriptive = true;
+            w.finding.summary += " Nobody is seen to be held up by that.";
+        }
+        weighed.extend(found);
+    }
+    join(&mut weighed);
+    rank(&mut weighed, &ways(scene, victims), named);
+    let all_descriptive = weighed.iter().all(|w| w.descriptive);
+    let mut findings: Vec<Finding> = weighed.into_iter().map(|w| w.finding).collect();
+    within_the_whole(&mut findings);
+    for (at, finding) in findings.iter_mut().enumerate() {
+        finding.rank = at as u32 + 1;
+    }
+    Found { findings, all_descriptive }
+}
+
+fn is_known(weighed: &[Weighed], new: &Weighed) -> bool {
+    weighed.iter().any(|w| w.cause.id == new.cause.id && w.finding.victim.pid == new.finding.victim.pid)
+}
+
+/// The way from each victim to the one it waits for in the end.
+fn ways(scene: &Scene, victims: &[Victim]) -> Vec<(Party, Vec<Pid>)> {
+    victims.iter().filter_map(|victim| Some((victim.party(), chain::longest(scene, victim)?.path))).collect()
+}
+
+/// Whom victims wait for, all along the way to who is at the end of it: what holds up the one in the middle is the cause as well.
+fn awaited(scene: &Scene, victims: &[Victim], weighed: &[Weighed]) -> BTreeSet<Pid> {
+    let waits = |w: &&Weighed| w.sure() && w.cause.id == causes::WAITS_FOR_CHILD;
+    let ends: BTreeSet<Pid> = weighed.iter().filter(waits).filter_map(|w| w.finding.culprit.pid.map(Pid)).collect();
+    let ways = ways(scene, victims).into_iter().map(|(_, path)| path);
+    let ways = ways.filter(|path| path.last().is_some_and(|end| ends.contains(end))).flatten();
+    let all = ends.iter().copied().chain(ways);
+    all.filter(|pid| !victims.iter().any(|v| v.contains(*pid) && (v.named || !ends.contains(pid)))).collect()
+}
+
+/// A victim that waits for a process that nobody named.
+struct Waiter {
+    who: String,
+    /// How long, and along which way.
+    why: String,
+    time: Duration,
+}
+
+/// Why a process that nobody named is looked at: the victim with the longest way to it.
+fn waiter(scene: &Scene, victims: &[Victim], pid: Pid) -> Option<Waiter> {
+    let chains = victims.iter().filter_map(|victim| Some((victim, chain::longest(scene, victim)?)));
+    let through = chains.filter(|(_, chain)| chain.path.contains(&pid));
+    let (victim, chain) = through.max_by_key(|(_, chain)| (chain.end() == pid, chain.path.len(), chain.ending))?;
+    let (seconds, way) = (chain.ending.as_secs_f64(), chain.names(scene));
+    Some(Waiter { who: victim.label(), why: format!("waits {seconds:.1} s for it, along {way}"), time: chain.ending })
+}
+
+/// A finding with what its rank depends on.
+struct Weighed {
+    finding: Finding,
+    time: Duration,
+    descriptive: bool,
+    /// Its victim is not one, but is what a victim waits for.
+    awaited: bool,
+    /// Another finding is its root.
+    follows: bool,
+    cause: &'static Cause,
+}
+
+impl Weighed {
+    fn sure(&self) -> bool {
+        self.finding.confidence >= Confidence::Likely
+    }
+
+    /// What the one it is about does itself, rather than what holds it up.
+    fn is_own_doing(&self) -> bool {
+        causes::OWN_WORK.contains(&self.cause.id) || self.cause.id == causes::SLEEPS
+    }
+}
+
+/// Weighs every cause for one victim.
+fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
+    let judged = causes::ALL.iter().flat_map(|cause| (cause.judge)(scene, victim).into_iter().map(move |d| (cause, d)));
+    judged
+        .map(|(cause, mut draft)| {
+            let gain = scene.timeline().and_then(|timeline| path::gain(scene, timeline, victim, &draft.removes));
+            if let Some(gain) = &gain {
+                on_the_path(&mut draft, victim, gain);
+            }
+            let (time, descriptive, at_most) = (draft.time, draft.descriptive, victim.share(draft.time));
+            let mut finding = draft.finish(cause, victim);
+            if let Some(gain) = gain.filter(|gain| gain.typical(at_most)) {
+                // Requests queue behind one another: together they lose more than the threads that serve them.
+                let most = if gain.of_requests { 1.0 } else { at_most.0 };
+                finding.share = Ratio((gain.share.0.min(most) * 1e4).round() / 1e4);
+                finding.share_is = ShareIs::Estimate;
+                if gain.of_requests && finding.share >= WORTH_SAYING {
+                    finding.summary += &format!(" Without it, its requests would take {} less time.", finding.share);
+                }
+            }
+            Weighed { time, descriptive, awaited: false, follows: false, cause, finding }
+        })
+        .collect()
+}
+
+/// A wait that could be long without holding anything up is no cause of slowness.
+fn on_the_path(draft: &mut Draft, victim: &Victim, gain: &Gain) {
+    let at_most = victim.share(draft.time);
+    if !gain.typical(at_most) || gain.share >= WORTH_SAYING || at_most < WORTH_SAYING {
+        return;
+    }
+    draft.confidence = Confidence::Possible;
+    draft.time = draft.time.mul_f64((gain.share.0 / at_most.0).clamp(0.0, 1.0));
+    draft.summary += " But it holds nothing up: replaying the event window without it gains hardly anything.";
+}
+
+/// Joins the findings of a victim that explain one another: the consequence says what it follows from, and comes after it.
+fn join(weighed: &mut [Weighed]) {
+    /// ours: a root that explains less than this part of a consequence is a cause beside it.
+    const EXPLAINS: f64 = 0.5;
+    let explains = |root: &Weighed, w: &Weighed| {
+        root.cause.root_of.contains(&w.cause.id)
+            && root.finding.victim == w.finding.victim
+            && !competes_with_itself(root)
+            && root.finding.confidence >= w.finding.confidence
+            && root.time >= w.time.mul_f64(EXPLAINS)
+    };
+    let root_of = |w: &Weighed| weighed.iter().filter(|root| explains(root, w)).max_by_key(|root| root.time);
+    let roots: Vec<Option<String>> = weighed.iter().map(|w| Some(said_of(&root_of(w)?.finding))).collect();
+    for (w, root) in weighed.iter_mut().zip(roots) {
+        if let Some(root) = root {
+            w.follows = true;
+            w.finding.summary += &format!(" It follows from {root}.");
+        }
+    }
+}
+
+/// Whether a culprit that should compete with its victim is the victim: what it does to itself has other reasons.
+fn competes_with_itself(root: &Weighed) -> bool {
+    let Finding { victim, culprit, .. } = &root.finding;
+    root.cause.frozen == Effect::Helps && culprit.pid.is_some() && culprit.pid == victim.pid
+}
+
+/// `cpu.throttled by cgroup /web`.
+fn said_of(finding: &Finding) -> String {
+    format!("{} by {} {}", finding.cause, finding.culprit.kind, finding.culprit.name)
+}
+
+/// What is sure comes before what is only possible; within, what costs its victim most. Waiting for a process explains
+/// nothing where something holds that process up, or one on the way to it: the root comes first. What it does itself
+/// comes first too, unless the user asked about the waiter.
+fn rank(weighed: &mut [Weighed], ways: &[(Party, Vec<Pid>)], named: bool) {
+    /// ours: what explains less than this part of the time of the one that is waited for is not the root.
+    const EXPLAINS: Ratio = Ratio(0.3);
+    let explained: BTreeSet<Pid> = weighed
+        .iter()
+        .filter(|w| w.sure() && w.cause.id != causes::WAITS_FOR_CHILD)
+        .filter(|w| !named || w.awaited && !w.is_own_doing() && w.finding.share >= EXPLAINS)
+        .filter_map(|w| w.finding.victim.pid.map(Pid))
+        .collect();
+    let link = |w: &Weighed| {
+        let mut on_the_way = ways.iter().filter(|(victim, _)| *victim == w.finding.victim).flat_map(|(_, way)| way);
+        w.cause.id == causes::WAITS_FOR_CHILD
+            && (w.finding.culprit.pid.is_some_and(|pid| explained.contains(&Pid(pid)))
+                || on_the_way.any(|pid| explained.contains(pid)))
+    };
+    let aside = |w: &Weighed| link(w) || named && w.awaited && w.is_own_doing();
+    // Pauses that may be wanted explain less than anything else that is possible.
+    let may_be_wanted = |w: &Weighed| !w.sure() && w.cause.id == causes::SLEEPS;
+    let only_says = |w: &Weighed| !w.sure() && w.descriptive;
+    let place = |w: &Weighed| (Reverse(w.sure()), aside(w), w.follows, only_says(w), may_be_wanted(w), Reverse(w.time));
+    weighed.sort_by_key(|w| (place(w), w.finding.cause.clone()));
+}
+
+/// Two causes may explain the same time: what a finding above has taken of its victim's time is not counted again.
+fn within_the_whole(findings: &mut [Finding]) {
+    for at in 0..findings.len() {
+        let (above, rest) = findings.split_at_mut(at);
+        let finding = &mut rest[0];
+        let taken: f64 = above.iter().filter(|f| f.victim == finding.victim).map(|f| f.share.0).sum();
+        let left = ((1.0 - taken).max(0.0) * 1e4).round() / 1e4;
+        if finding.share.0 > left {
+            finding.summary +=
+                &format!(" All but {} of its time is also explained by what is found above.", Ratio(left));
+            finding.share = Ratio(left);
+        }
+    }
+}
