@@ -2,7 +2,8 @@
 //!
 //! **Speaks for it:** many processes that live for milliseconds, started by the victim, whose time goes into starting and
 //! awaiting them.
-//! **Speaks against it:** children that live long enough to do work: then the child is the one to look at.
+//! **Speaks against it:** children that live long enough to do work: then the child is the one to look at. What they sleep
+//! (`sleep 0.1` in a loop) is a pause.
 //! **Experiment:** none that is gentle.
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     scene::totals_of,
 };
 use checks::Evidence;
-use observe::{Pid, TimeClass, catalog};
+use observe::{Event, Pid, Ratio, TimeClass, catalog};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
@@ -82,8 +83,8 @@ struct Churn {
 
 fn churn(scene: &Scene, victim: &Victim) -> Option<Churn> {
     let exits = scene.rec.get(&catalog::PROCESS_EXIT).ok()?;
-    let parent_of = |e: &observe::Event| e.labels.get("parent").parse().ok().map(Pid);
-    let mine: Vec<_> = exits.iter().filter(|e| parent_of(e).is_some_and(|p| victim.contains(p))).collect();
+    let parent_of = |e: &Event| e.labels.get("parent").parse().ok().map(Pid);
+    let mine: Vec<&Event> = exits.iter().filter(|e| parent_of(e).is_some_and(|p| victim.contains(p))).collect();
     let mut lives: Vec<f64> = mine.iter().map(|e| e.value).collect();
     lives.sort_by(f64::total_cmp);
     let median = Duration::from_secs_f64(lives.get(lives.len() / 2).copied()?.max(0.0));
@@ -125,8 +126,18 @@ fn churn(scene: &Scene, victim: &Victim) -> Option<Churn> {
         name: name.to_owned(),
         parent,
         parent_name: scene.rec.process_name(parent),
-        time: awaiting + of_children.max(Duration::from_secs_f64(starting.max(0.0))),
+        time: awaiting.mul_f64(1.0 - slept(scene, &mine)) + of_children.max(Duration::from_secs_f64(starting.max(0.0))),
     })
+}
+
+/// The part of the processes' lives in which they slept by their own timer: a pause, not the price of starting them.
+fn slept(scene: &Scene, ended: &[&Event]) -> f64 {
+    let (mut slept, mut lived) = (Duration::ZERO, Duration::ZERO);
+    for thread in ended.iter().filter_map(|e| e.pid).flat_map(|pid| scene.threads(pid)) {
+        slept += thread.classes[TimeClass::BlockedSleep];
+        lived += thread.wall;
+    }
+    Ratio::of(slept, lived).0
 }
 
 #[cfg(test)]
@@ -149,6 +160,19 @@ mod tests {
     fn a_script_that_starts_hundreds_of_greps() {
         let finding = one(&script(0.004, 900).build(), "app.short-lived");
         assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("grep", Confidence::Likely));
+    }
+
+    #[test]
+    fn pauses_in_a_loop_are_not_churn() {
+        let paused = |class| {
+            let mut system = script(0.1, 90);
+            for n in 0..90 {
+                system = system.short_thread(100_000 + n, 100_000 + n, "sleep", class, 0.1);
+            }
+            all(&system.build(), "app.short-lived")
+        };
+        assert!(paused(TimeClass::BlockedSleep).is_empty());
+        assert_eq!(paused(TimeClass::RunningUser).len(), 1);
     }
 
     #[test]
