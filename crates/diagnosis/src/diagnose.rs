@@ -81,7 +81,7 @@ fn conclude(
             .flat_map(|pid| scene.threads(*pid))
             .map(|t| Ratio::of(t.classes.active().saturating_sub(t.classes[TimeClass::BlockedSleep]), t.wall))
             .fold(Ratio(0.0), |a, b| if b > a { b } else { a });
-        if busiest < IDLE && !victims.iter().any(|victim| serves(scene, victim)) {
+        if busiest < IDLE && !victims.iter().any(|victim| victim.serves(scene)) {
             return Conclusion::Idle;
         }
     } else if victims.is_empty() && scene.cpu_busy().is_ok_and(|busy| busy < IDLE) {
@@ -97,15 +97,6 @@ fn conclude(
         true => Conclusion::Suspected,
         false => Conclusion::Healthy,
     }
-}
-
-/// Whether somebody sends it work: it answers requests, however little it takes.
-fn serves(scene: &Scene, victim: &Victim) -> bool {
-    /// ours: a health check now and then is not work.
-    const RATE: f64 = 1.0;
-    let rows = scene.rec.get(&catalog::REQUESTS).into_iter().flatten();
-    let mine = rows.filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)));
-    mine.map(|row| row.count as f64).sum::<f64>() >= RATE * scene.window().as_secs_f64()
 }
 
 /// What a victim that the user named mostly waits for, where nothing that was found says why.
@@ -369,6 +360,51 @@ mod tests {
             assert!(first.summary.contains("for it, along front → api → db."), "{first:#?}");
             assert!(findings.iter().all(|f| f.victim.pid == Some(30) || f.culprit.pid == Some(30)), "{findings:#?}");
         }
+    }
+
+    #[test]
+    fn what_holds_up_the_one_waited_for_comes_first_but_not_what_it_does_itself() {
+        use TimeClass::{BlockedDisk, BlockedProcess, RunningUser};
+        let behind = |class| {
+            let rec = System::new()
+                .disk("vda", 0.97, 6.0)
+                .issued(40, "vda", 60.0)
+                .thread(10, "client", &[(RunningUser, 0.2), (BlockedProcess, 9.7)])
+                .thread(30, "db", &[(class, 8.5), (RunningUser, 0.5)])
+                .thread(40, "backup", &[(BlockedDisk, 9.0)])
+                .samples(30, &[("main", "db"), ("scan", "db")], 400)
+                .wait(10, BlockedProcess, "recvfrom", "tcp:127.0.0.1:80", Some((30, 30)), 9.7, 900)
+                .wait(30, BlockedDisk, "pread64", "disk:vda", None, 8.5, 90);
+            diagnose(&rec.target(10).build(), &[]).findings
+        };
+        let held_up = behind(BlockedDisk);
+        assert_eq!((held_up[0].cause.as_str(), held_up[0].culprit.pid), ("disk.saturated", Some(40)), "{held_up:#?}");
+        assert!(held_up[0].summary.contains("client (pid 10) waits"), "{}", held_up[0].summary);
+        let at_work = behind(RunningUser);
+        assert_eq!(at_work[0].cause, "app.waits-for-child", "{at_work:#?}");
+        assert_eq!((at_work[1].cause.as_str(), at_work[1].culprit.name.as_str()), ("cpu.hot-code", "scan"));
+    }
+
+    #[test]
+    fn a_job_loses_what_its_short_steps_lose() {
+        use TimeClass::{BlockedLock, BlockedProcess, RunningKernel, RunningUser};
+        let mut system = System::new()
+            .cpu_busy(0.5)
+            .thread(10, "nightly.sh", &[(RunningKernel, 0.2), (BlockedProcess, 9.0)])
+            .thread(20, "report", &[(RunningUser, 9.0)]);
+        for pid in 100..110 {
+            system = system
+                .wait(10, BlockedProcess, "wait4", "child", Some((pid, pid)), 0.9, 1)
+                .short_thread(pid, pid, "flock", BlockedLock, 0.88)
+                .wait(pid, BlockedLock, "flock", "file:lock", Some((20, 20)), 0.88, 1);
+        }
+        let mut rec = system.build();
+        let child = |pid: u32| observe::Process { pid: Pid(pid), parent: Pid(10), ..rec.processes[&Pid(20)].clone() };
+        let children: Vec<_> = (100..110).map(child).collect();
+        rec.processes.extend(children.into_iter().map(|child| (child.pid, child)));
+        let diagnosis = diagnose(&rec, &[]);
+        assert!(diagnosis.chosen.contains("nightly.sh (pid 10) 8.8 s"), "{}", diagnosis.chosen);
+        assert_eq!(diagnosis.findings[0].cause, "lock.contention", "{:#?}", diagnosis.findings);
     }
 
     #[test]

@@ -120,6 +120,15 @@ impl Victim {
         redistribute(scene, &workers, keep)
     }
 
+    /// Whether somebody sends it work: it answers requests, however little it takes.
+    pub fn serves(&self, scene: &Scene) -> bool {
+        /// ours: a health check now and then is not work.
+        const RATE: f64 = 1.0;
+        let rows = scene.rec.get(&catalog::REQUESTS).into_iter().flatten();
+        let mine = rows.filter(|row| row.labels.pid().is_some_and(|pid| self.contains(pid)));
+        mine.map(|row| row.count as f64).sum::<f64>() >= RATE * scene.window().as_secs_f64()
+    }
+
     /// The largest part of the window that one of its threads spent on a CPU.
     pub fn busiest_thread(&self, scene: &Scene) -> Ratio {
         let running =
@@ -194,8 +203,8 @@ pub fn choose(scene: &Scene) -> (Vec<Victim>, String) {
     (victims, chosen)
 }
 
-/// The processes that use most CPU time, where nobody asked about one in particular. Work that was made less important
-/// than others' is left out.
+/// The processes that use most CPU time, or ever more memory, where nobody asked about one in particular. Work that was
+/// made less important than others' is left out.
 pub fn busiest(scene: &Scene) -> Vec<Victim> {
     /// ours: who uses less than this part of one CPU is not what a machine is busy with.
     const BUSY: f64 = 0.25;
@@ -206,7 +215,9 @@ pub fn busiest(scene: &Scene) -> Vec<Victim> {
     busy.retain(|(time, pid)| *time >= scene.window().mul_f64(BUSY) && !causes::gave_way(scene, *pid));
     busy.sort_by_key(|(time, pid)| (std::cmp::Reverse(*time), *pid));
     busy.truncate(MOST);
-    busy.into_iter().map(|(_, pid)| Victim::behind_another(scene, pid)).collect()
+    let mut pids: Vec<Pid> = busy.into_iter().map(|(_, pid)| pid).collect();
+    pids.extend(causes::growing(scene).into_iter().take(MOST).filter(|pid| !pids.contains(pid)).collect::<Vec<_>>());
+    pids.into_iter().map(|pid| Victim::behind_another(scene, pid)).collect()
 }
 
 /// Time lost to waiting that is certainly not idleness.
@@ -220,8 +231,6 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
     use TimeClass::*;
     /// ours: the part of its wall time that a pure competitor runs or is runnable.
     const ALWAYS: Ratio = Ratio(0.95);
-    /// ours: who lived for less of the window than this is a step of a job; the job is the victim.
-    const LIVED: Ratio = Ratio(0.5);
     let workers = scene.workers(pid);
     let gives_way = causes::gave_way(scene, pid);
     let competitor = workers.iter().any(|thread| {
@@ -232,13 +241,7 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
         .iter()
         .filter(|thread| Ratio::of(thread.wall, scene.window()) >= LIVED)
         .map(|thread| {
-            let times = &thread.classes;
-            times.sum(|class| match class {
-                class if class.is_behind_others() => !competitor && !gives_way,
-                RunnablePinned | RunnableThrottled | RunningStolen | RunningInterrupted => true,
-                BlockedDisk | BlockedFs | BlockedMemory | BlockedKernelLock | BlockedThread => true,
-                _ => false,
-            })
+            thread.classes.sum(|class| is_held_up_in(class) || class.is_behind_others() && !competitor && !gives_way)
         })
         .sum();
     let mut dialogues: BTreeMap<(TimeClass, Pid), (u64, Duration)> = BTreeMap::new();
@@ -258,9 +261,29 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
         .map(|wait| wait.time)
         .sum();
     let answered = dialogues.into_values().filter(|(count, _)| *count >= DIALOGUE).map(|(_, time)| time);
-    let lost = held_up + on_network + answered.sum::<Duration>();
+    let lost = held_up + on_network + answered.sum::<Duration>() + lost_in_steps(scene, pid);
     // Of requests, what their threads' own time does not tell: they were not read, or in hand while their thread slept.
     lost.max(requests_waiting(scene, pid))
+}
+
+/// ours: who lived for less of the window than this is a step of a job; the job is the victim.
+const LIVED: Ratio = Ratio(0.5);
+
+/// Whether time of a class is lost without any doubt.
+fn is_held_up_in(class: TimeClass) -> bool {
+    use TimeClass::*;
+    let on_cpu = matches!(class, RunnablePinned | RunnableThrottled | RunningStolen | RunningInterrupted);
+    on_cpu || matches!(class, BlockedDisk | BlockedFs | BlockedMemory | BlockedKernelLock | BlockedThread)
+}
+
+/// What the short-lived processes lose that a job starts one after the other, and awaits.
+fn lost_in_steps(scene: &Scene, pid: Pid) -> Duration {
+    let threads = scene.children(pid).flat_map(|child| scene.threads(child));
+    let steps = threads.filter(|thread| Ratio::of(thread.wall, scene.window()) < LIVED);
+    let lost = |class| is_held_up_in(class) || class == TimeClass::BlockedLock;
+    let lost: Duration = steps.map(|thread| thread.classes.sum(lost)).sum();
+    let awaited = scene.waits(pid).iter().filter(|wait| wait.class == TimeClass::BlockedProcess).map(|wait| wait.time);
+    lost.min(awaited.sum())
 }
 
 /// For how long at least one request of a process was not read, or in hand while its thread waited, as far as sums tell.

@@ -41,7 +41,8 @@ pub fn findings(scene: &Scene, victims: &[Victim], busiest: &[Victim], named: bo
     }
     for victim in busiest {
         let mut found = weigh(scene, victim);
-        found.retain(|w| w.sure() && causes::OWN_WORK.contains(&w.cause.id) && !is_known(&weighed, w));
+        let worth_saying = |w: &Weighed| w.sure() || w.cause.id == causes::LEAK;
+        found.retain(|w| worth_saying(w) && causes::OWN_WORK.contains(&w.cause.id) && !is_known(&weighed, w));
         for w in &mut found {
             w.finding.confidence = Confidence::Possible;
             w.descriptive = true;

@@ -3,11 +3,12 @@
 //! **Speaks for it:** many processes that live for milliseconds, started by the victim, whose time goes into starting and
 //! awaiting them.
 //! **Speaks against it:** children that live long enough to do work: then the child is the one to look at. What they sleep
-//! (`sleep 0.1` in a loop) is a pause.
+//! (`sleep 0.1` in a loop) is a pause. Where they fail again and again, that is the point (`app.crash-loop`).
 //! **Experiment:** none that is gentle.
 
+use super::app_crash_loop;
 use crate::{
-    Cause, Draft, Effect, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, grade, how_much},
     path::Removes,
     scene::totals_of,
@@ -29,7 +30,10 @@ const SHORT: Duration = Duration::from_millis(150);
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(churn) = churn(scene, victim) else { return Vec::new() };
     let time = churn.time;
-    let Some(confidence) = grade(scene, victim, time) else { return Vec::new() };
+    let Some(mut confidence) = grade(scene, victim, time) else { return Vec::new() };
+    if app_crash_loop::starters(scene).contains(&churn.parent) {
+        confidence = Confidence::Possible;
+    }
     let rate = churn.count as f64 / scene.window().as_secs_f64();
     let life = churn.median.as_secs_f64() * 1e3;
     vec![Draft {
@@ -143,10 +147,7 @@ fn slept(scene: &Scene, ended: &[&Event]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Confidence,
-        testing::{System, all, one},
-    };
+    use crate::testing::{System, all, one};
 
     fn script(life: f64, count: usize) -> System {
         System::new()

@@ -2,7 +2,8 @@
 //!
 //! **Speaks for it:** runnable time in which threads ran that the scheduler prefers: a real-time class, a niceness five
 //! steps better or more, or a control group of three times the weight.
-//! **Speaks against it:** a victim that nobody named and that was made less important on purpose (a batch at nice 19).
+//! **Speaks against it:** a victim that nobody named, whom nobody asks for anything, and that was made less important on
+//! purpose (a batch at nice 19).
 //! **Experiment:** freezing the preferred one helps the victim; so does the same priority for both.
 
 use crate::{
@@ -22,7 +23,8 @@ pub const CAUSE: Cause =
 const OUTWEIGHS: f64 = 3.0;
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    if !victim.named && victim.pids.iter().all(|pid| gave_way(scene, *pid)) {
+    let meant = || victim.pids.iter().all(|pid| gave_way(scene, *pid)) && !victim.serves(scene);
+    if !victim.named && meant() {
         return Vec::new();
     }
     let mut by_runner: BTreeMap<Pid, Duration> = BTreeMap::new();
@@ -121,7 +123,10 @@ fn importance(scene: &Scene, pid: Pid) -> String {
 #[cfg(test)]
 mod tests {
     use crate::testing::{System, all, one};
-    use observe::TimeClass::{RunnableBusy, RunnableOutranked, RunningUser};
+    use observe::{
+        TimeClass::{RunnableBusy, RunnableOutranked, RunningUser},
+        catalog,
+    };
 
     fn outranked() -> System {
         System::new()
@@ -144,6 +149,17 @@ mod tests {
     #[test]
     fn a_batch_that_was_made_unimportant_is_nobodys_victim() {
         assert!(all(&outranked().policy(10, 19, "").build(), "cpu.priority").is_empty());
+    }
+
+    #[test]
+    fn who_answers_requests_was_not_meant_to_wait() {
+        let served = outranked().policy(10, 10, "").total(
+            &catalog::REQUEST_TIME,
+            &[("pid", "10"), ("service", "80"), ("part", "queued")],
+            4.0,
+        );
+        let served = served.durations(&catalog::REQUESTS, &[("pid", "10"), ("service", "80")], &[(300, 0.01)]);
+        assert_eq!(one(&served.build(), "cpu.priority").culprit.pid, Some(20));
     }
 
     #[test]

@@ -87,6 +87,13 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
+/// Who grows so that memory runs out, the first to use it up first.
+pub fn growing(scene: &Scene) -> Vec<Pid> {
+    let mut leaks: Vec<Leak> = holders(scene).into_iter().filter_map(|holder| Leak::of(scene, holder.pid)).collect();
+    leaks.sort_by_key(|leak| (leak.runs_out, leak.pid));
+    leaks.into_iter().map(|leak| leak.pid).collect()
+}
+
 /// What the victim loses because memory is short.
 fn stalled(scene: &Scene, victim: &Victim) -> Duration {
     let reclaiming = ["direct", "cgroup", "compaction"].map(|kind| reclaimed(scene, victim, kind).time);

@@ -58,6 +58,7 @@ mod net_small_window;
 pub use app_failing_calls::pauses_after;
 pub use cpu_priority::gave_way;
 pub use lock_contention::is_lock;
+pub use mem_leak::growing;
 pub use mem_major_faults::FAULT as MAJOR_FAULT;
 
 use crate::{Cause, Scene};
@@ -77,7 +78,10 @@ pub const WAITS_FOR_CHILD: &str = app_waits_for_child::CAUSE.id;
 /// The cause that may be wanted.
 pub const SLEEPS: &str = app_sleeps::CAUSE.id;
 
-/// What a process spends its own CPU time on.
+/// The id of growth without bound, of which one window is never sure.
+pub const LEAK: &str = mem_leak::CAUSE.id;
+
+/// What a process does itself: what it spends its own CPU time and memory on.
 pub const OWN_WORK: &[&str] = &[
     app_algorithm::CAUSE.id,
     app_failing_calls::CAUSE.id,
@@ -90,6 +94,8 @@ pub const OWN_WORK: &[&str] = &[
     cpu_kernel_time::CAUSE.id,
     cpu_single_thread::CAUSE.id,
     cpu_spin::CAUSE.id,
+    fs_metadata::CAUSE.id,
+    mem_leak::CAUSE.id,
     mem_page_faults::CAUSE.id,
     mem_tlb_shootdown::CAUSE.id,
 ];

@@ -42,6 +42,9 @@ const FACTS: [&str; 8] = [
     "cpu.shares",
 ];
 
+/// Weights, and what they are where nobody has set one (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/cpu).
+const WEIGHTS: [(&str, &str); 2] = [("cpu.weight", "100"), ("cpu.shares", "1024")];
+
 /// Files that are read again and again.
 const READ: [&str; 12] = [
     "memory.current",
@@ -91,6 +94,8 @@ struct Tree {
     short: BTreeSet<String>,
     /// Groups with a limit of processes.
     few: BTreeSet<String>,
+    /// Groups that the scheduler prefers, or others to them.
+    weighed: BTreeSet<String>,
     /// Every group.
     all: BTreeSet<String>,
 }
@@ -160,7 +165,8 @@ impl Limits {
     /// Adds groups to those that are watched, the target's first.
     fn choose(&mut self, target: &Target) {
         let own: BTreeSet<String> = target.members.iter().take(MOST_ASKED).flat_map(|p| self.groups_of(p.0)).collect();
-        for (groups, often) in [(&own, true), (&self.tree.short, true), (&self.tree.few, false)] {
+        let tree = &self.tree;
+        for (groups, often) in [(&own, true), (&tree.short, true), (&tree.few, false), (&tree.weighed, false)] {
             for group in groups.iter().filter(|group| *group != "/") {
                 if self.watched.len() >= MOST {
                     return;
@@ -229,8 +235,8 @@ impl Tree {
     fn walk(hierarchies: &[Hierarchy]) -> Self {
         let mut tree = Tree::default();
         for hierarchy in hierarchies {
-            let [memory, pids] = ["memory", "pids"].map(|controller| controls(hierarchy, controller));
-            if !memory && !pids {
+            let [memory, pids, cpu] = ["memory", "pids", "cpu"].map(|controller| controls(hierarchy, controller));
+            if !memory && !pids && !cpu {
                 continue;
             }
             cgroups::walk(&hierarchy.root, &mut |dir| {
@@ -247,6 +253,11 @@ impl Tree {
                 }
                 if pids && limit(dir, "pids.max").is_some() {
                     tree.few.insert(name.clone());
+                }
+                if cpu
+                    && WEIGHTS.iter().any(|(file, usual)| text(&dir.join(file)).is_some_and(|weight| weight != *usual))
+                {
+                    tree.weighed.insert(name.clone());
                 }
                 tree.all.insert(name);
                 true
@@ -440,11 +451,13 @@ mod tests {
         group("memory/box/memory.stat", "workingset_refault_file 1\ntotal_workingset_refault_file 3\n");
         group("memory/free/memory.limit_in_bytes", "9223372036854771712\n");
         group("cpu/box/cpu.shares", "512\n");
+        group("cpu/batch/cpu.shares", "4096\n");
+        group("cpu/usual/cpu.shares", "1024\n");
         let limits = Limits::new(&roots(base), &target(&[]));
         let mut rec = recording(target(&[]));
         limits.finish(Duration::from_secs(4), &mut rec);
         let facts: Vec<_> = rec.get(&catalog::CGROUP_LIMIT).unwrap().iter().map(|f| f.value.as_str()).collect();
-        assert_eq!(facts, ["512", "33554432"]);
+        assert_eq!(facts, ["4096", "512", "33554432"]);
         let events = rec.get(&catalog::CGROUP_EVENTS).unwrap();
         assert_eq!(points(events, "/box", "memory.max"), [(0, 12.0), (4, 12.0)]);
         assert_eq!(points(events, "/box", "memory.refault_file"), [(0, 3.0), (4, 3.0)]);
