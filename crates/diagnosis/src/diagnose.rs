@@ -70,7 +70,9 @@ fn conclude(
     if !findings.is_empty() && !all_descriptive {
         return Conclusion::Suspected;
     }
-    if scene.full_ledger().is_err() || victims.iter().any(|v| unexplained(scene, v).is_some()) {
+    // Without a profile, what it does with the CPU is not known.
+    let seen = scene.full_ledger().and_then(|()| scene.rec.get(&catalog::CPU_STACKS).map(|_| ()));
+    if seen.is_err() || victims.iter().any(|v| unexplained(scene, v).is_some()) {
         return Conclusion::Unknown;
     }
     let named = victims.iter().any(|v| v.named);
@@ -304,6 +306,16 @@ mod tests {
         let diagnosis = diagnose(&rec, &[]);
         assert_eq!(diagnosis.conclusion, Conclusion::Unknown);
         assert!(diagnosis.untested.iter().any(|u| u.why.contains("run as root")));
+    }
+
+    #[test]
+    fn without_a_profile_nothing_is_healthy() {
+        let mut rec = System::new().thread(10, "cache", &[(TimeClass::RunningUser, 2.0)]).target(10).build();
+        assert_eq!(diagnose(&rec, &[]).conclusion, Conclusion::Healthy);
+        rec.set(&catalog::CPU_STACKS, Err(Absent::Unsupported("Linux before 6.1".into())));
+        let diagnosis = diagnose(&rec, &[]);
+        assert_eq!(diagnosis.conclusion, Conclusion::Unknown);
+        assert!(diagnosis.headline.contains("Linux before 6.1"), "{}", diagnosis.headline);
     }
 
     #[test]
