@@ -1,7 +1,7 @@
 //! Block devices: for which one a victim waits, how busy it is, how fast it answers.
 
 use crate::{Scene, Victim, causes::MAJOR_FAULT, scene::totals_of};
-use observe::{Histogram, Pid, Ratio, Recording, Series, TimeClass, Wait, catalog, catalog::Metric};
+use observe::{Bytes, Histogram, Pid, Ratio, Recording, Series, TimeClass, Wait, catalog, catalog::Metric};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 /// The device that the victim waits for: by the waits that name one, else by its own requests, else the busiest.
@@ -62,6 +62,32 @@ pub fn load(rec: &Recording, device: &str) -> (Ratio, f64) {
         rows.iter().find(|row| row.labels.get("device") == device).and_then(Series::rate).unwrap_or_default()
     };
     (Ratio(rate(&catalog::DISK_BUSY)), rate(&catalog::DISK_WEIGHTED))
+}
+
+/// What a device did in a second, where it was busy all the time and that is less than any device does.
+pub struct Crawl {
+    /// Requests.
+    pub requests: f64,
+    /// Bytes.
+    pub bytes: Bytes,
+}
+
+/// Whether a device is slow whoever queues before it: a lone spinning disk does some 75 random requests a second, and
+/// 80 MB in sequence.
+pub fn crawls(rec: &Recording, device: &str) -> Option<Crawl> {
+    /// ours: below what a spinning disk does at random.
+    const REQUESTS: f64 = 60.0;
+    /// ours: well below what it does in sequence.
+    const BYTES: Bytes = Bytes(20 << 20);
+    /// ours: one that rests in between could do more.
+    const BUSY: Ratio = Ratio(0.9);
+    let rate = |metric: &Metric<Series>| -> Option<f64> {
+        let rows = rec.get(metric).ok()?.iter().filter(|row| row.labels.get("device") == device);
+        Some(rows.filter_map(Series::rate).sum())
+    };
+    let (requests, bytes) = (rate(&catalog::DISK_OPERATIONS)?, Bytes(rate(&catalog::DISK_IO)? as u64));
+    let crawls = load(rec, device).0 >= BUSY && requests > 0.0 && requests < REQUESTS && bytes.0 > 0 && bytes < BYTES;
+    crawls.then_some(Crawl { requests, bytes })
 }
 
 /// How fast a device answers in the direction in which some processes ask most of it: `read` or `write`.

@@ -16,6 +16,8 @@ use std::{
 pub struct Victim {
     /// The processes.
     pub pids: Vec<Pid>,
+    /// The one process, or the one that started the others.
+    first: Option<Pid>,
     /// What people call it.
     pub name: String,
     /// `process`, `cgroup`, `unit` or `command`.
@@ -41,7 +43,11 @@ impl Victim {
             [one] => scene.rec.processes.get(&one).map(|p| p.container.clone()).filter(|name| !name.is_empty()),
             _ => None,
         };
-        let mut victim = Victim { pids, name, kind, named, times, container, in_vain: BTreeSet::new() };
+        let first = match pids[..] {
+            [one] => Some(one),
+            _ => scene.rec.target.pid.filter(|_| named && kind == "process"),
+        };
+        let mut victim = Victim { pids, first, name, kind, named, times, container, in_vain: BTreeSet::new() };
         if victim.pids.len() > 1 {
             let inside = victim.internal_waits(scene);
             victim.times.move_to_idle(TimeClass::BlockedProcess, inside);
@@ -138,18 +144,16 @@ impl Victim {
 
     /// It as a party of a finding.
     pub fn party(&self) -> Party {
-        let pid = match self.pids.as_slice() {
-            [one] => Some(one.0),
-            _ => None,
-        };
+        let pid = self.first.map(|pid| pid.0);
         Party { kind: self.kind.to_owned(), pid, name: self.name.clone(), detail: self.container.clone() }
     }
 
-    /// Name and, for a single process, its id.
+    /// Name and, for a process, its id.
     pub fn label(&self) -> String {
-        match self.pids.as_slice() {
-            [one] => format!("{} (pid {one})", self.name),
-            _ => self.name.clone(),
+        match (self.first, self.pids.len()) {
+            (Some(one), 0 | 1) => format!("{} (pid {one})", self.name),
+            (Some(first), all) => format!("{} (pid {first} with {} of its processes)", self.name, all - 1),
+            (None, _) => self.name.clone(),
         }
     }
 }

@@ -324,7 +324,7 @@ impl Session {
                     Beside { lifecycle: &self.lifecycle, groups: &groups, events: self.events },
                     recording,
                 );
-                recording.target.members = members(&self.target, &kernel);
+                recording.target.members = members(&self.target, &kernel, &recording.processes);
             }
             Err(why) => {
                 blind(&why, recording);
@@ -341,10 +341,17 @@ impl Session {
 }
 
 /// The named target's processes, with the descendants that were born in the window.
-fn members(target: &Target, kernel: &Kernel) -> Vec<Pid> {
+fn members(target: &Target, kernel: &Kernel, processes: &BTreeMap<Pid, Process>) -> Vec<Pid> {
     match target.kind {
         TargetKind::System => Vec::new(),
-        TargetKind::Process => target.members.clone(),
+        // Of a server with workers, the new ones too.
+        TargetKind::Process => {
+            let exe = |pid: Pid| processes.get(&pid).map(|process| process.exe.as_str()).unwrap_or_default();
+            let program = target.pid.map(exe).unwrap_or_default();
+            let born = kernel.targets().into_iter().map(Pid);
+            let born = born.filter(|pid| target.members.len() > 1 && !program.is_empty() && exe(*pid) == program);
+            born.chain(target.members.iter().copied()).collect::<BTreeSet<_>>().into_iter().collect()
+        }
         TargetKind::Cgroup | TargetKind::Unit | TargetKind::Command => {
             let mut all: Vec<Pid> = kernel.targets().into_iter().map(Pid).collect();
             all.sort_unstable();

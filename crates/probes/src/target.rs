@@ -26,7 +26,8 @@ const MOST_COMPARED: usize = 10_000;
 pub enum Request {
     /// Nothing: the whole machine.
     System,
-    /// One process, by its id or by that of one of its threads.
+    /// One process, by its id or by that of one of its threads, with the workers that it has forked: PostgreSQL's
+    /// sessions, nginx's and gunicorn's workers are what "PostgreSQL is slow" is about, not the process that starts them.
     Process(Pid),
     /// A control group and all below it: an absolute path, or one relative to the root of a hierarchy, as
     /// `/proc/PID/cgroup` shows it.
@@ -169,7 +170,7 @@ pub fn resolve(roots: &Roots, request: &Request) -> Result<Target, TargetError> 
         }
         Request::Process(pid) => {
             let (pid, name) = process(roots, *pid)?;
-            Ok(Target { kind: TargetKind::Process, pid: Some(pid), name, members: vec![pid] })
+            Ok(Target { kind: TargetKind::Process, pid: Some(pid), name, members: with_workers(roots, pid) })
         }
         Request::Cgroup(path) => {
             let (name, members) = cgroup(roots, path)?;
@@ -189,7 +190,7 @@ pub fn resolve(roots: &Roots, request: &Request) -> Result<Target, TargetError> 
 pub fn members(roots: &Roots, request: &Request) -> Result<Vec<Pid>, TargetError> {
     Ok(match request {
         Request::System => Vec::new(),
-        Request::Process(pid) => vec![process(roots, *pid)?.0],
+        Request::Process(pid) => with_workers(roots, process(roots, *pid)?.0),
         Request::Cgroup(path) => cgroup(roots, path)?.1,
         Request::Unit(unit) => unit::find(roots, unit)?.1,
     })
@@ -228,6 +229,34 @@ fn process(roots: &Roots, pid: Pid) -> Result<(Pid, String), TargetError> {
         return Err(TargetError::Zombie { pid: leader, parent: processes::parent(&stat), name: stat.comm });
     }
     Ok((leader, stat.comm))
+}
+
+/// A process and those it has forked that run the same program, ascending. A shell's are steps of its script.
+fn with_workers(roots: &Roots, first: Pid) -> Vec<Pid> {
+    const SHELLS: &[&str] = &["sh", "ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "zsh"];
+    let exe = |pid: Pid| fs::read_link(roots.proc.join(format!("{pid}/exe"))).ok();
+    let mut members = BTreeSet::from([first]);
+    let program = exe(first).filter(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        !SHELLS.contains(&name)
+    });
+    let (Some(program), Ok(entries)) = (program, fs::read_dir(&roots.proc)) else { return vec![first] };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid);
+    let parents = pids.filter_map(|pid| {
+        let stat = processes::stat(&roots.proc.join(pid.to_string()))?;
+        Some((pid, processes::parent(&stat)))
+    });
+    let parents: Vec<(Pid, Pid)> = parents.filter(|(pid, _)| exe(*pid).as_ref() == Some(&program)).collect();
+    // Until nobody is added: workers may fork too.
+    loop {
+        let known = members.len();
+        members.extend(
+            parents.iter().filter(|(_, parent)| members.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>(),
+        );
+        if members.len() == known {
+            return members.into_iter().collect();
+        }
+    }
 }
 
 /// The `Tgid` of a status file.
@@ -456,6 +485,34 @@ mod tests {
         assert!(why(resolve(&roots, &Request::Process(Pid(30)))).contains("zombie"));
         assert!(why(resolve(&roots, &Request::Process(Pid(77)))).contains("friday itself"));
         assert!(why(resolve(&roots, &Request::Process(Pid(0)))).contains("does not exist"));
+    }
+
+    #[test]
+    fn a_servers_workers_belong_to_it_and_a_shells_children_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path();
+        let program = |pid: u32, parent: u32, exe: &str| {
+            running(base, pid, "x", ("S", 0, 1));
+            let file = format!("proc/{pid}/stat");
+            let stat = fs::read_to_string(base.join(&file)).unwrap().replacen("S 1 ", &format!("S {parent} "), 1);
+            put(base, &file, &stat);
+            std::os::unix::fs::symlink(exe, base.join(format!("proc/{pid}/exe"))).unwrap();
+        };
+        for (pid, parent, exe) in [
+            (100, 1, "/usr/bin/postgres"),
+            (101, 100, "/usr/bin/postgres"),
+            (102, 101, "/usr/bin/postgres"),
+            (103, 100, "/usr/bin/gzip"),
+            (104, 1, "/usr/bin/postgres"),
+            (200, 1, "/bin/bash"),
+            (201, 200, "/bin/bash"),
+        ] {
+            program(pid, parent, exe);
+        }
+        let of = |pid| members(&roots(base), &Request::Process(Pid(pid))).unwrap();
+        assert_eq!(of(100), [Pid(100), Pid(101), Pid(102)]);
+        assert_eq!(of(101), [Pid(101), Pid(102)], "a session that was named is meant");
+        assert_eq!(of(200), [Pid(200)]);
     }
 
     #[test]

@@ -85,12 +85,20 @@ struct Limit<'a> {
     waited: Duration,
 }
 
+fn at_work(thread: &ThreadTime) -> Duration {
+    thread.classes.sum(|class| class.is_running() || class.is_runnable())
+}
+
+/// Whether a thread that is at work has a CPU most of that time: else it is the CPU that limits it.
+fn mostly_runs(thread: &ThreadTime) -> bool {
+    thread.classes.sum(TimeClass::is_running) * 2 >= at_work(thread)
+}
+
 /// The thread of a process that is always at work and for which the others wait.
 fn limit<'a>(scene: &Scene<'a>, pid: Pid) -> Option<Limit<'a>> {
-    let at_work = |t: &ThreadTime| t.classes.sum(|class| class.is_running() || class.is_runnable());
     let threads = scene.threads(pid);
     let thread = *threads.iter().max_by_key(|t| at_work(t))?;
-    if Ratio::of(at_work(thread), scene.window()) < BUSY {
+    if Ratio::of(at_work(thread), scene.window()) < BUSY || !mostly_runs(thread) {
         return None;
     }
     let me = Some((thread.pid, thread.tid));
@@ -115,11 +123,14 @@ fn serves_all<'a>(scene: &Scene<'a>, pid: Pid) -> Option<Limit<'a>> {
     const QUEUED: Ratio = Ratio(0.5);
     /// ours: what takes less CPU is as cheap as requests get; so many of them are a load, not a limit of the program.
     const DEAR: Duration = Duration::from_micros(100);
-    let served = scene.timeline()?.requests.iter().filter(|r| r.served && r.pid == pid);
-    let tids: BTreeSet<_> = served.map(|r| r.tid).collect();
+    let served = || scene.timeline().into_iter().flat_map(|timeline| &timeline.requests).filter(|r| r.served);
+    // A process for each session: more of them can be at work.
+    if served().any(|r| scene.siblings(r.pid, pid) && r.pid != pid) {
+        return None;
+    }
+    let tids: BTreeSet<_> = served().filter(|r| r.pid == pid).map(|r| r.tid).collect();
     let thread = *scene.threads(pid).iter().find(|t| tids.len() == 1 && tids.contains(&t.tid))?;
-    let works = thread.classes.sum(|class| class.is_running() || class.is_runnable());
-    if Ratio::of(works, scene.window()) < BUSY {
+    if Ratio::of(at_work(thread), scene.window()) < BUSY || !mostly_runs(thread) {
         return None;
     }
     let requests = Requests::of(scene, pid)?;
@@ -167,7 +178,7 @@ mod tests {
         path::tests::Window,
         testing::{System, all, one},
     };
-    use observe::TimeClass::{BlockedIdle, RunningUser};
+    use observe::TimeClass::{BlockedIdle, RunnablePinned, RunningUser};
 
     fn pool(busy: f64) -> System {
         System::new()
@@ -216,5 +227,19 @@ mod tests {
         assert!(one(&server(60.0, 3000), "cpu.single-thread").summary.contains("87 % of the time of 3000 requests"));
         assert!(all(&server(2.0, 3000), "cpu.single-thread").is_empty(), "hardly queued");
         assert!(all(&server(60.0, 300_000), "cpu.single-thread").is_empty(), "30 µs each");
+    }
+    #[test]
+    fn a_thread_that_mostly_queues_for_its_cpu_is_limited_by_that() {
+        let rec = |runs: f64| {
+            System::new()
+                .cpu_busy(0.5)
+                .thread(10, "encoder", &[(RunningUser, runs), (RunnablePinned, 9.5 - runs)])
+                .thread_of(10, 11, "filter", &[(RunningUser, 1.0), (BlockedIdle, 8.9)])
+                .wait_of(10, 11, BlockedIdle, "futex", "futex:0x10", Some((10, 10)), 8.9, 900)
+                .target(10)
+                .build()
+        };
+        assert_eq!(all(&rec(9.0), "cpu.single-thread").len(), 1);
+        assert!(all(&rec(3.0), "cpu.single-thread").is_empty());
     }
 }

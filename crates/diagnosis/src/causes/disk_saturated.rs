@@ -47,7 +47,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let own = victim.contains(culprit);
     // Alone on the device, a single reader keeps it busy without being held up by anybody; and nobody who floods a
     // device is to be pitied, unless the user asks why it does not go faster.
-    if own && (load.queue < QUEUED || !victim.named) {
+    if own && (load.queue < QUEUED || !victim.named || devices::crawls(scene.rec, &device).is_some()) {
         return Vec::new();
     }
     // It asks for so much because its group has no room to keep what it read.

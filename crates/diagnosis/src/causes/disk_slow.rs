@@ -1,7 +1,7 @@
 //! # The device answers slowly without being busy
 //!
 //! **Speaks for it:** the victim waits for a device whose typical request takes long, while hardly any are in flight: nobody
-//! is queued before it.
+//! is queued before it. Or the device is busy all the time with less than any healthy one does.
 //! **Speaks against it:** a queue, for which others or the victim itself are to blame (`disk.saturated`); a few slow requests
 //! among fast ones (`disk.outliers`); a limit that holds requests back before they reach it (`disk.throttled`).
 //! **Experiment:** paced small direct reads of the idle device are as slow.
@@ -46,7 +46,12 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let median = requests.and_then(|h| h.quantile_time(Ratio(0.5)));
     let mean = requests.map(Histogram::mean_time).or_else(|| devices::mean(scene.rec, &device));
     let slow = mean.is_some_and(|mean| mean >= SLOW) && median.is_none_or(|median| median >= TYPICAL);
-    let Some(mean) = mean.filter(|_| slow && queue <= NO_QUEUE) else { return Vec::new() };
+    let crawl = devices::crawls(scene.rec, &device);
+    let Some(mean) = mean.filter(|_| slow && (queue <= NO_QUEUE || crawl.is_some())) else { return Vec::new() };
+    let how = match crawl.filter(|_| queue > NO_QUEUE) {
+        Some(crawl) => format!("does no more than {:.0} requests and {} a second", crawl.requests, crawl.bytes),
+        None => "answers slowly without being busy".to_owned(),
+    };
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let count: u64 = waits(&device).map(|wait| wait.count).sum();
     let mut evidence = vec![
@@ -67,8 +72,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence,
         time: blocked,
         summary: format!(
-            "{} waits for disk {device}, which answers slowly without being busy, for {}: {:.1} ms a request on average with \
-             {queue:.1} in flight, over {count} waits.",
+            "{} waits for disk {device}, which {how}, for {}: {:.1} ms a request on average with {queue:.1} in flight, over \
+             {count} waits.",
             victim.label(),
             how_much(victim, blocked),
             ms(mean),
@@ -131,6 +136,20 @@ mod tests {
         for (times, queue) in [(&[(700, 12.0)][..], 6.0), (&[(700, 9.0)], 0.9), (&[(680, 0.2), (20, 400.0)], 0.9)] {
             assert!(all(&index("disk:loop0", times, queue).build(), "disk.slow").is_empty(), "{times:?} {queue}");
         }
+    }
+
+    #[test]
+    fn a_queue_before_a_device_that_does_hardly_anything_is_its_fault() {
+        let read = |requests: f64| {
+            let labels = [("device", "loop0"), ("direction", "read")];
+            let system = index("disk:loop0", &[(60, 250.0)], 3.0).disk("loop0", 0.99, 3.0);
+            let system = system.grows(&catalog::DISK_OPERATIONS, &labels, requests);
+            system.grows(&catalog::DISK_IO, &labels, requests * 1e6).build()
+        };
+        let finding = one(&read(60.0), "disk.slow");
+        assert!(finding.summary.contains("no more than 6 requests and 5.7 MiB a second"), "{}", finding.summary);
+        assert!(all(&read(60.0), "disk.saturated").is_empty());
+        assert!(all(&read(6000.0), "disk.slow").is_empty());
     }
 
     #[test]
