@@ -5,6 +5,7 @@
 //! can batch unique addresses of many stacks; the one is then subtracted here and nowhere else.
 
 mod binaries;
+pub mod go;
 mod kernel;
 mod maps;
 mod name;
