@@ -27,6 +27,7 @@ fn main() {
         "src/memory",
         "src/net",
         "src/requests",
+        "src/goroutines",
     ] {
         println!("cargo::rerun-if-changed={path}");
     }

@@ -8,6 +8,8 @@ use std::{collections::HashMap, time::Duration};
 pub struct Hot {
     /// Function name; the binary's name where it has none.
     pub function: String,
+    /// It has a name of its own.
+    pub named: bool,
     /// The binary it is in.
     pub module: String,
     /// Samples in it.
@@ -114,6 +116,7 @@ pub fn hottest_among<'a>(
     let best = by_function.into_iter().max_by(|a, b| a.1.0.cmp(&b.1.0).then_with(|| b.0.cmp(&a.0)));
     best.map(|((name, module), (samples, _, frames))| Hot {
         function: if name.is_empty() { format!("{module} (no symbols)") } else { name.to_owned() },
+        named: !name.is_empty(),
         module: module.to_owned(),
         samples,
         of: all,

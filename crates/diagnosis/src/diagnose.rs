@@ -72,7 +72,8 @@ fn conclude(
     }
     // Without a profile, what it does with the CPU is not known.
     let seen = scene.full_ledger().and_then(|()| scene.rec.get(&catalog::CPU_STACKS).map(|_| ()));
-    if seen.is_err() || victims.iter().any(|v| unexplained(scene, v).is_some()) {
+    let not_told = |v: &Victim| unexplained(scene, v).is_some() || hidden(scene, v).is_some();
+    if seen.is_err() || victims.iter().any(not_told) {
         return Conclusion::Unknown;
     }
     let named = victims.iter().any(|v| v.named);
@@ -110,6 +111,34 @@ fn unexplained(scene: &Scene, victim: &Victim) -> Option<(TimeClass, Duration)> 
     let (class, time) = victim.times.iter().filter(|(class, _)| needs_reason(*class)).max_by_key(|(_, time)| *time)?;
     let noticed = Ratio::of(time, scene.window()) >= OF_WINDOW && victim.share(time) >= PART;
     (victim.named && noticed).then_some((class, time))
+}
+
+/// How many requests a victim that the user named had in hand, and for how long each, while for most of that time none of
+/// its threads did or waited for anything: they wait for something that the program keeps to itself.
+fn hidden(scene: &Scene, victim: &Victim) -> Option<(u64, Duration)> {
+    /// ours: a request that takes no longer is not slow; as many at once can just be queued behind one another.
+    const SLOW: Duration = Duration::from_millis(10);
+    /// ours: fewer are no service at work.
+    const MANY: u64 = 5;
+    /// ours: this part of the time with requests in hand must be accounted for, and less of the window is nobody's problem.
+    const PART: Ratio = Ratio(0.5);
+    const OF_WINDOW: Ratio = Ratio(0.1);
+    let sum = |metric| {
+        let rows = scene.rec.get(metric).into_iter().flatten();
+        let mine = rows.filter(|row: &&observe::Histogram| row.labels.pid().is_some_and(|pid| victim.contains(pid)));
+        mine.fold((0, Duration::ZERO), |(n, time), row| (n + row.count, time + Duration::from_nanos(row.sum)))
+    };
+    let ((count, taken), (_, asked)) = (sum(&catalog::REQUESTS), sum(&catalog::UPSTREAM));
+    let in_hand = taken.min(scene.window());
+    let threads = victim.pids.iter().flat_map(|pid| scene.threads(*pid));
+    let accounted = threads.map(|thread| thread.classes.active()).sum::<Duration>() + asked;
+    let each = taken / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+    let hidden = victim.named
+        && count >= MANY
+        && each >= SLOW
+        && Ratio::of(in_hand, scene.window()) >= OF_WINDOW
+        && Ratio::of(accounted, in_hand) < PART;
+    hidden.then_some((count, each))
 }
 
 /// For whom a victim waited most in a class, where that is known.
@@ -173,6 +202,13 @@ fn headline(
                 return format!(
                     "{who} spends {share} of its active time ({seconds:.1} s) {about}{whom}; nothing that was looked at \
                      says why."
+                );
+            }
+            if let Some((count, each)) = victims.iter().find_map(|v| hidden(scene, v)) {
+                return format!(
+                    "{who} takes {:.0} ms for each of {count} requests, and nothing that its threads do or wait for says \
+                     why: they wait for something inside the program that cannot be seen.",
+                    each.as_secs_f64() * 1e3
                 );
             }
             if let Some(bad) = tests.iter().find(|t| t.verdict == Light::Bad && scene.full_ledger().is_ok()) {
@@ -297,6 +333,20 @@ mod tests {
         let diagnosis = diagnose(&rec, &[]);
         assert_eq!(diagnosis.conclusion, Conclusion::Unknown);
         assert!(diagnosis.headline.contains("waiting for a block device"), "{}", diagnosis.headline);
+    }
+
+    #[test]
+    fn slow_requests_that_no_thread_explains_are_not_healthy() {
+        let served = |seconds: f64, active: f64| {
+            let rec = System::new().thread(10, "api", &[(TimeClass::RunningUser, active)]).target(10);
+            let rec = rec.durations(&catalog::REQUESTS, &[("pid", "10"), ("service", "80")], &[(100, seconds * 1e3)]);
+            diagnose(&rec.build(), &[])
+        };
+        let hidden = served(0.08, 1.0);
+        assert_eq!(hidden.conclusion, Conclusion::Unknown);
+        assert!(hidden.headline.contains("80 ms for each of 100 requests"), "{}", hidden.headline);
+        assert_eq!(served(0.08, 6.0).conclusion, Conclusion::Healthy, "its threads are at work all the while");
+        assert_eq!(served(0.009, 0.3).conclusion, Conclusion::Healthy, "not slow");
     }
 
     #[test]

@@ -130,6 +130,12 @@ impl<'a> Scene<'a> {
         self.waits.get(&pid).map_or(&[], Vec::as_slice)
     }
 
+    /// The waits of a process' goroutines for locks, which no thread of it shows.
+    pub fn goroutine_waits(&self, pid: Pid) -> impl Iterator<Item = &'a Wait> {
+        let rows = self.rec.get(&catalog::GOROUTINE_WAITS).into_iter().flatten();
+        rows.filter(move |wait| wait.pid == pid)
+    }
+
     /// Time of a process by class, over its working threads. Pauses that do not matter are idle time.
     pub fn times(&self, pid: Pid) -> ClassTimes {
         let pauses_matter = self.pausing(pid);
@@ -141,6 +147,8 @@ impl<'a> Scene<'a> {
             }
             times.add_all(&classes);
         }
+        // Goroutines are Go's threads: what they wait is time of the process as well.
+        times.add(TimeClass::BlockedLock, self.goroutine_waits(pid).map(|wait| wait.time).sum());
         times
     }
 

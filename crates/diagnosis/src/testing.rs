@@ -106,6 +106,39 @@ impl System {
         self
     }
 
+    /// Goroutines of a process waited for a lock in one function, and another one let it go.
+    pub fn goroutines_wait(
+        mut self,
+        pid: u32,
+        lock: &str,
+        waiter: &str,
+        time: f64,
+        holder: &str,
+        by_holder: f64,
+    ) -> Self {
+        let sides = [(&catalog::GOROUTINE_WAITS, waiter, time), (&catalog::GOROUTINE_HOLDERS, holder, by_holder)];
+        for (metric, function, time) in sides {
+            let path = [("main.main", "prog"), (function, "prog"), ("sync.(*Mutex).lockSlow", "prog")];
+            let stack = self.stack(&path, &[]);
+            let wait = Wait {
+                pid: Pid(pid),
+                tid: Tid(pid),
+                class: TimeClass::BlockedLock,
+                resource: lock.into(),
+                by: None,
+                syscall: String::new(),
+                after_failure: false,
+                time: seconds(time),
+                count: 100,
+                longest: seconds(time / 100.0),
+                stack,
+                waker_stack: Vec::new(),
+            };
+            self.rec.push(metric, wait);
+        }
+        self
+    }
+
     /// Where the last wait was, in user code.
     pub fn waiting_in(mut self, path: &[(&str, &str)]) -> Self {
         let stack = self.stack(path, &[]);

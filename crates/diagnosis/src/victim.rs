@@ -265,7 +265,9 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
         .map(|wait| wait.time)
         .sum();
     let answered = dialogues.into_values().filter(|(count, _)| *count >= DIALOGUE).map(|(_, time)| time);
-    let lost = held_up + on_network + answered.sum::<Duration>() + lost_in_steps(scene, pid);
+    let goroutines: Duration =
+        scene.goroutine_waits(pid).filter(|wait| wait.count >= DIALOGUE).map(|wait| wait.time).sum();
+    let lost = held_up + on_network + answered.sum::<Duration>() + goroutines + lost_in_steps(scene, pid);
     // Of requests, what their threads' own time does not tell: they were not read, or in hand while their thread slept.
     lost.max(requests_waiting(scene, pid))
 }

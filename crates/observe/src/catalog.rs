@@ -166,6 +166,13 @@ catalog! {
     WAITS: Wait = "thread.waits", "s", [],
         "Who waited for whom, for what, how long, with which code path.", "sched_switch, sched_waking";
 
+    GOROUTINE_WAITS: Wait = "goroutine.lock.waits", "s", [],
+        "Goroutines that waited for locks of Go's package sync, by lock and place in the code; of the target's processes, or of those that run, where they are Go programs with symbols.",
+        "uprobes at sync.runtime_Semacquire*, runtime.readyWithTime";
+    GOROUTINE_HOLDERS: Wait = "goroutine.lock.holders", "s", [],
+        "The same waiting by where the lock was let go: all there was since it had been let go before.",
+        "uprobes at sync.runtime_Semacquire*, runtime.readyWithTime";
+
     SPIN_TIME: Series = "process.lock.spin_time", "s", ["pid", "function"],
         "CPU time spent waiting for spin locks of the kernel, by the function that wanted the lock as far as the CPU profile tells (empty where it does not), total.",
         "contention_begin, contention_end, perf_event cpu-clock";

@@ -44,6 +44,7 @@ const volatile struct place exported_place = {};
 const volatile struct seen_episode exported_episode = {};
 const volatile enum episode_kind exported_episode_kind = 0;
 const volatile enum lost_kind exported_lost = 0;
+const volatile enum goroutine_side exported_goroutine_side = 0;
 const volatile struct request_open exported_open = {};
 const volatile struct request_span exported_span = {};
 const volatile struct snapshot exported_snapshot = {};

@@ -20,6 +20,7 @@
 #include "../src/net/tcp.bpf.c"
 #include "../src/net/dns.bpf.c"
 #include "../src/requests/requests.bpf.c"
+#include "../src/goroutines/locks.bpf.c"
 
 /* The kernel offers the helpers used here to GPL-compatible programs only. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -45,7 +45,8 @@ enum scratch {
 	SCRATCH_SAMPLE = 2,
 	SCRATCH_ITER = 3,
 	SCRATCH_FAULT = 4,
-	SCRATCHES = 5,
+	SCRATCH_GOROUTINE = 5,
+	SCRATCHES = 6,
 };
 
 /* Where a walk of a user stack has got to. */

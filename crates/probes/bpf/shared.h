@@ -260,7 +260,61 @@ enum frequent {
 	FREQUENT_FAULTS = 1,
 	FREQUENT_INTERRUPTS = 2,
 	FREQUENT_REQUESTS = 3,
-	FREQUENT_KINDS = 4,
+	FREQUENT_GOROUTINES = 4,
+	FREQUENT_KINDS = 5,
+};
+
+/* Goroutines that wait for locks of Go's package sync. */
+struct goroutine_key {
+	u64 g;
+	u32 tgid;
+	u32 pad;
+};
+
+struct goroutine_wait {
+	u64 since;
+	u64 lock; /* address of its semaphore */
+	u64 stack;
+	u64 sp; /* as it went to wait, and what was there: where it returns to */
+	u64 back;
+};
+
+struct goroutine_lock_key {
+	u64 lock;
+	u32 tgid;
+	u32 pad;
+};
+
+struct goroutine_lock {
+	u64 slice;
+	u64 changed; /* when somebody came or went */
+	u64 waited;  /* by all who wait, since it was last let go */
+	u64 waiters;
+};
+
+/* Which side of a lock a row is about. */
+enum goroutine_side {
+	GOROUTINE_WAITS = 0,
+	GOROUTINE_LETS_GO = 1,
+};
+
+struct goroutine_row_key {
+	u64 lock;
+	u64 stack;
+	u32 tgid;
+	u32 side;
+};
+
+struct goroutine_row {
+	u64 ns;
+	u64 count;
+	u64 max;
+};
+
+/* A CPU's account of these. */
+struct goroutine_cpu {
+	u64 seen;
+	u64 busy;
 };
 
 /* A CPU's interrupts, hard and soft. */

@@ -61,7 +61,7 @@ enum bpf_func_id {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, r10, orig_ax, ip, sp, bp;
+	unsigned long di, si, dx, ax, r10, r14, orig_ax, ip, sp, bp;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {

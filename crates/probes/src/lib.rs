@@ -3,6 +3,7 @@
 mod block;
 mod bpf;
 mod cpu;
+mod goroutines;
 pub mod host;
 mod memory;
 mod net;

@@ -4,6 +4,7 @@ use crate::{
     block::{self, Disks},
     bpf::{Group, Kernel, Settings, rows},
     cpu::{self, Samples},
+    goroutines,
     host::{
         counters::Counters,
         facts::{self, HostError},
@@ -88,6 +89,8 @@ pub struct Session {
     unwinder: Result<Unwinder, Absent>,
     symbolizer: Symbolizer,
     kept: BTreeSet<u32>,
+    /// Go programs were looked for among those that run.
+    looked_for_go: bool,
     counters: Counters,
     usage: memory::Usage,
     limits: Limits,
@@ -148,6 +151,10 @@ impl Session {
             Ok(kernel) => Unwinder::start(kernel, roots.proc.clone(), target.members.clone()),
             Err(why) => Err(why.clone()),
         };
+        let mut kernel = kernel;
+        if let Ok(kernel) = &mut kernel {
+            kernel.follow_goroutines(goroutines::find(roots, target.members.iter().copied()));
+        }
         let usage = memory::Usage::new(roots, &target, kernel.is_err());
         let limits = Limits::new(roots, &target);
         let mut counters = Counters::new(roots);
@@ -167,6 +174,7 @@ impl Session {
             unwinder,
             symbolizer,
             kept: BTreeSet::new(),
+            looked_for_go: false,
             counters,
             usage,
             limits,
@@ -273,12 +281,25 @@ impl Session {
                     }
                 }
             }
+            self.follow_goroutines();
             self.counters.sample(self.started.elapsed());
             self.usage.sample(self.started.elapsed());
             self.limits.sample(self.started.elapsed());
             self.network.sample(self.started.elapsed());
             self.next_counters += COUNTER_INTERVAL;
         }
+    }
+
+    /// Where nobody was named, follows the goroutines of the programs that were met running first.
+    fn follow_goroutines(&mut self) {
+        let Ok(kernel) = &mut self.kernel else { return };
+        if self.target.is_named() || self.looked_for_go || kernel.sampled().is_empty() {
+            return;
+        }
+        self.looked_for_go = true;
+        let own = std::process::id();
+        let running = kernel.sampled().into_iter().filter(|pid| *pid != own).map(Pid);
+        kernel.follow_goroutines(goroutines::find(&self.roots, running));
     }
 
     /// Ends the window, detaches everything and gives what was seen.
@@ -384,12 +405,14 @@ fn read_out(
         _ => Vec::new(),
     };
     let mut faults = memory::Faults::read(kernel, length);
-    let mut owners: HashMap<u64, u32> = samples.owners().chain(faults.owners()).collect();
+    let goroutines = goroutines::Counted::read(kernel, roots);
+    let mut owners: HashMap<u64, u32> = samples.owners().chain(faults.owners()).chain(goroutines.owners()).collect();
     if let Ok(books) = &books {
         faults.fit(books);
         owners.extend(books.owners());
     }
     let stacks = Stacks::read(kernel, sleepers, symbolizer, &owners);
+    goroutines.collect(kernel, &stacks, length, into);
     let mut disks = Disks::default();
     if present(kernel, Group::Profile, cpu::METRICS, into) {
         samples.collect(&stacks, roots, into);
@@ -479,6 +502,7 @@ fn blind(why: &Absent, into: &mut Recording) {
         net::METRICS,
         stream::METRICS,
         requests::METRICS,
+        goroutines::METRICS,
     ] {
         refuse(metrics, why, into);
     }

@@ -1,10 +1,12 @@
-//! Addresses to names: kernel, ELF, vdso and JIT maps, each unknown with its reason.
+//! Addresses to names: kernel, ELF, vdso, JIT maps and compiled Java, each unknown with its reason.
 //!
 //! Addresses come as the kernel's stack helpers give them: the innermost is where the thread was, every other one is
 //! where it will return to, one instruction behind the call. [`Address::is_return`] says which it is, so that callers
 //! can batch unique addresses of many stacks; the one is then subtracted here and nowhere else.
 
 mod binaries;
+pub mod go;
+mod hotspot;
 mod kernel;
 mod maps;
 mod name;
@@ -178,6 +180,7 @@ impl Symbolizer {
         self.remember(pid);
         let found: Vec<Option<Mapping>> = addresses.iter().map(|address| self.find(pid, address.inside())).collect();
         let mut frames: Vec<Frame> = vec![unknown("", ""); addresses.len()];
+        let mut inlined: HashMap<usize, Vec<Frame>> = HashMap::new();
 
         let mut by_binary: BTreeMap<BinaryId, Vec<usize>> = BTreeMap::new();
         let mut vdso = Vec::new();
@@ -213,7 +216,8 @@ impl Symbolizer {
         }
         self.name_vdso(addresses, &found, &vdso, &mut frames);
         self.name_jit(pid, addresses, &jit, &mut frames);
-        frames.into_iter().map(|frame| vec![frame]).collect()
+        self.name_java(pid, addresses, &jit, &mut frames, &mut inlined);
+        frames.into_iter().enumerate().map(|(at, frame)| inlined.remove(&at).unwrap_or_else(|| vec![frame])).collect()
     }
 
     fn mapping(&mut self, process: &Path, region: &Region) -> Mapping {
@@ -297,6 +301,38 @@ impl Symbolizer {
                 Some(None) => unknown("[jit]", "JIT code that its perf map does not list"),
                 None => unknown("[jit]", NO_PERF_MAP),
             };
+        }
+    }
+
+    /// Names what no perf map has named, where the process is a Java virtual machine.
+    fn name_java(
+        &self,
+        pid: Pid,
+        addresses: &[Address],
+        slots: &[usize],
+        frames: &mut [Frame],
+        inlined: &mut HashMap<usize, Vec<Frame>>,
+    ) {
+        let unnamed: Vec<usize> = slots.iter().copied().filter(|at| frames[*at].name.is_empty()).collect();
+        let newest = self.processes.get(&pid).and_then(|known| known.generations.first());
+        let is_library =
+            |m: &Mapping| matches!(m.place, Place::Binary(id) if self.binaries.name(id) == hotspot::LIBRARY);
+        if unnamed.is_empty() || !newest.is_some_and(|mappings| mappings.iter().any(is_library)) {
+            return;
+        }
+        match hotspot::open(&self.proc.join(pid.to_string())) {
+            Ok(machine) => {
+                for at in unnamed {
+                    match machine.functions(addresses[at].inside()) {
+                        Some(names) => {
+                            let all = names.into_iter().map(|name| named(name, "[jit]")).collect();
+                            inlined.insert(at, all);
+                        }
+                        None => frames[at] = unknown("[jit]", "JIT code that the Java virtual machine does not know"),
+                    }
+                }
+            }
+            Err(why) => unnamed.into_iter().for_each(|at| frames[at] = unknown("[jit]", why)),
         }
     }
 

@@ -249,6 +249,46 @@ fn code_made_at_run_time_is_named_by_its_perf_map() {
     assert_eq!(name, "[unknown: JIT code that its perf map does not list]");
 }
 
+/// Reads how the code of a Java program that runs is called, every few bytes of what it has compiled.
+#[test]
+fn compiled_java_is_named_by_the_virtual_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("Landmark.java");
+    let text = "public class Landmark {\n\
+        static long step(long n) { long sum = n; for (int i = 0; i < 1000; i++) sum += Long.rotateLeft(sum ^ i, 7); return sum; }\n\
+        public static void main(String[] none) { long sum = 0; while (true) sum += step(sum); }\n}\n";
+    fs::write(&source, text).unwrap();
+    let built = Command::new("javac").arg("-d").arg(dir.path()).arg(&source).status();
+    if !built.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no javac");
+        return;
+    }
+    let java = Command::new("java").args(["-Xmx64m", "-cp"]).arg(dir.path()).arg("Landmark").spawn();
+    let Ok(mut java) = java else {
+        eprintln!("skipped: no java");
+        return;
+    };
+    let pid = Pid(java.id());
+    let began = Instant::now();
+    let mut found = Vec::new();
+    while !found.iter().any(|name| name == "Landmark.step") && began.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(500));
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let code = maps.lines().filter(|line| line.contains("rwxp") && line.trim_end().ends_with(" 0"));
+        let mut all = Vec::new();
+        for (start, end) in code.filter_map(|line| line.split(' ').next()?.split_once('-')) {
+            let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+            all.extend((start..end).step_by(64).map(exact));
+        }
+        let frames = Symbolizer::new().process(pid, &all);
+        found = frames.into_iter().flatten().filter(|f| f.module == "[jit]").map(|f| f.name).collect();
+    }
+    java.kill().unwrap();
+    java.wait().unwrap();
+    assert!(found.iter().any(|name| name == "Landmark.step"), "{} names", found.len());
+    assert!(found.iter().any(|name| name == "Interpreter"));
+}
+
 #[test]
 fn five_thousand_addresses_take_little_time() {
     let start = a_landmark_of_this_test as *const () as u64;

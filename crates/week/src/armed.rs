@@ -16,6 +16,7 @@ pub(crate) fn probes(rec: &Recording) -> Vec<Armed> {
         always("block requests", 2, rec.get(&catalog::BLOCK_LATENCY).map(drop), "sums of every request to a device"),
         in_slices(rec, &catalog::SYSCALL_TRACED, "system calls", 2, whom),
         in_slices(rec, &catalog::REQUESTS_TRACED, "requests", 2, "everybody's"),
+        always("goroutines' locks", 2, rec.get(&catalog::GOROUTINE_WAITS).map(drop), "sums, of Go programs"),
         in_slices(rec, &catalog::FAULTS_TRACED, "page faults", 2, whom),
         always("stacks", 3, rec.get(&catalog::CPU_STACKS).map(drop), "on the CPU at a fixed rate; of long waits"),
         events(rec),

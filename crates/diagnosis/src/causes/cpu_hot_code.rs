@@ -69,8 +69,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 
 fn next(victim: &Victim, hot: &Hot) -> Vec<String> {
     let read = match (hot.module.as_str(), victim.pids.first()) {
-        // Where its runtime does not write down what it has compiled.
-        (JIT, Some(pid)) => format!(
+        // Where nobody can tell what its runtime has compiled.
+        (JIT, Some(pid)) if !hot.named => format!(
             "have the runtime name its code: jcmd {pid} Compiler.perfmap (JDK 17 or later), or start it with \
              --perf-basic-prof (Node)"
         ),
@@ -117,6 +117,9 @@ mod tests {
         let finding = one(&rec, "cpu.hot-code");
         assert!(finding.culprit.name.starts_with("[jit]"), "{finding:#?}");
         assert!(finding.next[0].contains("jcmd 10 Compiler.perfmap"));
+        let rec = busy().samples(10, &[("start_thread", "libc.so.6"), ("Matcher.distance", "[jit]")], 300).target(10);
+        let finding = one(&rec.build(), "cpu.hot-code");
+        assert!(finding.next[0].starts_with("read Matcher.distance"), "{finding:#?}");
     }
 
     #[test]

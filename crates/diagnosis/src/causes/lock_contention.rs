@@ -7,12 +7,12 @@
 
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
-    cause::{grade, how_much},
+    cause::{MATTERS, grade, how_much},
     code::path,
     path::{Removes, Waits},
 };
 use checks::Evidence;
-use observe::{Pid, Tid, TimeClass, Wait};
+use observe::{Pid, Ratio, Tid, TimeClass, Wait, catalog};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -22,9 +22,14 @@ use std::{
 pub const CAUSE: Cause = Cause { id: "lock.contention", frozen: Effect::Hurts, root_of: &[], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    let drafts = of_threads(scene, victim).into_iter().chain(of_goroutines(scene, victim));
+    drafts.max_by_key(|draft| (draft.confidence, draft.time)).into_iter().collect()
+}
+
+fn of_threads(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let waits: Vec<&Wait> = victim.waits(scene).filter(|wait| is_lock(scene, wait)).collect();
     let time: Duration = waits.iter().map(|w| w.time).sum();
-    let Some(mut confidence) = grade(scene, victim, time) else { return Vec::new() };
+    let mut confidence = grade(scene, victim, time)?;
     let mut locks: BTreeMap<&str, Duration> = BTreeMap::new();
     let mut holders: BTreeMap<(Pid, Tid), Duration> = BTreeMap::new();
     for wait in &waits {
@@ -58,7 +63,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             "who held it was not seen".to_owned(),
         ),
     };
-    vec![Draft {
+    Some(Draft {
         confidence,
         time,
         summary: format!(
@@ -81,7 +86,117 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ],
         removes: removes(&waits),
         descriptive: false,
-    }]
+    })
+}
+
+/// Goroutines' waits, which their threads do not show: while one waits, its thread runs another or looks idle.
+fn of_goroutines(scene: &Scene, victim: &Victim) -> Option<Draft> {
+    let waits: Vec<&Wait> = victim.pids.iter().flat_map(|pid| scene.goroutine_waits(*pid)).collect();
+    let time: Duration = waits.iter().map(|wait| wait.time).sum();
+    let mut confidence = grade(scene, victim, time)?;
+    let mut locks: BTreeMap<(Pid, &str), Duration> = BTreeMap::new();
+    for wait in &waits {
+        *locks.entry((wait.pid, &wait.resource)).or_default() += wait.time;
+    }
+    let ((pid, lock), of_lock) = locks.into_iter().max_by_key(|(_, time)| *time)?;
+    let on_it: Vec<&&Wait> = waits.iter().filter(|wait| wait.pid == pid && wait.resource == lock).collect();
+    let waiting_in = heaviest_function(scene, on_it.iter().map(|wait| (wait.time, wait.stack.as_slice())));
+    let holders = scene.rec.get(&catalog::GOROUTINE_HOLDERS).into_iter().flatten();
+    let holders: Vec<&Wait> = holders.filter(|held| held.pid == pid && held.resource == lock).collect();
+    let held: Duration = holders.iter().map(|held| held.time).sum();
+    let holder = heaviest_function(scene, holders.iter().map(|held| (held.time, held.stack.as_slice())));
+    if holder.is_none() || !somebody_is_held_up(scene, victim, time) {
+        confidence = Confidence::Possible;
+    }
+    let count: u64 = waits.iter().map(|wait| wait.count).sum();
+    let longest = waits.iter().map(|wait| wait.longest).max().unwrap_or_default();
+    let (culprit, by_whom) = match &holder {
+        Some(holder) => (
+            Party {
+                kind: "function".into(),
+                pid: Some(pid.0),
+                name: holder.name.clone(),
+                detail: Some(format!("lets go of {lock} in {}", scene.label(pid))),
+            },
+            format!("{} of it ended when {} let go", Ratio::of(holder.time, held), holder.name),
+        ),
+        None => (
+            Party { kind: "lock".into(), pid: Some(pid.0), name: lock.to_owned(), detail: None },
+            "who held it was not seen".to_owned(),
+        ),
+    };
+    let at = waiting_in.as_ref().map_or_else(String::new, |waiting| format!(", mostly in {}", waiting.name));
+    Some(Draft {
+        confidence,
+        time,
+        summary: format!(
+            "Goroutines of {} wait for a lock ({lock}){at} for {}: {count} waits, the longest {:.1} ms; {by_whom}.",
+            victim.label(),
+            how_much(victim, time),
+            longest.as_secs_f64() * 1e3,
+        ),
+        culprit,
+        evidence: vec![
+            Evidence::new("goroutines parked for a lock of package sync", time.as_secs_f64(), "s")
+                .at("recording/waits.parquet"),
+            Evidence::new("for the lock with most of it", of_lock.as_secs_f64(), "s").at("recording/waits.parquet"),
+            Evidence::new("waits", count as f64, "waits").at("recording/waits.parquet"),
+            Evidence::new("longest wait", longest.as_secs_f64() * 1e3, "ms"),
+        ],
+        codepath: holder.or(waiting_in).map(|code| code.path).unwrap_or_default(),
+        next: vec![
+            "shorten what runs between Lock and Unlock there, or split the lock".to_owned(),
+            "no I/O, logging or sleeping while holding it".to_owned(),
+        ],
+        // The event window shows threads, not goroutines.
+        removes: Removes::Unsaid,
+        descriptive: false,
+    })
+}
+
+/// Whether goroutines that wait for locks hold anything up. Those of a pool may take turns at waiting for work under a lock: then
+/// nobody works meanwhile, or requests do not take longer for it.
+fn somebody_is_held_up(scene: &Scene, victim: &Victim, time: Duration) -> bool {
+    let requests = scene.rec.get(&catalog::REQUESTS).into_iter().flatten();
+    let requests = requests.filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)));
+    let taken: Duration = requests.map(|row| Duration::from_nanos(row.sum)).sum();
+    if !taken.is_zero() {
+        return Ratio::of(taken, time) >= MATTERS;
+    }
+    let running = victim.pids.iter().flat_map(|pid| scene.threads(*pid));
+    let running: Duration = running.map(|thread| thread.classes.sum(TimeClass::is_running)).sum();
+    Ratio::of(running, scene.window()) >= MATTERS
+}
+
+/// A function with the time it stands for, and the heaviest path to it.
+struct Code {
+    name: String,
+    time: Duration,
+    path: Vec<String>,
+}
+
+/// The program's own function that most of some time is in: the innermost that is neither of the runtime nor of what
+/// makes the locks. A deferred call's wrapper is a part of the function that deferred it.
+fn heaviest_function<'a>(
+    scene: &Scene,
+    stacks: impl Iterator<Item = (Duration, &'a [observe::FrameId])>,
+) -> Option<Code> {
+    let own = |name: &str| !["runtime.", "sync.", "internal/sync."].iter().any(|of| name.starts_with(of));
+    let mut code: BTreeMap<&str, (Duration, Duration, &[observe::FrameId])> = BTreeMap::new();
+    for (time, stack) in stacks {
+        let names = stack.iter().rev().map(|id| scene.rec.frame(*id).name.as_str());
+        let mut names = names.filter(|name| !name.is_empty() && own(name));
+        let Some(innermost) = names.next() else { continue };
+        let deferred = |by: &&str| innermost.strip_prefix(by).is_some_and(|rest| rest.starts_with(['.', '-']));
+        let name = names.next().filter(deferred).unwrap_or(innermost);
+        let entry = code.entry(name).or_default();
+        entry.0 += time;
+        if time >= entry.1 {
+            (entry.1, entry.2) = (time, stack);
+        }
+    }
+    let (name, (time, _, stack)) = code.into_iter().max_by_key(|(_, (time, ..))| *time)?;
+    Some(Code { name: name.to_owned(), time, path: path(scene.rec, stack) })
 }
 
 /// Whether a wait is for a lock: one that the kernel or the program's own code calls so, or one that a session which serves
@@ -185,6 +300,33 @@ mod tests {
         }
         let finding = one(&rec, "lock.contention");
         assert_eq!((finding.culprit.pid, finding.confidence), (Some(11), Confidence::Likely));
+    }
+
+    /// A Go program whose goroutines wait so long for a lock that one of them held for so much of it.
+    fn goroutines(running: f64, waiting: f64) -> System {
+        System::new()
+            .thread(10, "seatd", &[(TimeClass::RunningUser, running)])
+            .goroutines_wait(10, "mutex:0x10", "main.sell", waiting, "main.main.func1", waiting * 0.9)
+            .target(10)
+    }
+
+    #[test]
+    fn what_goroutines_wait_for_is_no_idleness() {
+        let finding = one(&goroutines(4.0, 40.0).build(), "lock.contention");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("main.main", Confidence::Likely));
+        assert!(finding.summary.contains("mostly in main.sell"), "{}", finding.summary);
+        assert!(all(&goroutines(4.0, 0.05).build(), "lock.contention").is_empty());
+    }
+
+    #[test]
+    fn goroutines_that_take_turns_at_waiting_for_work_hold_nobody_up() {
+        assert_eq!(one(&goroutines(0.1, 40.0).build(), "lock.contention").confidence, Confidence::Possible);
+        let served = |seconds: f64| {
+            let of = [("pid", "10"), ("service", "80")];
+            let rec = goroutines(4.0, 40.0).durations(&catalog::REQUESTS, &of, &[(100, seconds * 1e3)]).build();
+            one(&rec, "lock.contention").confidence
+        };
+        assert_eq!((served(0.001), served(0.4)), (Confidence::Possible, Confidence::Likely));
     }
 
     #[test]

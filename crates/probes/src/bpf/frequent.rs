@@ -12,12 +12,13 @@ pub(crate) enum Frequent {
     Faults,
     Interrupts,
     Requests,
+    Goroutines,
 }
 
 impl Frequent {
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
     pub const ALL: [Frequent; Self::COUNT] =
-        [Frequent::Calls, Frequent::Faults, Frequent::Interrupts, Frequent::Requests];
+        [Frequent::Calls, Frequent::Faults, Frequent::Interrupts, Frequent::Requests, Frequent::Goroutines];
 
     /// The kind that a program is for.
     pub fn of(program: &str) -> Option<Frequent> {
@@ -30,6 +31,7 @@ impl Frequent {
             Frequent::Faults => "memory_fault_",
             Frequent::Interrupts => "interrupt_",
             Frequent::Requests => "request_",
+            Frequent::Goroutines => "goroutine_",
         }
     }
 
@@ -39,7 +41,8 @@ impl Frequent {
 
     /// ours: what one event costs more while it is traced, and how much may be spent on it. A call takes 0.4 µs in its two
     /// programs and 0.2 µs for the kernel's slower way into and out of it (`perf bench syscall basic`); for a fault see
-    /// `faults.bpf.c`; a soft interrupt runs two programs of 0.1 µs each; for requests see `requests/mod.rs`.
+    /// `faults.bpf.c`; a soft interrupt runs two programs of 0.1 µs each; for requests see `requests/mod.rs`,
+    /// for goroutines `goroutines/mod.rs`.
     fn budget(self, cpus: u32) -> Budget {
         let (ns, ms) = (Duration::from_nanos, Duration::from_millis);
         match self {
@@ -48,6 +51,7 @@ impl Frequent {
             Frequent::Faults => Budget::new(1, 0.005, ns(110), ms(10)),
             Frequent::Interrupts => Budget::new(cpus, 0.0025, ns(200), ms(10)),
             Frequent::Requests => Budget::new(cpus, 0.01, ns(250), ms(20)),
+            Frequent::Goroutines => Budget::new(cpus, 0.01, ns(4000), ms(40)),
         }
     }
 }
@@ -125,6 +129,9 @@ impl Kernel {
         if on == (slices.since != 0) || self.absent.contains_key(&kind.group()) {
             return;
         }
+        if kind == Frequent::Goroutines && self.go_programs.is_empty() {
+            return;
+        }
         let now = monotonic_ns();
         tell(&mut self.skel, kind, if on { now } else { 0 });
         slices.end(now, seen);
@@ -137,6 +144,10 @@ impl Kernel {
             if Frequent::of(&name) != Some(kind) || prog.section().to_string_lossy().starts_with("iter/") {
                 continue;
             }
+            if kind == Frequent::Goroutines {
+                slices.links.extend(self.go_programs.iter().flat_map(|program| program.attach(&prog, &name)));
+                continue;
+            }
             match prog.attach_trace() {
                 Ok(link) => slices.links.push(link),
                 Err(error) => {
@@ -147,7 +158,7 @@ impl Kernel {
             }
         }
         if slices.links.is_empty() {
-            let why = || Absent::Unsupported("this kernel has no tracepoints for it".to_owned());
+            let why = || Absent::Unsupported("this kernel has nothing to attach it to".to_owned());
             self.absent.entry(kind.group()).or_insert_with(why);
         } else {
             // One after the other takes milliseconds: before that, what takes several programs is seen in part.
@@ -165,6 +176,9 @@ impl Kernel {
                 per_cpu::<types::interrupts>(&self.skel.maps.interrupts_of).iter().map(|i| i.seen).sum()
             }
             Frequent::Requests => per_cpu::<u64>(&self.skel.maps.requests_seen).iter().sum(),
+            Frequent::Goroutines => {
+                per_cpu::<types::goroutine_cpu>(&self.skel.maps.goroutines_of).iter().map(|cpu| cpu.seen).sum()
+            }
         }
     }
 

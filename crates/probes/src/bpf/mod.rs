@@ -14,7 +14,7 @@ pub(crate) use message::refused;
 pub(crate) use plain::{bytes_of, plain, rows, text};
 use sampler::attach_sampler;
 
-use crate::{net::Listening, roots::Roots, session::Tier};
+use crate::{goroutines::GoProgram, net::Listening, roots::Roots, session::Tier};
 use libbpf_rs::{Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder, skel::Skel};
 use observe::{Absent, ProgramCost};
 use std::{
@@ -61,6 +61,7 @@ pub(crate) enum Group {
     Memory,
     Interrupts,
     Requests,
+    Goroutines,
 }
 
 impl Group {
@@ -75,6 +76,7 @@ impl Group {
             Some("memory") => Group::Memory,
             Some("interrupt") => Group::Interrupts,
             Some("request") => Group::Requests,
+            Some("goroutine") => Group::Goroutines,
             _ => Group::Ledger,
         }
     }
@@ -105,6 +107,8 @@ pub(crate) struct Kernel {
     links: Vec<Link>,
     /// By `Frequent`.
     slices: [Slices; Frequent::COUNT],
+    /// Whose goroutines are followed.
+    go_programs: Vec<GoProgram>,
     ring: RingBuffer<'static>,
     events: Rc<RefCell<Vec<types::event>>>,
     ended: Rc<RefCell<Vec<types::thread_times>>>,
@@ -145,6 +149,7 @@ impl Kernel {
         let mut kernel = Kernel {
             links: Vec::new(),
             slices: Slices::of_all(settings.cpus),
+            go_programs: Vec::new(),
             ring,
             events,
             ended,
@@ -258,6 +263,17 @@ impl Kernel {
             // A full table only means that a service is not seen.
             let _ = self.skel.maps.net_listening.update(bytes_of(&[key]), &[1], MapFlags::ANY);
         }
+    }
+
+    /// Follows the goroutines of some processes that wait for locks.
+    pub fn follow_goroutines(&mut self, programs: Vec<GoProgram>) {
+        self.go_programs = programs;
+        self.trace(Frequent::Goroutines, true);
+    }
+
+    /// Whose goroutines are followed.
+    pub fn go_programs(&self) -> &[GoProgram] {
+        &self.go_programs
     }
 
     /// The processes whose system calls are traced, descendants included.

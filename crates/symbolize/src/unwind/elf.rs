@@ -3,7 +3,7 @@
 //! Everything is read by position and bounds-checked, so a damaged or hostile file gives an error and nothing worse.
 
 use super::NoTable;
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt};
 
 /// ours: the largest known, that of a browser's main library, has about 25 MB.
 const LARGEST_SECTION: u64 = 96 << 20;
@@ -161,6 +161,66 @@ fn sections(source: &dyn Source, header: &[u8]) -> Option<Vec<(Vec<u8>, Header)>
             Some((name, section))
         })
         .collect()
+}
+
+/// The table of all symbols, which `strip` takes away, and that of those which other binaries may use.
+pub(crate) const SYMBOLS: [&[u8]; 2] = [b".symtab", b".strtab"];
+pub(crate) const SHARED_SYMBOLS: [&[u8]; 2] = [b".dynsym", b".dynstr"];
+
+/// A symbol's address as the file has it, and where that is in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Symbol {
+    pub(crate) address: u64,
+    /// `None` for what is not in the file.
+    pub(crate) offset: Option<u64>,
+}
+
+/// The beginning of a section.
+pub(crate) fn section(file: &File, name: &[u8], most: u64) -> Option<Vec<u8>> {
+    let sections = sections(file, &file.bytes(0, 64)?)?;
+    let (_, found) = sections.iter().find(|(of, s)| of == name && s.kind != SHT_NOBITS)?;
+    file.bytes(found.offset, found.length.min(most))
+}
+
+/// What to add to the file's addresses to get those in memory, given where its code at an offset is mapped.
+pub(crate) fn bias(file: &File, offset: u64, start: u64) -> Option<u64> {
+    let segments = segments(file, &file.bytes(0, 64)?)?;
+    // The kernel maps whole pages.
+    let is_it = |s: &&Header| {
+        s.kind == PT_LOAD
+            && s.flags & PF_X != 0
+            && s.offset & !0xfff <= offset
+            && offset < s.offset.saturating_add(s.length)
+    };
+    let segment = segments.iter().find(is_it)?;
+    Some(start.wrapping_sub(segment.address.wrapping_sub(segment.offset).wrapping_add(offset)))
+}
+
+/// Some symbols of a 64-bit little-endian file, by name, from one of its tables. Those it does not have are left out.
+pub(crate) fn symbols(file: &File, table: [&[u8]; 2], names: &[&str]) -> Option<BTreeMap<String, Symbol>> {
+    /// `Elf64_Sym`.
+    const ENTRY: usize = 24;
+    let header = file.bytes(0, 64)?;
+    if header.get(..6) != Some(&[0x7f, b'E', b'L', b'F', 2, 1]) {
+        return None;
+    }
+    let (segments, sections) = (segments(file, &header)?, sections(file, &header)?);
+    let read =
+        |name: &[u8]| section_bytes(file, &sections.iter().find(|(of, s)| of == name && s.kind != SHT_NOBITS)?.1);
+    let (entries, text) = (read(table[0])?, read(table[1])?);
+    let mut found = BTreeMap::new();
+    for entry in entries.chunks_exact(ENTRY) {
+        let (Some(at), Some(address)) = (u32_at(entry, 0), u64_at(entry, 8)) else { continue };
+        // Undefined ones have no section.
+        let (Some(rest), true) = (text.get(at as usize..), u16_at(entry, 6) != Some(0)) else { continue };
+        let is = |name: &&&str| rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&0);
+        if let Some(name) = names.iter().find(is) {
+            let inside = |s: &&Header| s.kind == PT_LOAD && s.address <= address && address - s.address < s.length;
+            let offset = segments.iter().find(inside).map(|s| address - s.address + s.offset);
+            found.insert((*name).to_owned(), Symbol { address, offset });
+        }
+    }
+    Some(found)
 }
 
 fn section_bytes(source: &dyn Source, section: &Header) -> Option<Vec<u8>> {

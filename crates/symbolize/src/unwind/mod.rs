@@ -5,7 +5,7 @@
 //! below the CFA on x86-64, the one architecture served; others keep frame pointers by their calling convention.
 //! Building takes about 5 ms for a C library and 120 ms for Node.js.
 
-mod elf;
+pub(crate) mod elf;
 mod table;
 
 use crate::{
