@@ -258,9 +258,22 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
         .map(|wait| wait.time)
         .sum();
     let answered = dialogues.into_values().filter(|(count, _)| *count >= DIALOGUE).map(|(_, time)| time);
-    let lost = held_up + on_network + answered.sum::<Duration>();
+    let lost = held_up + on_network.max(lost_to_network(scene, pid)) + answered.sum::<Duration>();
     // Of requests, what their threads' own time does not tell: they were not read, or in hand while their thread slept.
     lost.max(requests_waiting(scene, pid))
+}
+
+/// What a process loses to the network where it hardly does anything but wait for it: who asks something of another in
+/// passing, from far away perhaps, loses nothing that somebody waits for.
+fn lost_to_network(scene: &Scene, pid: Pid) -> Duration {
+    /// ours: the part of the window in which one of its threads is blocked on the network.
+    const MOSTLY: f64 = 0.5;
+    let blocked = scene.workers(pid).iter().map(|thread| thread.classes[TimeClass::BlockedNetwork]).max();
+    if blocked.unwrap_or_default() < scene.window().mul_f64(MOSTLY) {
+        return Duration::ZERO;
+    }
+    let victim = Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", false);
+    causes::lost_to_network(scene, &victim)
 }
 
 /// For how long at least one request of a process was not read, or in hand while its thread waited, as far as sums tell.

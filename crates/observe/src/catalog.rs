@@ -223,9 +223,6 @@ catalog! {
         "What the other end still takes, sampled.", "sock_diag tcp_info";
     TCP_WINDOW: Series = "process.network.tcp.window", "By", ["pid", "local_port", "peer"],
         "What this end offers to take, sampled.", "sock_diag tcp_info";
-    TCP_RECEIVE_RTT: Series = "process.network.tcp.receive_rtt", "s", ["pid", "local_port", "peer"],
-        "A round trip as who receives sees it: from an acknowledgement until the data comes that it made room for, the queues on the way included, sampled.",
-        "sock_diag tcp_info";
     TCP_IO: Series = "process.network.io", "By", ["pid", "local_port", "peer", "direction"],
         "Bytes of a connection: `transmit` as acknowledged by the other end, `receive`; total.", "sock_diag tcp_info";
     UDP_DROPS: Series = "process.network.udp.drops", "{packet}", ["pid", "local_port"],

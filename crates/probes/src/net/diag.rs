@@ -89,8 +89,6 @@ pub(super) struct Info {
     pub received: u32,
     /// Packets that came before others which belong in front of them; Linux 5.4 and later.
     pub out_of_order: u32,
-    /// A round trip as who receives sees it: until the data comes that an acknowledgement made room for. 0: not known.
-    pub receive_rtt: u32,
     /// What this end offers to take; Linux 6.2 and later.
     pub window: Option<u32>,
 }
@@ -267,7 +265,6 @@ fn info(bytes: &[u8]) -> Info {
         peer_window: (bytes.len() >= 232).then(|| u32_at(bytes, 228)),
         received: u32_at(bytes, 152),
         out_of_order: u32_at(bytes, 224),
-        receive_rtt: u32_at(bytes, 92),
         window: (bytes.len() >= 236).then(|| u32_at(bytes, 232)),
     }
 }

@@ -33,7 +33,6 @@ pub(super) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::TCP_SEGMENTS,
     &catalog::TCP_PEER_WINDOW,
     &catalog::TCP_WINDOW,
-    &catalog::TCP_RECEIVE_RTT,
     &catalog::TCP_IO,
     &catalog::UDP_DROPS,
     &catalog::NET_SOCKETS,
@@ -72,7 +71,6 @@ struct Connection {
     rtt: Vec<Point>,
     peer_window: Vec<Point>,
     window: Vec<Point>,
-    receive_rtt: Vec<Point>,
 }
 
 /// One listening socket.
@@ -245,7 +243,6 @@ impl Sockets {
             &catalog::TCP_SEGMENTS,
             &catalog::TCP_PEER_WINDOW,
             &catalog::TCP_WINDOW,
-            &catalog::TCP_RECEIVE_RTT,
             &catalog::TCP_IO,
         ] {
             into.set(metric, Ok(Vec::new()));
@@ -334,11 +331,7 @@ impl Connection {
             into.push(&catalog::TCP_MIN_RTT, total(labels.clone(), min));
         }
         into.push(&catalog::TCP_RTT, Series { labels: labels.clone(), points: self.rtt });
-        for (metric, points) in [
-            (&catalog::TCP_PEER_WINDOW, self.peer_window),
-            (&catalog::TCP_WINDOW, self.window),
-            (&catalog::TCP_RECEIVE_RTT, self.receive_rtt),
-        ] {
+        for (metric, points) in [(&catalog::TCP_PEER_WINDOW, self.peer_window), (&catalog::TCP_WINDOW, self.window)] {
             if !points.is_empty() {
                 into.push(metric, Series { labels: labels.clone(), points });
             }
@@ -387,7 +380,6 @@ fn follow(
         rtt: Vec::new(),
         peer_window: Vec::new(),
         window: Vec::new(),
-        receive_rtt: Vec::new(),
     });
     connection.last = info;
     if row.inode != 0 {
@@ -396,9 +388,6 @@ fn follow(
     connection.rtt.push(Point { at, value: f64::from(info.rtt) * 1e-6 });
     connection.peer_window.extend(info.peer_window.map(|window| Point { at, value: f64::from(window) }));
     connection.window.extend(info.window.map(|window| Point { at, value: f64::from(window) }));
-    if info.receive_rtt > 0 {
-        connection.receive_rtt.push(Point { at, value: f64::from(info.receive_rtt) * 1e-6 });
-    }
 }
 
 fn shown(owner: Option<Pid>) -> String {
