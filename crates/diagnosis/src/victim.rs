@@ -267,6 +267,7 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
     let answered = dialogues.into_values().filter(|(count, _)| *count >= DIALOGUE).map(|(_, time)| time);
     let goroutines: Duration =
         scene.goroutine_waits(pid).filter(|wait| wait.count >= DIALOGUE).map(|wait| wait.time).sum();
+    let on_network = on_network.max(lost_to_network(scene, pid));
     let lost = held_up + on_network + answered.sum::<Duration>() + goroutines + lost_in_steps(scene, pid);
     // Of requests, what their threads' own time does not tell: they were not read, or in hand while their thread slept.
     lost.max(requests_waiting(scene, pid))
@@ -290,6 +291,19 @@ fn lost_in_steps(scene: &Scene, pid: Pid) -> Duration {
     let lost: Duration = steps.map(|thread| thread.classes.sum(lost)).sum();
     let awaited = scene.waits(pid).iter().filter(|wait| wait.class == TimeClass::BlockedProcess).map(|wait| wait.time);
     lost.min(awaited.sum())
+}
+
+/// What a process loses to the network where it hardly does anything but wait for it: who asks something of another in
+/// passing, from far away perhaps, loses nothing that somebody waits for.
+fn lost_to_network(scene: &Scene, pid: Pid) -> Duration {
+    /// ours: the part of the window in which one of its threads is blocked on the network.
+    const MOSTLY: f64 = 0.5;
+    let blocked = scene.workers(pid).iter().map(|thread| thread.classes[TimeClass::BlockedNetwork]).max();
+    if blocked.unwrap_or_default() < scene.window().mul_f64(MOSTLY) {
+        return Duration::ZERO;
+    }
+    let victim = Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", false);
+    causes::lost_to_network(scene, &victim)
 }
 
 /// For how long at least one request of a process was not read, or in hand while its thread waited, as far as sums tell.

@@ -178,7 +178,7 @@ catalog! {
         "contention_begin, contention_end, perf_event cpu-clock";
 
     NET_SCOPE: Fact = "friday.network.namespace", "1", ["name"],
-        "The network namespace whose counters and sockets were read, and how many others there are; programs in the kernel see all of them.",
+        "The network namespace whose counters were read, and how many others there are; sockets are read in others too, and programs in the kernel see all of them.",
         "/proc/PID/ns/net";
     NET_IO: Series = "system.network.io", "By", ["device", "direction"],
         "Bytes by interface and direction (receive, transmit), cumulative; interfaces of the target's own namespace are named `target/eth0`.",
@@ -224,10 +224,12 @@ catalog! {
         "Time in which a connection had data to send (`busy`), and the parts of it in which the receiver's window (`receive_window`) or the send buffer (`send_buffer`) held it up, total.",
         "sock_diag tcp_info";
     TCP_SEGMENTS: Series = "process.network.tcp.segments", "{segment}", ["pid", "local_port", "peer", "what"],
-        "Segments of a connection: `retransmitted` and `sent` with data in the window; `unacknowledged` and `lost` at its last reading.",
+        "Segments of a connection: with data, `retransmitted`, `sent`, `received` and `out_of_order` (came before others that belong in front of them) in the window; `unacknowledged` and `lost` at its last reading.",
         "sock_diag tcp_info";
     TCP_PEER_WINDOW: Series = "process.network.tcp.peer_window", "By", ["pid", "local_port", "peer"],
         "What the other end still takes, sampled.", "sock_diag tcp_info";
+    TCP_WINDOW: Series = "process.network.tcp.window", "By", ["pid", "local_port", "peer"],
+        "What this end offers to take, sampled.", "sock_diag tcp_info";
     TCP_IO: Series = "process.network.io", "By", ["pid", "local_port", "peer", "direction"],
         "Bytes of a connection: `transmit` as acknowledged by the other end, `receive`; total.", "sock_diag tcp_info";
     UDP_DROPS: Series = "process.network.udp.drops", "{packet}", ["pid", "local_port"],

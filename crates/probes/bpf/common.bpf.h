@@ -118,7 +118,7 @@ struct thread {
 	u8 state;
 	u8 object;
 	u8 kind; /* enum call_kind of the wait */
-	u8 poll_one;
+	u8 poll_one; /* enum polled */
 	u8 throttled;
 	u8 early_wake;
 	u8 faults_known; /* it was there when the window opened, or was made later */

@@ -218,10 +218,30 @@ struct tcp_sock {
 	u32 snd_nxt;
 	u32 rcv_nxt;
 	u32 copied_seq;
+	u32 snd_una;
+	u32 lsndtime;
 	u32 packets_out;
 	u32 mss_cache;
+	u16 advmss;
 	u8 nonagle : 4;
 	u8 chrono_type : 2;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct epoll_filefd {
+	struct file *file;
+};
+
+struct epitem {
+	struct list_head rdllink;
+	struct epoll_filefd ffd;
+};
+
+struct eventpoll {
+	struct list_head rdllist;
 };
 
 struct socket {

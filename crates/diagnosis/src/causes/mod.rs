@@ -61,15 +61,21 @@ pub use lock_contention::is_lock;
 pub use mem_leak::growing;
 pub use mem_major_faults::FAULT as MAJOR_FAULT;
 
-use crate::{Cause, Scene};
+use crate::{Cause, Confidence, Scene, Victim};
 use observe::Pid;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Whoever fails outright: it is a victim, however little time it loses.
 pub fn failing(scene: &Scene) -> BTreeSet<Pid> {
     let refused = [limits_fds::without, limits_tasks::without, fs_full::without].into_iter().flat_map(|of| of(scene));
     let all = app_crash_loop::starters(scene).into_iter().chain(mem_oom::killed(scene));
     all.chain(refused).filter(|pid| !scene.threads(*pid).is_empty()).collect()
+}
+
+/// What a victim loses to the network, as far as a cause is sure of it.
+pub fn lost_to_network(scene: &Scene, victim: &Victim) -> Duration {
+    let sure = ALL.iter().filter(|cause| cause.id.starts_with("net.")).flat_map(|cause| (cause.judge)(scene, victim));
+    sure.filter(|draft| draft.confidence >= Confidence::Likely).map(|draft| draft.time).max().unwrap_or_default()
 }
 
 /// The cause that points at another process rather than at a root.

@@ -43,9 +43,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(found) = network.worst(|talk| lost(scene, &network, talk)) else { return Vec::new() };
     let Some(mut confidence) = network.grade(&found.lost) else { return Vec::new() };
     let (talk, lost) = (found.talk, found.lost);
-    let queued = talk.queueing();
+    let queued = talk.queueing().max(talk.queueing_back());
     // Who sends little sees a queue only where it is longer than acknowledgements are delayed.
-    let full = queues(talk) && (queued >= QUEUES || !talk.sending().is_empty());
+    let sends_much = !talk.sending().is_empty() || talk.is_upload();
+    let full = queues(talk) && (talk.queueing() >= QUEUES || sends_much) || queues_back(talk);
     if !full {
         confidence = Confidence::Possible;
     }
@@ -104,17 +105,35 @@ fn lost(scene: &Scene, network: &Network, talk: &Talk) -> Option<Lost> {
     }
     let fast = rate >= FAST;
     let sends = (fast && !talk.sending().is_empty()).then(|| network.of_threads(&talk.sending(), |time, _| time));
-    let receives = (fast && talk.is_transfer()).then(|| network.of_waiting(talk, &talk.receiving(), |time, _| time));
+    let uploads =
+        (fast && talk.is_upload()).then(|| network.of_waiting(talk, &talk.receiving(), |time, _| time.min(talk.busy)));
+    let receives = (fast && talk.is_transfer() && !limited_back(talk))
+        .then(|| network.of_waiting(talk, &talk.receiving(), |time, _| time));
     let queued = talk.queueing();
     let waits = (queued >= QUEUES && queues(talk))
         .then(|| network.of_waiting(talk, &talk.receiving(), |time, count| time.min(queued.mul_f64(count as f64))));
-    [sends, receives.flatten(), waits.flatten()].into_iter().flatten().max_by(|a, b| a.part.0.total_cmp(&b.part.0))
+    [sends, uploads.flatten(), receives.flatten(), waits.flatten()]
+        .into_iter()
+        .flatten()
+        .max_by(|a, b| a.part.0.total_cmp(&b.part.0))
 }
 
 /// Packets stand in a queue on the way.
 fn queues(talk: &Talk) -> bool {
     let shortest = talk.min_rtt.unwrap_or_default();
     !shortest.is_zero() && talk.queueing() >= (shortest * (STANDING - 1)).max(LEAST)
+}
+
+/// The same on the way to the victim: who sends much is told of each segment at once.
+fn queues_back(talk: &Talk) -> bool {
+    let shortest = talk.back.min_rtt.unwrap_or_default();
+    !shortest.is_zero() && talk.queueing_back() >= (shortest * (STANDING - 1)).max(LEAST)
+}
+
+/// What is sent to the victim is held up by something else than the path's rate.
+fn limited_back(talk: &Talk) -> bool {
+    let windows = talk.back.limited() >= talk.back.busy.mul_f64(WINDOWS.0).max(LEAST);
+    windows || (talk.is_lossy_back() || talk.has_gaps()) && !queues_back(talk)
 }
 
 /// The interface that carries most, and its bytes a second in the direction that carries more: of the target's own where it

@@ -28,10 +28,6 @@ struct Overflow<'a> {
 }
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    // The same counter has what is dropped for other reasons.
-    if counted(scene.rec, "TcpExt", "ListenOverflows") == Some(0.0) {
-        return Vec::new();
-    }
     let network = Network::of(scene, victim);
     let rows = scene.rec.get(&catalog::LISTEN_DROPS).into_iter().flatten();
     let overflows = rows.filter_map(|row| of(scene, victim, &network, row));
@@ -93,18 +89,39 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 /// What a listening socket's overflow costs the victim, as its owner or as its client.
 fn of<'a>(scene: &Scene, victim: &Victim, network: &Network, row: &'a Series) -> Option<Overflow<'a>> {
     let dropped = row.increase().filter(|dropped| *dropped > 0.0)?;
+    // The same counter has what is dropped for other reasons, and that of overflows is of the target's namespace alone.
+    if counted(scene.rec, "TcpExt", "ListenOverflows") == Some(0.0) && !was_full(scene, row) {
+        return None;
+    }
     let lost = match row.labels.pid() {
         Some(pid) if victim.contains(pid) => network.of_answers(COST.mul_f64(dropped)),
-        _ => as_client(scene, victim, network, port(row))?,
+        _ => as_client(scene, victim, network, row)?,
     };
     Some(Overflow { row, dropped, lost })
 }
 
-/// What the victim's own late connections to a port of this machine cost it.
-fn as_client(scene: &Scene, victim: &Victim, network: &Network, port: u16) -> Option<Lost> {
+/// Whether as many waited to be accepted as may, at some reading.
+fn was_full(scene: &Scene, row: &Series) -> bool {
+    let queue = |metric: &Metric<Series>| {
+        let rows = scene.rec.get(metric).unwrap_or_default();
+        rows.iter().find(|one| one.labels == row.labels).map(Series::max)
+    };
+    queue(&catalog::LISTEN_QUEUE).zip(queue(&catalog::LISTEN_BACKLOG)).is_some_and(|(waiting, room)| waiting >= room)
+}
+
+/// What the victim's own late connections to a socket of this machine cost it.
+fn as_client(scene: &Scene, victim: &Victim, network: &Network, row: &Series) -> Option<Lost> {
+    let listening: SocketAddr = row.labels.get("address").parse().ok()?;
     let attempts = Attempts::of(scene, victim);
-    let here = |peer: &str| peer.parse::<SocketAddr>().is_ok_and(|peer| peer.ip().is_loopback() && peer.port() == port);
-    let late = attempts.iter().find(|(peer, one)| here(peer) && !one.lost().is_zero());
+    let there = |peer: &str| {
+        peer.parse::<SocketAddr>().is_ok_and(|peer| {
+            // Another network namespace's addresses are not known, but the connections in it that were made.
+            let is_here = || network.talks.iter().any(|talk| talk.end == peer.to_string() && talk.back.is_seen());
+            let everywhere = listening.ip().is_unspecified() && (peer.ip().is_loopback() || is_here());
+            peer.port() == listening.port() && (peer.ip() == listening.ip() || everywhere)
+        })
+    };
+    let late = attempts.iter().find(|(peer, one)| there(peer) && !one.lost().is_zero());
     late.map(|(peer, one)| network.of_connecting(peer, one))
 }
 

@@ -109,7 +109,7 @@ fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
     let count = talk.asked.count.max(waits.iter().map(|wait| wait.count).sum());
     let trip = talk.min_rtt.unwrap_or_default();
     let is_slow = mean(talk) >= SLOW.max(trip * TRIPS);
-    if count < DIALOGUE || !is_slow || talk.is_transfer() || asks(talk) == Some(false) {
+    if count < DIALOGUE || !is_slow || talk.is_transfer() || talk.is_upload() || asks(talk) == Some(false) {
         return None;
     }
     let held_up = talk.stalled() + talk.limited();

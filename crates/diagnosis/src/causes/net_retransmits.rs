@@ -3,11 +3,12 @@
 //! **Speaks for it:** the victim's own connections, or the other ends of them on this machine, sent segments again while
 //! the victim waited, or stood still until the retransmission timer ran out.
 //! **Speaks against it:** a share of lost segments that is fine, and clients that are gone: their timers run out for
-//! nobody. Segments that another machine sends again are not seen here.
+//! nobody. What another machine sends again is not seen here, only that what it sends comes out of order, as on some paths
+//! that lose nothing: that is only `possible`.
 //! **Experiment:** none from here; `ping` and `mtr` to the peer show where the path loses packets.
 
 use crate::{
-    Cause, Draft, Effect, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Scene, Victim,
     network::{Lost, Network, Talk},
     path::Removes,
 };
@@ -26,8 +27,12 @@ pub const CAUSE: Cause = Cause {
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let network = Network::of(scene, victim);
     let Some(found) = network.worst(|talk| lost(&network, talk)) else { return Vec::new() };
-    let Some(confidence) = network.grade(&found.lost) else { return Vec::new() };
+    let Some(mut confidence) = network.grade(&found.lost) else { return Vec::new() };
     let (talk, lost) = (found.talk, found.lost);
+    // Some paths turn the order around without losing anything.
+    if talk.has_gaps() && talk.lost_segments() == 0.0 {
+        confidence = Confidence::Possible;
+    }
     let mut culprit = found.peer(scene);
     if let Some(remote) = talk.most_stalled().filter(|_| talk.served) {
         culprit.name = remote.to_owned();
@@ -48,11 +53,21 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
                 .at("recording/series.parquet"),
         );
     }
+    if talk.out_of_order > 0.0 {
+        evidence.push(
+            Evidence::new("tcp_info: came before others that belong in front of them", talk.out_of_order, "packets")
+                .at("recording/series.parquet"),
+        );
+    }
+    let what = match segments > 0.0 {
+        true => format!("{segments:.0} were sent again"),
+        false => format!("{:.0} packets came before others that belong in front of them", talk.out_of_order),
+    };
     vec![Draft {
         confidence,
         time: lost.in_time_of(victim),
         summary: format!(
-            "{} loses {} to lost segments on the path to {}: {segments:.0} were sent again.",
+            "{} loses {} to lost segments on the path to {}: {what}.",
             victim.label(),
             lost.how_much(),
             culprit.name,
@@ -76,6 +91,10 @@ pub fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
     let stalled = talk.stalled();
     if talk.served {
         return (talk.is_lossy() && network.serves()).then(|| network.of_answers(stalled));
+    }
+    // Loss on the way to the victim slows down all of a transfer: its sender takes it for congestion.
+    if talk.is_transfer() && (talk.is_lossy_back() || talk.has_gaps()) {
+        return network.of_waiting(talk, &talk.receiving(), |time, _| time);
     }
     if talk.lost_segments() == 0.0 && talk.sent_again().is_empty() {
         return None;

@@ -1,14 +1,16 @@
 //! # A window or a buffer limits the flow
 //!
 //! **Speaks for it:** the victim is blocked until it may send, while the kernel's books say that its connections had data to
-//! send and the other end's window, or their own send buffer, held them up.
+//! send and the other end's window, or their own send buffer, held them up. Or it waits for a transfer whose sender, on this
+//! machine, is held up by the victim's own window, or of which each round trip brings about as much as the victim offers to
+//! take.
 //! **Speaks against it:** a reader that is slow on purpose, such as one who plays what it gets: for clients of the victim it
-//! is only `possible`. A window of its own that is too small to receive by is not seen from here.
+//! is only `possible`.
 //! **Experiment:** none from outside; larger buffers at the end that lacks them.
 
 use crate::{
-    Cause, Confidence, Draft, Effect, Scene, Victim,
-    network::{Lost, Network, Of, Talk},
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
+    network::{Found, Lost, Network, Of, Talk},
     path::Removes,
 };
 use checks::Evidence;
@@ -21,13 +23,19 @@ pub const CAUSE: Cause = Cause { id: "net.small-window", frozen: Effect::None, r
 /// ours: held up for less of the time with data to send, something else limits the flow.
 const MUCH: Ratio = Ratio(0.3);
 
+/// ours: a buffer that the kernel sizes takes twice what a round trip brings (`tcp_rcv_space_adjust`); this is far more.
+const FILLED: f64 = 0.8;
+
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let network = Network::of(scene, victim);
-    let Some(found) = network.worst(|talk| lost(&network, talk)) else { return Vec::new() };
+    let Some(found) = network.worst(|talk| lost(scene, &network, talk)) else { return Vec::new() };
     let Some(mut confidence) = network.grade(&found.lost) else { return Vec::new() };
     let (talk, lost) = (found.talk, found.lost);
     if lost.of == Of::Answers {
         confidence = Confidence::Possible;
+    }
+    if takes_little(scene, talk) {
+        return vec![receiving(&network, victim, &found, confidence)];
     }
     let seconds = |time: Duration| time.as_secs_f64();
     let its_buffer = talk.send_buffer > talk.receive_window;
@@ -72,8 +80,52 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
+/// A transfer that the victim's own window holds up.
+fn receiving(network: &Network, victim: &Victim, found: &Found, confidence: Confidence) -> Draft {
+    let (talk, lost) = (found.talk, found.lost);
+    let offers = talk.window.map_or_else(String::new, |window| format!(" ({} at most)", Bytes(window as u64)));
+    let mut evidence = vec![
+        Evidence::new("tcp_info of the sender: held up by that window", talk.back.receive_window.as_secs_f64(), "s")
+            .at("recording/series.parquet"),
+    ];
+    if let Some(window) = talk.window {
+        evidence.push(Evidence::new("tcp_info: offers to take", window, "By").at("recording/series.parquet"));
+    }
+    if let Some(rtt) = talk.min_rtt {
+        let source = format!("tcp_info: shortest round trip to {}", talk.end);
+        evidence.push(Evidence::new(source, rtt.as_secs_f64() * 1e3, "ms").at("recording/series.parquet"));
+    }
+    Draft {
+        confidence,
+        time: lost.in_time_of(victim),
+        summary: format!(
+            "{} loses {} receiving from {}: what it offers to take at a time{offers} is little for the path's round trip.",
+            victim.label(),
+            lost.how_much(),
+            talk.end,
+        ),
+        culprit: Party {
+            kind: "peer".into(),
+            pid: talk.answerer.map(|pid| pid.0),
+            name: talk.end.clone(),
+            detail: Some("the receiver's own window".into()),
+        },
+        evidence,
+        codepath: network.codepath(&talk.receiving()),
+        next: vec![
+            format!("ss -tmi dst {} (rcv_space, skmem: rb; rwnd_limited at the sender)", talk.host()),
+            "drop SO_RCVBUF, so that the kernel sizes it, or raise net.ipv4.tcp_rmem and net.core.rmem_max".to_owned(),
+        ],
+        removes: Removes::Unsaid,
+        descriptive: false,
+    }
+}
+
 /// What a conversation loses to windows and buffers.
-fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
+fn lost(scene: &Scene, network: &Network, talk: &Talk) -> Option<Lost> {
+    if takes_little(scene, talk) {
+        return network.of_waiting(talk, &talk.receiving(), |time, _| time);
+    }
     let limited = talk.limited();
     if limited < talk.busy.mul_f64(MUCH.0) || talk.is_loopback() {
         return None;
@@ -82,6 +134,18 @@ fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
         return network.serves().then(|| network.of_answers(limited));
     }
     network.of_waiting(talk, &talk.sending(), |time, _| time.min(limited))
+}
+
+/// The victim's own window holds up what is sent to it.
+fn takes_little(scene: &Scene, talk: &Talk) -> bool {
+    if talk.served || talk.is_loopback() || !talk.is_transfer() {
+        return false;
+    }
+    let held_up = talk.back.receive_window;
+    let seen = !held_up.is_zero() && held_up >= talk.back.busy.mul_f64(MUCH.0);
+    let trip = talk.min_rtt.unwrap_or_default().as_secs_f64();
+    let brings = talk.received / scene.window().as_secs_f64() * trip;
+    seen || talk.window.is_some_and(|window| window > 0.0 && brings >= window * FILLED)
 }
 
 #[cfg(test)]

@@ -41,6 +41,12 @@ impl<'s> Network<'s> {
                 talks.add(row, *add);
             }
         }
+        for (metric, add) in talk::OF_THE_OTHER_END {
+            let others = |pid| !victim.contains(pid);
+            for row in scene.rec.get(metric).into_iter().flatten().filter(|row| row.labels.pid().is_some_and(others)) {
+                talks.of_the_other_end(row, *add);
+            }
+        }
         for (metric, add) in resent::ROWS {
             for row in mine(scene, victim, metric) {
                 talks.resent(row, add);

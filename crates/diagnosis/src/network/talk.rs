@@ -15,9 +15,47 @@ use std::{
 pub const HELD: &str = "held by Nagle's algorithm";
 /// Segments were sent again meanwhile.
 const SENT_AGAIN: &str = "sent again";
+/// The other end took no more.
+const SMALL_WINDOW: &str = "small window";
+/// The path took what it could.
+const BUFFER_FULL: &str = "send buffer full";
 
 /// DSLReports: up to this part of all segments sent again is fine.
 const FEW: Ratio = Ratio(0.01);
+
+/// ours: fewer segments than this say nothing about a share.
+const SOME: f64 = 10.0;
+
+/// ours: from here on a transfer takes five round trips and more: ten segments in the first one, and twice as many in each
+/// that follows. As long as an answer may take before it is called a slow one.
+const LARGE: f64 = 256.0 * 1024.0;
+
+/// What another process of this machine sends to the victim, as its end has it.
+#[derive(Default)]
+pub struct Flow {
+    /// Round-trip times as read, summed and counted.
+    rtt: (f64, f64),
+    /// The shortest round trip.
+    pub min_rtt: Option<Duration>,
+    /// Time with data to send.
+    pub busy: Duration,
+    /// Of it, held up by the victim's window.
+    pub receive_window: Duration,
+    /// Of it, held up by the send buffer.
+    send_buffer: Duration,
+}
+
+impl Flow {
+    /// Whether that end is on this machine.
+    pub fn is_seen(&self) -> bool {
+        self.rtt.1 > 0.0
+    }
+
+    /// Time in which a window or buffer held it up.
+    pub fn limited(&self) -> Duration {
+        self.receive_window + self.send_buffer
+    }
+}
 
 /// A service that the victim asks, or those who ask it at one of its ports.
 #[derive(Default)]
@@ -56,6 +94,14 @@ pub struct Talk<'s> {
     pub resent: Resent,
     /// What the other end sent again, where that is on this machine.
     pub resent_to_it: Resent,
+    /// What the other end sends, where that is on this machine.
+    pub back: Flow,
+    /// Segments with data that came.
+    arrived: f64,
+    /// Those that came before others which belong in front of them.
+    pub out_of_order: f64,
+    /// The most that the victim offered to take, summed over connections.
+    pub window: Option<f64>,
     local_ports: BTreeSet<String>,
 }
 
@@ -85,14 +131,41 @@ pub(super) const BOOKS: &[(&Metric<Series>, Add)] = &[
         let least = row.points.iter().map(|point| point.value).chain(talk.peer_window).reduce(f64::min);
         talk.peer_window = least;
     }),
-    (&catalog::TCP_SEGMENTS, |talk, row| {
-        if row.labels.get("what") == "sent" {
-            talk.sent += row.last();
-        }
+    (&catalog::TCP_SEGMENTS, |talk, row| match row.labels.get("what") {
+        "sent" => talk.sent += row.last(),
+        "received" => talk.arrived += row.last(),
+        "out_of_order" => talk.out_of_order += row.last(),
+        _ => {}
+    }),
+    (&catalog::TCP_WINDOW, |talk, row| {
+        talk.window = Some(talk.window.unwrap_or(0.0) + row.max());
     }),
     (&catalog::TCP_IO, |talk, row| match row.labels.get("direction") {
         "transmit" => talk.transmitted += row.last(),
         _ => talk.received += row.last(),
+    }),
+];
+
+/// Adds a row to what the other end sends.
+type AddBack = fn(&mut Flow, &Series);
+
+/// The books on connections that tell something of who receives.
+pub(super) const OF_THE_OTHER_END: &[(&Metric<Series>, AddBack)] = &[
+    (&catalog::TCP_RTT, |back, row| {
+        back.rtt.0 += row.mean() * row.points.len() as f64;
+        back.rtt.1 += row.points.len() as f64;
+    }),
+    (&catalog::TCP_MIN_RTT, |back, row| {
+        let shortest = Some(duration(row.last())).filter(|rtt| !rtt.is_zero());
+        back.min_rtt = back.min_rtt.into_iter().chain(shortest).min();
+    }),
+    (&catalog::TCP_LIMITED, |back, row| {
+        let time = duration(row.last());
+        match row.labels.get("by") {
+            "busy" => back.busy += time,
+            "receive_window" => back.receive_window += time,
+            _ => back.send_buffer += time,
+        }
     }),
 ];
 
@@ -150,9 +223,20 @@ impl Talk<'_> {
 
     /// More of the victim's segments is lost than is fine.
     pub fn is_lossy(&self) -> bool {
-        /// ours: fewer segments than this say nothing about a share.
-        const SOME: f64 = 10.0;
         self.resent.segments() >= SOME && self.loss() > FEW
+    }
+
+    /// More of what is sent to the victim is lost than is fine, as the other end on this machine knows.
+    pub fn is_lossy_back(&self) -> bool {
+        let lost = self.resent_to_it.segments();
+        lost >= SOME && Ratio::of_counts(lost, self.arrived + lost) > FEW
+    }
+
+    /// So much came out of order that some of it must have been lost, where the other end is not seen.
+    pub fn has_gaps(&self) -> bool {
+        /// ours: one that is lost of a hundred holds up the five behind it, and more on any path but the shortest.
+        const MANY: Ratio = Ratio(0.05);
+        !self.back.is_seen() && self.out_of_order >= SOME && Ratio::of_counts(self.out_of_order, self.arrived) > MANY
     }
 
     /// Time for which connections stood still for lost segments of either way.
@@ -183,9 +267,14 @@ impl Talk<'_> {
 
     /// Answers are so large that they take their time on the way.
     pub fn is_transfer(&self) -> bool {
-        /// ours: from here on, the transfer takes longer than its question.
-        const LARGE: f64 = 1024.0 * 1024.0;
-        Ratio::of_counts(self.received, self.questions()).0 >= LARGE
+        self.received >= LARGE * self.questions().max(1.0)
+    }
+
+    /// Questions are: most of the time until their answers goes by while they are on the way.
+    pub fn is_upload(&self) -> bool {
+        let asked = Duration::from_nanos(self.asked.sum);
+        let questions = self.asked.count as f64;
+        questions > 0.0 && self.transmitted >= LARGE * questions && self.busy >= asked / 2
     }
 
     /// The waits in which segments were sent again.
@@ -200,14 +289,24 @@ impl Talk<'_> {
 
     /// Packets queue on the path: round trips are longer than they need be.
     pub fn queueing(&self) -> Duration {
-        let (rtt, shortest) = (self.rtt().unwrap_or_default(), self.min_rtt.unwrap_or_default());
-        if shortest.is_zero() { Duration::ZERO } else { rtt.saturating_sub(shortest) }
+        above(self.rtt(), self.min_rtt)
+    }
+
+    /// The same on the way to the victim, as the other end on this machine knows.
+    pub fn queueing_back(&self) -> Duration {
+        let rtt = (self.back.rtt.1 > 0.0).then(|| duration(self.back.rtt.0 / self.back.rtt.1));
+        above(rtt, self.back.min_rtt)
     }
 
     /// The names of its waits, and of exchanges with it.
     pub fn resources(&self) -> impl Iterator<Item = String> + '_ {
         self.waits.iter().map(|wait| wait.resource.clone()).chain([format!("tcp:{}", self.end)])
     }
+}
+
+/// By how much round trips are longer than the shortest; zero where that is not known.
+fn above(rtt: Option<Duration>, shortest: Option<Duration>) -> Duration {
+    shortest.map_or(Duration::ZERO, |shortest| rtt.unwrap_or_default().saturating_sub(shortest))
 }
 
 /// Conversations while they are gathered.
@@ -255,6 +354,20 @@ impl<'s> Talks<'s> {
         let serves = !port.is_empty() && (self.listening.contains(port) || peer.parse::<SocketAddr>().is_err());
         let end = if serves { format!("port {port}") } else { peer.to_owned() };
         self.talk(&end)
+    }
+
+    /// What another process of this machine has in its books on a connection with the victim, whichever network namespace
+    /// it is in.
+    pub fn of_the_other_end(&mut self, row: &Series, add: AddBack) {
+        let port = row.labels.get("local_port");
+        let Ok(to) = row.labels.get("peer").parse::<SocketAddr>() else { return };
+        let to = to.port().to_string();
+        let is_theirs = |talk: &&mut Talk| {
+            !talk.served && talk.local_ports.contains(&to) && talk.end.rsplit_once(':').is_some_and(|(_, p)| p == port)
+        };
+        if let Some(talk) = self.all.iter_mut().find(is_theirs) {
+            add(&mut talk.back, row);
+        }
     }
 
     /// What another process of this machine sent again to the victim: its rows have the victim's port, or none where
@@ -329,10 +442,12 @@ pub fn reason(wait: &Wait) -> Option<&str> {
     end_and_reason(wait)?.1
 }
 
-/// Whether a wait is for room to send.
+/// Whether a wait is for room to send: in a call that sends, or in a poll that ended with much that is not acknowledged yet.
 pub fn is_sending(wait: &Wait) -> bool {
     const SENDS: &[&str] = &["write", "writev", "sendto", "sendmsg", "sendmmsg", "sendfile", "splice"];
-    SENDS.contains(&wait.syscall.as_str())
+    const POLLS: &[&str] = &["poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"];
+    let call = wait.syscall.as_str();
+    SENDS.contains(&call) || POLLS.contains(&call) && matches!(reason(wait), Some(SMALL_WINDOW | BUFFER_FULL))
 }
 
 /// Whether a wait is for the other end's first answer.

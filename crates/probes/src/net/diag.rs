@@ -85,6 +85,12 @@ pub(super) struct Info {
     pub send_buffer: u64,
     /// Linux 5.4 and later.
     pub peer_window: Option<u32>,
+    /// Segments with data that came.
+    pub received: u32,
+    /// Packets that came before others which belong in front of them; Linux 5.4 and later.
+    pub out_of_order: u32,
+    /// What this end offers to take; Linux 6.2 and later.
+    pub window: Option<u32>,
 }
 
 impl Diag {
@@ -257,6 +263,9 @@ fn info(bytes: &[u8]) -> Info {
         receive_window: u64_at(bytes, 176),
         send_buffer: u64_at(bytes, 184),
         peer_window: (bytes.len() >= 232).then(|| u32_at(bytes, 228)),
+        received: u32_at(bytes, 152),
+        out_of_order: u32_at(bytes, 224),
+        window: (bytes.len() >= 236).then(|| u32_at(bytes, 232)),
     }
 }
 

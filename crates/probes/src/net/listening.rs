@@ -4,14 +4,11 @@
 
 use super::{
     diag::{Diag, LISTENING},
-    scope::{self, Scope},
+    scope::Scope,
 };
 use crate::roots::Roots;
-use observe::{Absent, Pid};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-};
+use observe::Absent;
+use std::collections::BTreeSet;
 
 /// ours: network namespaces that are looked into, 50 ms.
 const MOST_NAMESPACES: usize = 256;
@@ -30,21 +27,12 @@ impl Listening {
     /// # Errors
     /// When not even those of friday's own namespace can be read.
     pub fn read(roots: &Roots) -> Result<Listening, Absent> {
-        let own = scope::number(roots, "self").unwrap_or(0);
         let mut listening = Listening::default();
-        listening.add(&Scope { files: roots.proc.join("net"), number: own, of: None })?;
-        let mut others: BTreeMap<u32, u32> = BTreeMap::new();
-        let processes = fs::read_dir(&roots.proc).into_iter().flatten().flatten();
-        for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-            if let Some(number) = scope::number(roots, &pid.to_string()).filter(|number| *number != own) {
-                others.entry(number).or_insert(pid);
-            }
-        }
-        for (at, (number, pid)) in others.into_iter().enumerate() {
-            let files = roots.proc.join(format!("{pid}/net"));
-            let scope = Scope { files, number, of: Some(Pid(pid)) };
-            if at >= MOST_NAMESPACES || listening.add(&scope).is_err() {
-                listening.unknown.push(number);
+        for (at, scope) in Scope::all(roots).into_iter().enumerate() {
+            match at {
+                0 => listening.add(&scope)?,
+                _ if at > MOST_NAMESPACES || listening.add(&scope).is_err() => listening.unknown.push(scope.number),
+                _ => {}
             }
         }
         Ok(listening)
@@ -67,7 +55,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let roots = Roots::default();
-        let own = scope::number(&roots, "self").unwrap();
+        let own = crate::net::scope::number(&roots, "self").unwrap();
         let listening = Listening::read(&roots).unwrap();
         assert!(listening.ports.contains(&(own, port)) && !listening.unknown.contains(&own));
         drop(listener);

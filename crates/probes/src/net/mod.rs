@@ -79,7 +79,7 @@ impl Network {
         let mut network = Network {
             roots: roots.clone(),
             counters: Counters::new(roots, &scope),
-            sockets: Sockets::new(&scope),
+            sockets: Sockets::new(&scope, &Scope::all(roots)),
             scope,
             owners: Owners::default(),
         };

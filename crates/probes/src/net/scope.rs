@@ -3,7 +3,7 @@
 
 use crate::roots::Roots;
 use observe::{Pid, Target};
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 /// One network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,23 @@ impl Scope {
             }
             _ => own,
         }
+    }
+
+    /// Friday's own namespace, then each of the others that processes live in, as a process in it shows it.
+    pub fn all(roots: &Roots) -> Vec<Scope> {
+        let own = number(roots, "self").unwrap_or(0);
+        let mut others: BTreeMap<u32, u32> = BTreeMap::new();
+        let processes = fs::read_dir(&roots.proc).into_iter().flatten().flatten();
+        for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+            if let Some(number) = number(roots, &pid.to_string()).filter(|number| *number != own) {
+                others.entry(number).or_insert(pid);
+            }
+        }
+        let others = others.into_iter().map(|(number, pid)| {
+            let files = roots.proc.join(format!("{pid}/net"));
+            Scope { files, number, of: Some(Pid(pid)) }
+        });
+        [Scope { files: roots.proc.join("net"), number: own, of: None }].into_iter().chain(others).collect()
     }
 
     /// `friday's own (number 4026531840)`, `that of process 7 (number 4026532220)`.

@@ -1,8 +1,11 @@
 //! Sockets as the kernel's own books have them, read a few times in the window: what connections are held up by, and who
 //! does not come to accept.
 //!
+//! Those of other network namespaces than the target's are read as well: a connection within the machine is told best by the
+//! end that sends, and containers live in namespaces of their own.
+//!
 //! Cost: listening sockets twice a second, 0.1 ms each time; connections every two seconds where there are few, 3 ms each
-//! time, and less often the longer it takes, so that it stays below a hundredth of one CPU.
+//! time and namespace, and less often the longer it takes, so that it stays below a hundredth of one CPU.
 
 use super::{
     diag::{ANY, Diag, Info, LISTENING, LIVE, Row},
@@ -29,6 +32,7 @@ pub(super) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::TCP_LIMITED,
     &catalog::TCP_SEGMENTS,
     &catalog::TCP_PEER_WINDOW,
+    &catalog::TCP_WINDOW,
     &catalog::TCP_IO,
     &catalog::UDP_DROPS,
     &catalog::NET_SOCKETS,
@@ -52,19 +56,26 @@ const MOST_KEPT: usize = 1024;
 /// ours: the same for listening sockets.
 const MOST_LISTENING: usize = 256;
 
+/// ours: other namespaces that are looked into: 0.1 s at the begin and the end.
+const MOST_NAMESPACES: usize = 32;
+
 /// One connection from reading to reading.
 struct Connection {
+    /// The number of its network namespace.
+    namespace: u32,
     local: SocketAddr,
     remote: SocketAddr,
     inode: u32,
     first: Info,
     last: Info,
     rtt: Vec<Point>,
+    peer_window: Vec<Point>,
     window: Vec<Point>,
 }
 
 /// One listening socket.
 struct Listener {
+    namespace: u32,
     local: SocketAddr,
     inode: u32,
     queue: Vec<Point>,
@@ -74,8 +85,10 @@ struct Listener {
 
 /// What was read so far.
 pub(super) struct Sockets {
+    /// The target's namespace.
     diag: Result<Diag, Absent>,
     scope: Scope,
+    others: Vec<(Scope, Diag)>,
     connections: HashMap<u64, Connection>,
     listeners: BTreeMap<u64, Listener>,
     connecting: BTreeMap<(u32, SocketAddr), Vec<Point>>,
@@ -88,11 +101,13 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Opens what is there, in a namespace.
-    pub fn new(scope: &Scope) -> Self {
+    /// Opens what is there, in the target's namespace and in others.
+    pub fn new(scope: &Scope, all: &[Scope]) -> Self {
+        let others = all.iter().filter(|other| other.number != scope.number).take(MOST_NAMESPACES);
         Sockets {
             diag: Diag::open(scope),
             scope: scope.clone(),
+            others: others.filter_map(|other| Some((other.clone(), Diag::open(other).ok()?))).collect(),
             connections: HashMap::new(),
             listeners: BTreeMap::new(),
             connecting: BTreeMap::new(),
@@ -118,28 +133,15 @@ impl Sockets {
         self.read_datagrams();
     }
 
-    /// Ports that are listened on, with the sockets' inodes.
+    /// Ports that are listened on in the target's namespace, with the sockets' inodes.
     pub fn listening(&self) -> impl Iterator<Item = (u16, u32)> {
-        self.listeners.values().map(|listener| (listener.local.port(), listener.inode))
+        let own = |listener: &&Listener| listener.namespace == self.scope.number;
+        self.listeners.values().filter(own).map(|listener| (listener.local.port(), listener.inode))
     }
 
     fn read_listening(&mut self, at: Duration) {
         let Ok(diag) = &mut self.diag else { return };
-        let listeners = &mut self.listeners;
-        let listed = diag.list(libc::IPPROTO_TCP, LISTENING, |row| {
-            let listener = listeners.entry(row.cookie).or_insert_with(|| Listener {
-                local: row.local,
-                inode: row.inode,
-                queue: Vec::new(),
-                backlog: Vec::new(),
-                drops: Vec::new(),
-            });
-            let point = |value: u32| Point { at, value: f64::from(value) };
-            listener.queue.push(point(row.read_queue));
-            listener.backlog.push(point(row.write_queue));
-            listener.drops.extend(row.drops.map(point));
-        });
-        if let Err(why) = listed {
+        if let Err(why) = listen(diag, self.scope.number, &mut self.listeners, at) {
             self.diag = Err(why);
         }
     }
@@ -155,33 +157,46 @@ impl Sockets {
         let begun = Instant::now();
         let (connections, connecting) = (&mut self.connections, &mut self.connecting);
         let is_first = self.readings == 0;
-        let listed = diag.list(libc::IPPROTO_TCP, LIVE, |row| {
-            if row.is_connecting() {
-                let points = connecting.entry((row.inode, canonical(row.remote))).or_default();
-                match points.last_mut().filter(|point| point.at == at) {
-                    Some(point) => point.value += 1.0,
-                    None => points.push(Point { at, value: 1.0 }),
+        let mut left = MOST_READ - there;
+        let mut list = |diag: &mut Diag, namespace: u32| {
+            diag.list(libc::IPPROTO_TCP, LIVE, |row| {
+                if row.is_connecting() {
+                    let points = connecting.entry((row.inode, canonical(row.remote))).or_default();
+                    match points.last_mut().filter(|point| point.at == at) {
+                        Some(point) => point.value += 1.0,
+                        None => points.push(Point { at, value: 1.0 }),
+                    }
+                } else if let Some(info) = row.info {
+                    follow(connections, &row, (info, namespace), is_first, at);
                 }
-            } else if let Some(info) = row.info {
-                follow(connections, &row, info, is_first, at);
-            }
-        });
-        match listed {
+            })
+        };
+        match list(diag, self.scope.number) {
             Ok(()) => self.readings += 1,
             Err(why) => self.diag = Err(why),
+        }
+        for (scope, diag) in &mut self.others {
+            let there = connections_there(scope);
+            if there <= left {
+                left -= there;
+                // What cannot be read there says nothing of the target's.
+                let _ = list(diag, scope.number);
+                let _ = listen(diag, scope.number, &mut self.listeners, at);
+            }
         }
         self.next = at + INTERVAL.max(begun.elapsed() * REST);
     }
 
     fn read_datagrams(&mut self) {
-        let Ok(diag) = &mut self.diag else { return };
         let (datagrams, is_first) = (&mut self.datagrams, self.readings <= 1);
-        // A kernel without it (CONFIG_INET_UDP_DIAG) has no rows: the counters of all such sockets are there.
-        let _ = diag.list(libc::IPPROTO_UDP, ANY, |row| {
-            let drops = row.drops.unwrap_or(0);
-            let first = if is_first { drops } else { 0 };
-            datagrams.entry(row.cookie).or_insert((row.local, row.inode, first, drops)).3 = drops;
-        });
+        for diag in self.diag.iter_mut().chain(self.others.iter_mut().map(|(_, diag)| diag)) {
+            // A kernel without it (CONFIG_INET_UDP_DIAG) has no rows: the counters of all such sockets are there.
+            let _ = diag.list(libc::IPPROTO_UDP, ANY, |row| {
+                let drops = row.drops.unwrap_or(0);
+                let first = if is_first { drops } else { 0 };
+                datagrams.entry(row.cookie).or_insert((row.local, row.inode, first, drops)).3 = drops;
+            });
+        }
     }
 
     /// Puts the rows, or why there are none, into the recording.
@@ -208,10 +223,10 @@ impl Sockets {
         into.set(&catalog::TCP_CONNECTING, Ok(rows.collect()));
         let read = self.connections.len();
         // Who holds a connection that no process holds any more is told by who listens on its port.
-        let by_port: HashMap<u16, Pid> = self
+        let by_port: HashMap<(u32, u16), Pid> = self
             .listeners
             .values()
-            .filter_map(|listener| Some((listener.local.port(), owners.of(listener.inode)?)))
+            .filter_map(|listener| Some(((listener.namespace, listener.local.port()), owners.of(listener.inode)?)))
             .collect();
         let mut active: Vec<Connection> = self.connections.into_values().filter(|c| c.activity() > (0, 0)).collect();
         active.sort_by_key(|connection| Reverse(connection.activity()));
@@ -227,12 +242,14 @@ impl Sockets {
             &catalog::TCP_LIMITED,
             &catalog::TCP_SEGMENTS,
             &catalog::TCP_PEER_WINDOW,
+            &catalog::TCP_WINDOW,
             &catalog::TCP_IO,
         ] {
             into.set(metric, Ok(Vec::new()));
         }
         for connection in active {
-            let owner = owners.of(connection.inode).or_else(|| by_port.get(&connection.local.port()).copied());
+            let listened = (connection.namespace, connection.local.port());
+            let owner = owners.of(connection.inode).or_else(|| by_port.get(&listened).copied());
             connection.put(owner, length, into);
         }
     }
@@ -299,6 +316,8 @@ impl Connection {
             ("sent", of_32(self.last.sent, self.first.sent)),
             ("unacknowledged", f64::from(self.last.unacknowledged)),
             ("lost", f64::from(self.last.lost)),
+            ("received", of_32(self.last.received, self.first.received)),
+            ("out_of_order", of_32(self.last.out_of_order, self.first.out_of_order)),
         ] {
             into.push(&catalog::TCP_SEGMENTS, total(with("what", what), count));
         }
@@ -312,21 +331,54 @@ impl Connection {
             into.push(&catalog::TCP_MIN_RTT, total(labels.clone(), min));
         }
         into.push(&catalog::TCP_RTT, Series { labels: labels.clone(), points: self.rtt });
-        if !self.window.is_empty() {
-            into.push(&catalog::TCP_PEER_WINDOW, Series { labels, points: self.window });
+        for (metric, points) in [(&catalog::TCP_PEER_WINDOW, self.peer_window), (&catalog::TCP_WINDOW, self.window)] {
+            if !points.is_empty() {
+                into.push(metric, Series { labels: labels.clone(), points });
+            }
         }
     }
 }
 
-/// Notes one reading of a connection. One that was not there before began at zero.
-fn follow(connections: &mut HashMap<u64, Connection>, row: &Row, info: Info, is_first: bool, at: Duration) {
+/// Reads a namespace's listening sockets.
+fn listen(
+    diag: &mut Diag,
+    namespace: u32,
+    listeners: &mut BTreeMap<u64, Listener>,
+    at: Duration,
+) -> Result<(), Absent> {
+    diag.list(libc::IPPROTO_TCP, LISTENING, |row| {
+        let listener = listeners.entry(row.cookie).or_insert_with(|| Listener {
+            namespace,
+            local: row.local,
+            inode: row.inode,
+            queue: Vec::new(),
+            backlog: Vec::new(),
+            drops: Vec::new(),
+        });
+        let point = |value: u32| Point { at, value: f64::from(value) };
+        listener.queue.push(point(row.read_queue));
+        listener.backlog.push(point(row.write_queue));
+        listener.drops.extend(row.drops.map(point));
+    })
+}
+
+/// Notes one reading of a connection in a namespace. One that was not there before began at zero.
+fn follow(
+    connections: &mut HashMap<u64, Connection>,
+    row: &Row,
+    (info, namespace): (Info, u32),
+    is_first: bool,
+    at: Duration,
+) {
     let connection = connections.entry(row.cookie).or_insert_with(|| Connection {
+        namespace,
         local: row.local,
         remote: row.remote,
         inode: row.inode,
         first: if is_first { info } else { Info::default() },
         last: info,
         rtt: Vec::new(),
+        peer_window: Vec::new(),
         window: Vec::new(),
     });
     connection.last = info;
@@ -334,9 +386,8 @@ fn follow(connections: &mut HashMap<u64, Connection>, row: &Row, info: Info, is_
         connection.inode = row.inode;
     }
     connection.rtt.push(Point { at, value: f64::from(info.rtt) * 1e-6 });
-    if let Some(window) = info.peer_window {
-        connection.window.push(Point { at, value: f64::from(window) });
-    }
+    connection.peer_window.extend(info.peer_window.map(|window| Point { at, value: f64::from(window) }));
+    connection.window.extend(info.window.map(|window| Point { at, value: f64::from(window) }));
 }
 
 fn shown(owner: Option<Pid>) -> String {
@@ -372,7 +423,7 @@ mod tests {
 
     fn read_here(work: impl FnOnce(&mut Sockets)) -> Recording {
         let scope = Scope { files: "/proc/net".into(), number: 0, of: None };
-        let mut sockets = Sockets::new(&scope);
+        let mut sockets = Sockets::new(&scope, &[]);
         sockets.sample_all(Duration::ZERO);
         work(&mut sockets);
         sockets.sample_all(Duration::from_secs(1));
@@ -414,7 +465,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_has_its_reason() {
         let scope = Scope { files: "/nonexistent/net".into(), number: 0, of: Some(Pid(1)) };
-        let sockets = Sockets::new(&scope);
+        let sockets = Sockets::new(&scope, &[]);
         let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
         let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };
         let mut seen = Recording::new(host, Target::system("h"), window);

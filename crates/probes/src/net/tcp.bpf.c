@@ -53,14 +53,6 @@ struct {
 	__type(value, u64);
 } net_accepts SEC(".maps");
 
-/* Ports that are listened on; port 0 marks a namespace of which nobody knows that. User space fills in those from before. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct accept_key);
-	__type(value, u8);
-} net_listening SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, DROP_REASONS);

@@ -656,8 +656,10 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 		return;
 	if (t->kind == CALL_FUTEX)
 		note_futex_holder(t);
-	else if (t->kind == CALL_FD || t->poll_one)
+	else if (t->kind == CALL_FD || t->poll_one == POLLED_ONE)
 		note_held(prev, t);
+	else if (t->kind == CALL_POLL)
+		note_polled(prev, t);
 	if (take_stacks) {
 		t->user_stack = take_user_stack(ctx, SCRATCH_SWITCH, t->times.tgid);
 		keep_place(t);
