@@ -123,7 +123,7 @@ fn serves_all<'a>(scene: &Scene<'a>, pid: Pid) -> Option<Limit<'a>> {
     const QUEUED: Ratio = Ratio(0.5);
     /// ours: what takes less CPU is as cheap as requests get; so many of them are a load, not a limit of the program.
     const DEAR: Duration = Duration::from_micros(100);
-    let served = || scene.timeline().into_iter().flat_map(|timeline| &timeline.requests).filter(|r| r.served);
+    let served = || scene.timeline().into_iter().flat_map(|timeline| timeline.requests).filter(|r| r.served);
     // A process for each session: more of them can be at work.
     if served().any(|r| scene.siblings(r.pid, pid) && r.pid != pid) {
         return None;
@@ -235,7 +235,7 @@ mod tests {
                 .cpu_busy(0.5)
                 .thread(10, "encoder", &[(RunningUser, runs), (RunnablePinned, 9.5 - runs)])
                 .thread_of(10, 11, "filter", &[(RunningUser, 1.0), (BlockedIdle, 8.9)])
-                .wait_of(10, 11, BlockedIdle, "futex", "futex:0x10", Some((10, 10)), 8.9, 900)
+                .wait_of(10, 11, BlockedIdle, "futex:0x10", Some((10, 10)), 8.9)
                 .target(10)
                 .build()
         };
