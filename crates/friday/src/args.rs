@@ -27,7 +27,7 @@ pub enum Command {
 /// machine is changed.
 #[derive(clap::Args)]
 pub struct Run {
-    /// Look at one process
+    /// Look at one process, and at the workers of the same program that it has forked
     #[arg(short, long, value_name = "PID", group = "target", value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
 

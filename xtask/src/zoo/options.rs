@@ -33,7 +33,7 @@ impl Options {
         let target = this.parent().and_then(Path::parent).ok_or("xtask lies in no target folder")?;
         let mut options = Options {
             friday: target.join("release/friday"),
-            window: "10s".into(),
+            window: "5s".into(),
             list: false,
             hold: false,
             system: false,
