@@ -191,6 +191,9 @@ catalog! {
         "How many may wait to be accepted, by listening socket, sampled.", "sock_diag";
     LISTEN_DROPS: Series = "system.network.listen.drops", "{packet}", ["address", "pid"],
         "Attempts to connect that a listening socket dropped, cumulative.", "sock_diag";
+    LISTEN_OVERFLOWS: Series = "system.network.listen.overflows", "{connection}", [],
+        "Attempts to connect that found an accept queue full, in all network namespaces whose sockets were read, total.",
+        "/proc/PID/net/netstat";
     TCP_ACCEPTED: Series = "system.network.tcp.accepted", "{connection}", ["local_port", "pid"],
         "Connections that came in, by port, total.", "inet_sock_set_state";
     TCP_CONNECTING: Series = "process.network.tcp.connecting", "{connection}", ["pid", "peer"],

@@ -8,6 +8,7 @@
 //! time and namespace, and less often the longer it takes, so that it stays below a hundredth of one CPU.
 
 use super::{
+    counters::pairs,
     diag::{ANY, Diag, Info, LISTENING, LIVE, Row},
     owners::Owners,
     scope::Scope,
@@ -26,6 +27,7 @@ pub(super) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::LISTEN_QUEUE,
     &catalog::LISTEN_BACKLOG,
     &catalog::LISTEN_DROPS,
+    &catalog::LISTEN_OVERFLOWS,
     &catalog::TCP_CONNECTING,
     &catalog::TCP_RTT,
     &catalog::TCP_MIN_RTT,
@@ -94,6 +96,8 @@ pub(super) struct Sockets {
     connecting: BTreeMap<(u32, SocketAddr), Vec<Point>>,
     /// Datagram sockets: where, whose, and drops at the first and the last reading.
     datagrams: BTreeMap<u64, (SocketAddr, u32, u32, u32)>,
+    /// Overflows of accept queues by network namespace, at the first and the last reading.
+    overflows: BTreeMap<u32, (f64, f64)>,
     /// Why connections could not be read.
     refused: Option<Absent>,
     readings: u32,
@@ -112,6 +116,7 @@ impl Sockets {
             listeners: BTreeMap::new(),
             connecting: BTreeMap::new(),
             datagrams: BTreeMap::new(),
+            overflows: BTreeMap::new(),
             refused: None,
             readings: 0,
             next: Duration::ZERO,
@@ -131,6 +136,11 @@ impl Sockets {
         self.read_listening(at);
         self.read_connections(at);
         self.read_datagrams();
+        for scope in [&self.scope].into_iter().chain(self.others.iter().map(|(scope, _)| scope)) {
+            if let Some(count) = overflows(scope) {
+                self.overflows.entry(scope.number).or_insert((count, count)).1 = count;
+            }
+        }
     }
 
     /// Ports that are listened on in the target's namespace, with the sockets' inodes.
@@ -205,9 +215,9 @@ impl Sockets {
             METRICS.iter().for_each(|metric| metric.refuse(into, why));
             return;
         }
-        self.finish_listening(owners, into);
+        self.finish_listening(owners, length, into);
         if let Some(why) = self.refused.take() {
-            METRICS[3..].iter().for_each(|metric| metric.refuse(into, &why));
+            METRICS[4..].iter().for_each(|metric| metric.refuse(into, &why));
             return;
         }
         let datagrams = self.datagrams.values().filter(|(_, _, first, last)| last > first);
@@ -254,10 +264,16 @@ impl Sockets {
         }
     }
 
-    fn finish_listening(&self, owners: &Owners, into: &mut Recording) {
+    fn finish_listening(&self, owners: &Owners, length: Duration, into: &mut Recording) {
         for metric in [&catalog::LISTEN_QUEUE, &catalog::LISTEN_BACKLOG, &catalog::LISTEN_DROPS] {
             into.set(metric, Ok(Vec::new()));
         }
+        let grew = |(first, last): &(f64, f64)| last - first;
+        let overflows = match self.overflows.is_empty() {
+            true => Err(Absent::Unsupported("net/netstat has no ListenOverflows".into())),
+            false => Ok(vec![Series::total(Labels::default(), length, self.overflows.values().map(grew).sum())]),
+        };
+        into.set(&catalog::LISTEN_OVERFLOWS, overflows);
         let mut listeners: Vec<&Listener> = self.listeners.values().collect();
         let worst = |listener: &Listener| {
             let grew =
@@ -409,6 +425,12 @@ fn connections_there(scope: &Scope) -> u64 {
         rest.split(' ').next().and_then(|n| n.trim().parse().ok()).unwrap_or(0)
     };
     of("sockstat", "TCP:") + of("sockstat6", "TCP6:")
+}
+
+/// How many attempts to connect found an accept queue of a namespace full since that was made.
+fn overflows(scope: &Scope) -> Option<f64> {
+    let text = fs::read_to_string(scope.files.join("netstat")).ok()?;
+    pairs(&text).find(|(_, counter, _)| *counter == "ListenOverflows").map(|(_, _, value)| value)
 }
 
 #[cfg(test)]
