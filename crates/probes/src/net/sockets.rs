@@ -28,6 +28,7 @@ pub(super) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::LISTEN_BACKLOG,
     &catalog::LISTEN_DROPS,
     &catalog::LISTEN_OVERFLOWS,
+    &catalog::TCP_PORTS,
     &catalog::TCP_CONNECTING,
     &catalog::TCP_RTT,
     &catalog::TCP_MIN_RTT,
@@ -217,7 +218,7 @@ impl Sockets {
         }
         self.finish_listening(owners, length, into);
         if let Some(why) = self.refused.take() {
-            METRICS[4..].iter().for_each(|metric| metric.refuse(into, &why));
+            METRICS[5..].iter().for_each(|metric| metric.refuse(into, &why));
             return;
         }
         let datagrams = self.datagrams.values().filter(|(_, _, first, last)| last > first);
@@ -274,6 +275,17 @@ impl Sockets {
             false => Ok(vec![Series::total(Labels::default(), length, self.overflows.values().map(grew).sum())]),
         };
         into.set(&catalog::LISTEN_OVERFLOWS, overflows);
+        into.set(&catalog::TCP_PORTS, Ok(Vec::new()));
+        for scope in [&self.scope].into_iter().chain(self.others.iter().map(|(scope, _)| scope)) {
+            let resting = in_sockstat(scope, "sockstat", "TCP:", "tw").unwrap_or(0);
+            let used = resting + connections_there(scope);
+            for (what, count) in [("range", ports(scope)), ("resting", Some(resting)), ("used", Some(used))] {
+                let labels = Labels::new([("namespace", scope.number.to_string()), ("what", what.to_owned())]);
+                if let Some(count) = count {
+                    into.push(&catalog::TCP_PORTS, Series::total(labels, length, count as f64));
+                }
+            }
+        }
         let mut listeners: Vec<&Listener> = self.listeners.values().collect();
         let worst = |listener: &Listener| {
             let grew =
@@ -419,12 +431,25 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// How many TCP sockets a namespace has; 0 when that cannot be read.
 fn connections_there(scope: &Scope) -> u64 {
-    let of = |file: &str, name: &str| {
-        let text = fs::read_to_string(scope.files.join(file)).unwrap_or_default();
-        let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" inuse ")).unwrap_or_default();
-        rest.split(' ').next().and_then(|n| n.trim().parse().ok()).unwrap_or(0)
-    };
+    let of = |file: &str, name: &str| in_sockstat(scope, file, name, "inuse").unwrap_or(0);
     of("sockstat", "TCP:") + of("sockstat6", "TCP6:")
+}
+
+/// A number of a namespace's sockets: `TCP: inuse 3 orphan 0 tw 27 alloc 9 mem 4`.
+fn in_sockstat(scope: &Scope, file: &str, protocol: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(scope.files.join(file)).ok()?;
+    let mut words = text.lines().find_map(|line| line.strip_prefix(protocol))?.split_ascii_whitespace();
+    words.find(|word| *word == name)?;
+    words.next()?.parse().ok()
+}
+
+/// How many ports a namespace's connections may be made from.
+fn ports(scope: &Scope) -> Option<u64> {
+    // It shows the range of who reads it.
+    let text = scope.inside(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")).ok()?;
+    let mut ends = text.split_ascii_whitespace().filter_map(|end| end.parse::<u64>().ok());
+    let (first, last) = (ends.next()?, ends.next()?);
+    Some((last + 1).saturating_sub(first))
 }
 
 /// How many attempts to connect found an accept queue of a namespace full since that was made.
