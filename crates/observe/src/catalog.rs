@@ -198,6 +198,12 @@ catalog! {
         "How many may wait to be accepted, by listening socket, sampled.", "sock_diag";
     LISTEN_DROPS: Series = "system.network.listen.drops", "{packet}", ["address", "pid"],
         "Attempts to connect that a listening socket dropped, cumulative.", "sock_diag";
+    LISTEN_OVERFLOWS: Series = "system.network.listen.overflows", "{connection}", [],
+        "Attempts to connect that found an accept queue full, in all network namespaces whose sockets were read, total.",
+        "/proc/PID/net/netstat";
+    TCP_PORTS: Series = "system.network.tcp.ports", "{port}", ["namespace", "what"],
+        "Of a network namespace, as the window ended: the ports that connections may be made from (`range`), TCP sockets whose ports rest after their use (`resting`), and all sockets together with those (`used`).",
+        "net.ipv4.ip_local_port_range, /proc/PID/net/sockstat";
     TCP_ACCEPTED: Series = "system.network.tcp.accepted", "{connection}", ["local_port", "pid"],
         "Connections that came in, by port, total.", "inet_sock_set_state";
     TCP_CONNECTING: Series = "process.network.tcp.connecting", "{connection}", ["pid", "peer"],

@@ -68,7 +68,8 @@ use std::{collections::BTreeSet, time::Duration};
 /// Whoever fails outright: it is a victim, however little time it loses.
 pub fn failing(scene: &Scene) -> BTreeSet<Pid> {
     let refused = [limits_fds::without, limits_tasks::without, fs_full::without].into_iter().flat_map(|of| of(scene));
-    let all = app_crash_loop::starters(scene).into_iter().chain(mem_oom::killed(scene));
+    let deaf = net_drops::without_room(scene);
+    let all = app_crash_loop::starters(scene).into_iter().chain(mem_oom::killed(scene)).chain(deaf);
     all.chain(refused).filter(|pid| !scene.threads(*pid).is_empty()).collect()
 }
 

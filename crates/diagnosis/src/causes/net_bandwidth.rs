@@ -50,13 +50,19 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if !full {
         confidence = Confidence::Possible;
     }
-    let Some((device, rate)) = busiest(scene.rec) else { return Vec::new() };
+    // Interfaces of other network namespaces are not read.
+    let carried = (talk.transmitted + talk.received) / scene.window().as_secs_f64();
+    let device = busiest(scene.rec).filter(|(_, rate)| *rate >= carried / 2.0);
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let mut evidence = vec![
         Evidence::new(format!("tcp_info: round trip to {} above its shortest", talk.end), ms(queued), "ms")
             .against(format!("> {} ms", ms(talk.min_rtt.unwrap_or_default() * (STANDING - 1))))
             .at("recording/series.parquet"),
-        Evidence::new(format!("/proc/net/dev: {device}"), rate, "By/s").at("recording/series.parquet"),
+        match &device {
+            Some((device, rate)) => Evidence::new(format!("/proc/net/dev: {device}"), *rate, "By/s"),
+            None => Evidence::new(format!("tcp_info: to and from {}", talk.end), carried, "By/s"),
+        }
+        .at("recording/series.parquet"),
     ];
     let heaviest = heaviest(scene);
     if let Some((pid, bytes)) = heaviest {
@@ -75,17 +81,26 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence,
         time: lost.in_time_of(victim),
         summary: format!(
-            "{} loses {} on a path to {} that is full ({device}: {}/s): {why}.",
+            "{} loses {} on a path to {} that is full ({}{}/s): {why}.",
             victim.label(),
             lost.how_much(),
             talk.end,
-            Bytes(rate as u64),
+            device.as_ref().map_or_else(String::new, |(device, _)| format!("{device}: ")),
+            Bytes(device.as_ref().map_or(carried, |(_, rate)| *rate) as u64),
         ),
-        culprit: Party { kind: "device".into(), pid: None, name: device.clone(), detail: who },
+        culprit: match &device {
+            Some((device, _)) => Party { kind: "device".into(), pid: None, name: device.clone(), detail: who },
+            None => found.peer(scene),
+        },
         evidence,
         codepath: network.codepath(&talk.sending()),
         next: vec![
-            format!("tc -s qdisc show dev {device} (rate, backlog, overlimits); ethtool {device} | grep Speed"),
+            match &device {
+                Some((device, _)) => {
+                    format!("tc -s qdisc show dev {device} (rate, backlog, overlimits); ethtool {device} | grep Speed")
+                }
+                None => "tc -s qdisc on each hop (rate, backlog, overlimits)".to_owned(),
+            },
             "send less (compress, cache), spread it over time, or give the small flows a queue of their own (fq_codel)"
                 .to_owned(),
         ],
@@ -124,10 +139,11 @@ fn queues(talk: &Talk) -> bool {
     !shortest.is_zero() && talk.queueing() >= (shortest * (STANDING - 1)).max(LEAST)
 }
 
-/// The same on the way to the victim: who sends much is told of each segment at once.
+/// The same on the way to the victim: who sends all the time is told of each segment at once, and once its window is full,
+/// what is not on the way stands in a queue.
 fn queues_back(talk: &Talk) -> bool {
     let shortest = talk.back.min_rtt.unwrap_or_default();
-    !shortest.is_zero() && talk.queueing_back() >= (shortest * (STANDING - 1)).max(LEAST)
+    !shortest.is_zero() && talk.queueing_back() >= (shortest / 2).max(LEAST)
 }
 
 /// What is sent to the victim is held up by something else than the path's rate.

@@ -10,11 +10,15 @@ use super::net_retransmits;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{FELT, MATTERS},
-    network::{Network, counted, mine},
+    network::{Lost, Network, Of, counted, mine},
     path::Removes,
 };
 use checks::Evidence;
-use observe::{Labels, Ratio, Series, catalog, catalog::Metric};
+use observe::{Labels, Pid, Ratio, Series, TimeClass, Wait, catalog, catalog::Metric};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause { id: "net.drops", frozen: Effect::None, root_of: &["net.retransmits"], judge };
@@ -38,7 +42,12 @@ fn datagrams(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let worst = mine(scene, victim, &catalog::UDP_DROPS).max_by(|a, b| a.last().total_cmp(&b.last()))?;
     // Of all that came to this machine: of the victim's own it is more.
     let part = Ratio::of_counts(dropped, dropped + counted(scene.rec, "Udp", "InDatagrams")?);
-    if dropped < SOME || part < MANY || Ratio::of(victim.active(), scene.window()) < FELT {
+    let idles = Ratio::of(victim.active(), scene.window()) < FELT;
+    let polled = in_vain(scene, victim);
+    let in_vain = Lost::new(polled, victim.active() + polled, Of::Exchanges);
+    // Only the user can say that what it asks for is waited for.
+    let waits = victim.named && in_vain.grade(scene) == Some(Confidence::Likely);
+    if dropped < SOME || part < MANY || idles && !waits {
         return None;
     }
     let busiest = victim.busiest_thread(scene);
@@ -50,7 +59,7 @@ fn datagrams(scene: &Scene, victim: &Victim) -> Option<Draft> {
     };
     Some(Draft {
         confidence: if room && part >= MATTERS { Confidence::Likely } else { Confidence::Possible },
-        time: victim.active().mul_f64(part.0),
+        time: if idles { in_vain.in_time_of(victim) } else { victim.active().mul_f64(part.0) },
         summary: format!(
             "{} loses {part} of the datagrams sent to it at port {port} ({dropped:.0}): {why}.",
             victim.label()
@@ -78,6 +87,28 @@ fn datagrams(scene: &Scene, victim: &Victim) -> Option<Draft> {
         removes: Removes::Unsaid,
         descriptive: false,
     })
+}
+
+/// Time in which a victim polled for datagrams of a peer that did not come.
+fn in_vain(scene: &Scene, victim: &Victim) -> Duration {
+    let nobody_came = |wait: &&Wait| {
+        let end = wait.resource.strip_prefix("tcp:");
+        wait.class == TimeClass::BlockedIdle && wait.by.is_none() && end.is_some_and(|end| !end.starts_with("port "))
+    };
+    victim.waits(scene).filter(nobody_came).map(|wait| wait.time).sum()
+}
+
+/// Processes whose sockets have no room for much of what is sent to them.
+pub fn without_room(scene: &Scene) -> BTreeSet<Pid> {
+    let mut dropped: BTreeMap<Pid, f64> = BTreeMap::new();
+    for row in scene.rec.get(&catalog::UDP_DROPS).into_iter().flatten() {
+        if let Some(pid) = row.labels.pid() {
+            *dropped.entry(pid).or_default() += row.last();
+        }
+    }
+    let came = counted(scene.rec, "Udp", "InDatagrams");
+    let much = |lost: f64| lost >= SOME && came.is_some_and(|came| Ratio::of_counts(lost, lost + came) >= MATTERS);
+    dropped.into_iter().filter(|(_, lost)| much(*lost)).map(|(pid, _)| pid).collect()
 }
 
 /// An interface that drops packets while the victim's connections lose segments.

@@ -1,7 +1,8 @@
 //! # The path's round trip is long
 //!
 //! **Speaks for it:** the shortest round trip to the peer, once for each wait, explains most of the victim's waiting for it.
-//! **Speaks against it:** waits that are many round trips long. A server that acknowledges only with its answer, up to 40 ms
+//! **Speaks against it:** waits that are many round trips long, and those within a stream: what is sent in a round trip is
+//! limited by windows, losses or the path's rate. A server that acknowledges only with its answer, up to 40 ms
 //! later, makes the round trip look longer than it is: where no handshake was seen, and answers do not all take alike, a
 //! short one is only `possible`.
 //! **Experiment:** none from here; `ping` measures the same path without the peer's program.
@@ -87,7 +88,7 @@ fn handshake(scene: &Scene, talk: &Talk) -> Option<Duration> {
 
 /// What a conversation loses to the distance.
 fn lost(network: &Network, talk: &Talk) -> Option<Lost> {
-    let rtt = talk.min_rtt.filter(|rtt| *rtt >= FAR && !talk.served && !talk.is_name_server())?;
+    let rtt = talk.min_rtt.filter(|rtt| *rtt >= FAR && !talk.served && !talk.is_name_server() && !talk.is_stream())?;
     let trips = |time: Duration, count: u64| {
         let trips = time.min(rtt.mul_f64(count as f64));
         if trips >= time.mul_f64(EXPLAINS) { trips } else { Duration::ZERO }

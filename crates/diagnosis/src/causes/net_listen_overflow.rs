@@ -11,7 +11,7 @@ use crate::{
     path::Removes,
 };
 use checks::Evidence;
-use observe::{Ratio, Series, catalog, catalog::Metric};
+use observe::{Ratio, Recording, Series, catalog, catalog::Metric};
 use std::{net::SocketAddr, time::Duration};
 
 /// Stands in the registry.
@@ -28,6 +28,9 @@ struct Overflow<'a> {
 }
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    if overflowed(scene.rec) == Some(0.0) {
+        return Vec::new();
+    }
     let network = Network::of(scene, victim);
     let rows = scene.rec.get(&catalog::LISTEN_DROPS).into_iter().flatten();
     let overflows = rows.filter_map(|row| of(scene, victim, &network, row));
@@ -89,10 +92,6 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 /// What a listening socket's overflow costs the victim, as its owner or as its client.
 fn of<'a>(scene: &Scene, victim: &Victim, network: &Network, row: &'a Series) -> Option<Overflow<'a>> {
     let dropped = row.increase().filter(|dropped| *dropped > 0.0)?;
-    // The same counter has what is dropped for other reasons, and that of overflows is of the target's namespace alone.
-    if counted(scene.rec, "TcpExt", "ListenOverflows") == Some(0.0) && !was_full(scene, row) {
-        return None;
-    }
     let lost = match row.labels.pid() {
         Some(pid) if victim.contains(pid) => network.of_answers(COST.mul_f64(dropped)),
         _ => as_client(scene, victim, network, row)?,
@@ -100,13 +99,10 @@ fn of<'a>(scene: &Scene, victim: &Victim, network: &Network, row: &'a Series) ->
     Some(Overflow { row, dropped, lost })
 }
 
-/// Whether as many waited to be accepted as may, at some reading.
-fn was_full(scene: &Scene, row: &Series) -> bool {
-    let queue = |metric: &Metric<Series>| {
-        let rows = scene.rec.get(metric).unwrap_or_default();
-        rows.iter().find(|one| one.labels == row.labels).map(Series::max)
-    };
-    queue(&catalog::LISTEN_QUEUE).zip(queue(&catalog::LISTEN_BACKLOG)).is_some_and(|(waiting, room)| waiting >= room)
+/// How many attempts found a queue full: the sockets' own counters have what is dropped for other reasons, too.
+fn overflowed(rec: &Recording) -> Option<f64> {
+    let everywhere = rec.get(&catalog::LISTEN_OVERFLOWS).ok().and_then(|rows| rows.first()).map(Series::last);
+    everywhere.or_else(|| counted(rec, "TcpExt", "ListenOverflows"))
 }
 
 /// What the victim's own late connections to a socket of this machine cost it.

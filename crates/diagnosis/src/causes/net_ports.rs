@@ -9,12 +9,11 @@
 use super::app_failing_calls::pauses_after;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
-    cause::{grade, how_much},
-    network::{Attempts, mine},
+    network::{Attempts, Lost, Of, mine},
     path::Removes,
 };
 use checks::Evidence;
-use observe::{Ratio, Series, catalog};
+use observe::{Ratio, Series, TimeClass, Wait, catalog};
 use std::time::Duration;
 
 /// Stands in the registry.
@@ -27,6 +26,9 @@ pub const CAUSE: Cause = Cause {
 
 /// No port was left, or no such address is there.
 const NO_PORT: &str = "EADDRNOTAVAIL";
+
+/// Of an address to connect from, that none of its ports is left.
+const IN_USE: &str = "EADDRINUSE";
 
 /// TCP_TIMEWAIT_LEN: a port rests for so long after its use.
 const REST: Duration = Duration::from_secs(60);
@@ -41,26 +43,31 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let attempts = Attempts::of(scene, victim);
     let short = attempts.iter().max_by(|a, b| a.1.failed_with(NO_PORT).total_cmp(&b.1.failed_with(NO_PORT)));
     let (peer, made, failed) = short.map_or(("", 0.0, 0.0), |(peer, one)| (peer, one.made, one.failed_with(NO_PORT)));
-    let failed = failed.max(in_calls(scene, victim));
+    let range = scene.fact("net.ipv4.ip_local_port_range").unwrap_or_default();
+    let taken = made * REST.as_secs_f64() / scene.window().as_secs_f64();
+    let rested = used_up(scene);
+    let exhausted = rested.is_some() || ports(range).is_some_and(|ports| taken.max(held(scene)) >= ports * MOST.0);
+    // An address of its own that has no port left is in use; so is a port that another program listens on.
+    let bound = if rested.is_some() { in_calls(scene, victim, "bind", IN_USE) } else { 0.0 };
+    let failed = failed.max(in_calls(scene, victim, "connect", NO_PORT)).max(bound);
     if failed < MIN_FAILED {
         return Vec::new();
     }
-    let range = scene.fact("net.ipv4.ip_local_port_range").unwrap_or_default();
-    let taken = made * REST.as_secs_f64() / scene.window().as_secs_f64();
-    let exhausted = ports(range).is_some_and(|ports| taken.max(held(scene)) >= ports * MOST.0);
-    let time = (pauses_after(scene, victim, failed) + in_connect(scene, victim)).min(victim.active());
-    let Some(mut confidence) = grade(scene, victim, time) else { return Vec::new() };
+    let lost = lost(scene, victim, failed);
+    let Some(mut confidence) = lost.grade(scene) else { return Vec::new() };
     if !exhausted {
         confidence = Confidence::Possible;
     }
     let doubt = if exhausted { "" } else { " Or the address it connects from is none of this machine's." };
+    let to = if peer.is_empty() { String::new() } else { format!(", {made:.0} to {peer} were made") };
+    let (used, ports) = rested.or(ports(range).map(|ports| (taken.max(held(scene)), ports))).unwrap_or((0.0, 0.0));
     vec![Draft {
         confidence,
-        time,
+        time: lost.in_time_of(victim),
         summary: format!(
-            "{} spends {} on connects for which no local port is left: {failed:.0} failed, {made:.0} to {peer} were made.{doubt}",
+            "{} loses {} to connects for which no local port is left: {failed:.0} failed{to}.{doubt}",
             victim.label(),
-            how_much(victim, time),
+            lost.how_much(),
         ),
         culprit: Party {
             kind: "setting".into(),
@@ -69,11 +76,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             detail: Some(range.to_owned()).filter(|range| !range.is_empty()),
         },
         evidence: vec![
-            Evidence::new(format!("connect = {NO_PORT}"), failed, "connections").at("recording/series.parquet"),
-            Evidence::new("connections to that peer within a port's rest of 60 s, at this rate", taken, "connections")
-                .against(format!(">= {MOST} of {:.0} ports", ports(range).unwrap_or(0.0)))
+            Evidence::new(format!("connect = {NO_PORT}, bind = {IN_USE}"), failed, "connections")
                 .at("recording/series.parquet"),
-            Evidence::new("connections that are open", held(scene), "connections").at("recording/series.parquet"),
+            Evidence::new("ports in use, or resting for 60 s after it", used, "ports")
+                .against(format!(">= {MOST} of {ports:.0}"))
+                .at("recording/series.parquet"),
         ],
         codepath: Vec::new(),
         next: vec![
@@ -99,9 +106,40 @@ fn held(scene: &Scene) -> f64 {
     rows.filter(|row| row.labels.get("what") == "read").map(Series::last).sum()
 }
 
-/// Connects that failed so, by what system calls returned.
-fn in_calls(scene: &Scene, victim: &Victim) -> f64 {
-    let failed = |row: &&Series| row.labels.get("syscall") == "connect" && row.labels.get("errno") == NO_PORT;
+/// Ports in use and those that there are, of the network namespace that has fewest left, where those are as good as none.
+fn used_up(scene: &Scene) -> Option<(f64, f64)> {
+    let rows = scene.rec.get(&catalog::TCP_PORTS).ok()?;
+    let of = |namespace: &str, what: &str| {
+        let is = |row: &&Series| row.labels.get("namespace") == namespace && row.labels.get("what") == what;
+        rows.iter().find(is).map(Series::last)
+    };
+    let ranges = rows.iter().filter(|row| row.labels.get("what") == "range");
+    let all = ranges.filter_map(|row| Some((of(row.labels.get("namespace"), "used")?, row.last())));
+    let worst = all.filter(|(_, ports)| *ports > 0.0).max_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)))?;
+    (worst.0 >= worst.1 * MOST.0).then_some(worst)
+}
+
+/// What the failures cost: CPU time, and pauses that follow them or, of a program that calls others after each failure, that
+/// are about as many.
+fn lost(scene: &Scene, victim: &Victim, failed: f64) -> Lost {
+    let busy = (pauses_after(scene, victim, failed) + in_connect(scene, victim)).min(victim.active());
+    let pause = |w: &&Wait| w.by.is_none() && matches!(w.class, TimeClass::BlockedSleep | TimeClass::BlockedIdle);
+    let (mut pauses, mut count) = (Duration::ZERO, 0);
+    for wait in victim.waits(scene).filter(pause) {
+        pauses += wait.time;
+        count += wait.count;
+    }
+    let one_each = victim.named && (failed / 2.0..=failed * 2.0).contains(&(count as f64));
+    if one_each && pauses > busy {
+        let idle = pauses.min(victim.times[TimeClass::BlockedIdle]);
+        return Lost::new(pauses, victim.active() + idle, Of::Exchanges);
+    }
+    Lost::new(busy, victim.active(), Of::Threads)
+}
+
+/// Calls that failed so, by what system calls returned.
+fn in_calls(scene: &Scene, victim: &Victim, syscall: &str, errno: &str) -> f64 {
+    let failed = |row: &&Series| row.labels.get("syscall") == syscall && row.labels.get("errno") == errno;
     mine(scene, victim, &catalog::SYSCALL_ERRORS).filter(failed).map(Series::last).sum()
 }
 

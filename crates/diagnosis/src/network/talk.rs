@@ -270,6 +270,13 @@ impl Talk<'_> {
         self.received >= LARGE * self.questions().max(1.0)
     }
 
+    /// Answers are so large that the round trips until the sender has found its pace do not matter.
+    pub fn is_stream(&self) -> bool {
+        /// ours: with the usual windows the pace is found within the first megabyte.
+        const LONG: f64 = 1024.0 * 1024.0;
+        self.received >= LONG * self.questions().max(1.0)
+    }
+
     /// Questions are: most of the time until their answers goes by while they are on the way.
     pub fn is_upload(&self) -> bool {
         let asked = Duration::from_nanos(self.asked.sum);

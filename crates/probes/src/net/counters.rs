@@ -139,7 +139,7 @@ impl Counters {
 
 /// The counters that are kept, of a file in which each protocol has a line of names and one of numbers. By hand, as
 /// procfs knows the first of the two files only.
-fn pairs(text: &str) -> impl Iterator<Item = (&'static str, &'static str, f64)> {
+pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&'static str, &'static str, f64)> {
     let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(": ")).collect();
     let mut found = Vec::new();
     for pair in lines.windows(2) {

@@ -7,12 +7,10 @@
 use super::scope::Scope;
 use observe::Absent;
 use std::{
-    fs::File,
     io,
     mem::size_of,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    thread,
 };
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -94,23 +92,9 @@ pub(super) struct Info {
 }
 
 impl Diag {
-    /// Opens a netlink socket in a namespace: another one than friday's is entered by a thread that ends with it.
+    /// Opens a netlink socket in a namespace.
     pub fn open(scope: &Scope) -> Result<Diag, Absent> {
-        let opened = match scope.of {
-            None => socket(),
-            Some(_) => {
-                let namespace = scope.files.with_file_name("ns").join("net");
-                let inside = move || {
-                    let file = File::open(namespace)?;
-                    // SAFETY: an open descriptor; only this thread changes its namespace, and it ends below.
-                    if unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
-                        return Err(io::Error::last_os_error());
-                    }
-                    socket()
-                };
-                thread::spawn(inside).join().unwrap_or_else(|_| Err(io::Error::other("the thread died")))
-            }
-        };
+        let opened = scope.inside(socket);
         let failed = |e: io::Error| match e.kind() {
             io::ErrorKind::PermissionDenied => Absent::NoPermission(format!(
                 "the sockets of the target's network namespace: run as root, or with CAP_SYS_ADMIN ({e})"

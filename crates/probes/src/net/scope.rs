@@ -3,7 +3,14 @@
 
 use crate::roots::Roots;
 use observe::{Pid, Target};
-use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    path::PathBuf,
+    thread,
+};
 
 /// One network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +34,23 @@ impl Scope {
             }
             _ => own,
         }
+    }
+
+    /// Does something in the namespace: another one than friday's is entered by a thread that ends with it.
+    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        if self.of.is_none() {
+            return work();
+        }
+        let namespace = self.files.with_file_name("ns").join("net");
+        let inside = move || {
+            let file = File::open(namespace)?;
+            // SAFETY: an open descriptor; only this thread changes its namespace, and it ends below.
+            if unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            work()
+        };
+        thread::spawn(inside).join().unwrap_or_else(|_| Err(io::Error::other("the thread died")))
     }
 
     /// Friday's own namespace, then each of the others that processes live in, as a process in it shows it.

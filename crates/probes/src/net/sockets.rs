@@ -8,6 +8,7 @@
 //! time and namespace, and less often the longer it takes, so that it stays below a hundredth of one CPU.
 
 use super::{
+    counters::pairs,
     diag::{ANY, Diag, Info, LISTENING, LIVE, Row},
     owners::Owners,
     scope::Scope,
@@ -26,6 +27,8 @@ pub(super) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::LISTEN_QUEUE,
     &catalog::LISTEN_BACKLOG,
     &catalog::LISTEN_DROPS,
+    &catalog::LISTEN_OVERFLOWS,
+    &catalog::TCP_PORTS,
     &catalog::TCP_CONNECTING,
     &catalog::TCP_RTT,
     &catalog::TCP_MIN_RTT,
@@ -94,6 +97,8 @@ pub(super) struct Sockets {
     connecting: BTreeMap<(u32, SocketAddr), Vec<Point>>,
     /// Datagram sockets: where, whose, and drops at the first and the last reading.
     datagrams: BTreeMap<u64, (SocketAddr, u32, u32, u32)>,
+    /// Overflows of accept queues by network namespace, at the first and the last reading.
+    overflows: BTreeMap<u32, (f64, f64)>,
     /// Why connections could not be read.
     refused: Option<Absent>,
     readings: u32,
@@ -112,6 +117,7 @@ impl Sockets {
             listeners: BTreeMap::new(),
             connecting: BTreeMap::new(),
             datagrams: BTreeMap::new(),
+            overflows: BTreeMap::new(),
             refused: None,
             readings: 0,
             next: Duration::ZERO,
@@ -131,6 +137,11 @@ impl Sockets {
         self.read_listening(at);
         self.read_connections(at);
         self.read_datagrams();
+        for scope in [&self.scope].into_iter().chain(self.others.iter().map(|(scope, _)| scope)) {
+            if let Some(count) = overflows(scope) {
+                self.overflows.entry(scope.number).or_insert((count, count)).1 = count;
+            }
+        }
     }
 
     /// Ports that are listened on in the target's namespace, with the sockets' inodes.
@@ -205,9 +216,9 @@ impl Sockets {
             METRICS.iter().for_each(|metric| metric.refuse(into, why));
             return;
         }
-        self.finish_listening(owners, into);
+        self.finish_listening(owners, length, into);
         if let Some(why) = self.refused.take() {
-            METRICS[3..].iter().for_each(|metric| metric.refuse(into, &why));
+            METRICS[5..].iter().for_each(|metric| metric.refuse(into, &why));
             return;
         }
         let datagrams = self.datagrams.values().filter(|(_, _, first, last)| last > first);
@@ -254,9 +265,26 @@ impl Sockets {
         }
     }
 
-    fn finish_listening(&self, owners: &Owners, into: &mut Recording) {
+    fn finish_listening(&self, owners: &Owners, length: Duration, into: &mut Recording) {
         for metric in [&catalog::LISTEN_QUEUE, &catalog::LISTEN_BACKLOG, &catalog::LISTEN_DROPS] {
             into.set(metric, Ok(Vec::new()));
+        }
+        let grew = |(first, last): &(f64, f64)| last - first;
+        let overflows = match self.overflows.is_empty() {
+            true => Err(Absent::Unsupported("net/netstat has no ListenOverflows".into())),
+            false => Ok(vec![Series::total(Labels::default(), length, self.overflows.values().map(grew).sum())]),
+        };
+        into.set(&catalog::LISTEN_OVERFLOWS, overflows);
+        into.set(&catalog::TCP_PORTS, Ok(Vec::new()));
+        for scope in [&self.scope].into_iter().chain(self.others.iter().map(|(scope, _)| scope)) {
+            let resting = in_sockstat(scope, "sockstat", "TCP:", "tw").unwrap_or(0);
+            let used = resting + connections_there(scope);
+            for (what, count) in [("range", ports(scope)), ("resting", Some(resting)), ("used", Some(used))] {
+                let labels = Labels::new([("namespace", scope.number.to_string()), ("what", what.to_owned())]);
+                if let Some(count) = count {
+                    into.push(&catalog::TCP_PORTS, Series::total(labels, length, count as f64));
+                }
+            }
         }
         let mut listeners: Vec<&Listener> = self.listeners.values().collect();
         let worst = |listener: &Listener| {
@@ -403,12 +431,31 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// How many TCP sockets a namespace has; 0 when that cannot be read.
 fn connections_there(scope: &Scope) -> u64 {
-    let of = |file: &str, name: &str| {
-        let text = fs::read_to_string(scope.files.join(file)).unwrap_or_default();
-        let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" inuse ")).unwrap_or_default();
-        rest.split(' ').next().and_then(|n| n.trim().parse().ok()).unwrap_or(0)
-    };
+    let of = |file: &str, name: &str| in_sockstat(scope, file, name, "inuse").unwrap_or(0);
     of("sockstat", "TCP:") + of("sockstat6", "TCP6:")
+}
+
+/// A number of a namespace's sockets: `TCP: inuse 3 orphan 0 tw 27 alloc 9 mem 4`.
+fn in_sockstat(scope: &Scope, file: &str, protocol: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(scope.files.join(file)).ok()?;
+    let mut words = text.lines().find_map(|line| line.strip_prefix(protocol))?.split_ascii_whitespace();
+    words.find(|word| *word == name)?;
+    words.next()?.parse().ok()
+}
+
+/// How many ports a namespace's connections may be made from.
+fn ports(scope: &Scope) -> Option<u64> {
+    // It shows the range of who reads it.
+    let text = scope.inside(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")).ok()?;
+    let mut ends = text.split_ascii_whitespace().filter_map(|end| end.parse::<u64>().ok());
+    let (first, last) = (ends.next()?, ends.next()?);
+    Some((last + 1).saturating_sub(first))
+}
+
+/// How many attempts to connect found an accept queue of a namespace full since that was made.
+fn overflows(scope: &Scope) -> Option<f64> {
+    let text = fs::read_to_string(scope.files.join("netstat")).ok()?;
+    pairs(&text).find(|(_, counter, _)| *counter == "ListenOverflows").map(|(_, _, value)| value)
 }
 
 #[cfg(test)]

@@ -276,7 +276,8 @@ static __noinline int note_polled(struct task_struct *task, struct thread *t)
 			break;
 		if (bpf_probe_read_user(&polled, sizeof(polled), (void *)(list + i * sizeof(polled))))
 			return 0;
-		if (polled.fd < 0 || !opened_connection(file_of(task, polled.fd)))
+		/* Some list it once for reading and once for writing. */
+		if (polled.fd < 0 || polled.fd == found || !opened_connection(file_of(task, polled.fd)))
 			continue;
 		if (found >= 0)
 			return 0;
