@@ -261,6 +261,25 @@ impl System {
             .total(&catalog::TCP_SEGMENTS, &[labels[0], labels[1], labels[2], ("what", "sent")], sent)
     }
 
+    /// A process that polls for a long answer from 10.0.0.2:80, all of the window. Process 30, which sends it, lives in another
+    /// network namespace of this machine: the round trip is 10 ms, and as it sends so much.
+    pub fn fetching(pid: u32, bytes: f64, rtt_ms: f64) -> Self {
+        let (own, theirs) = (pid.to_string(), "10.0.0.1:40000");
+        let here = [("pid", own.as_str()), ("local_port", "40000"), ("peer", "10.0.0.2:80")];
+        let there = [("pid", "30"), ("local_port", "80"), ("peer", theirs)];
+
+        System::new()
+            .thread(pid, "fetch", &[(TimeClass::RunningUser, 0.5), (TimeClass::BlockedNetwork, 9.5)])
+            .thread(30, "server", &[(TimeClass::RunningUser, 0.1)])
+            .wait(pid, TimeClass::BlockedNetwork, "epoll_wait", "tcp:10.0.0.2:80", None, 9.5, 900)
+            .connection(pid, "10.0.0.2:80", 10.0, 10.0, 0.0)
+            .total(&catalog::TCP_IO, &[here[0], here[1], here[2], ("direction", "receive")], bytes)
+            .total(&catalog::TCP_SEGMENTS, &[here[0], here[1], here[2], ("what", "received")], bytes / 1448.0)
+            .total(&catalog::TCP_RTT, &there, rtt_ms / 1e3)
+            .total(&catalog::TCP_MIN_RTT, &there, 0.01)
+            .total(&catalog::TCP_LIMITED, &[there[0], there[1], there[2], ("by", "busy")], 9.5)
+    }
+
     /// Exchanges of a process with a peer, for the sake of requests to a service (or none).
     pub fn asked(self, pid: u32, peer: &str, service: &str, of: &[(u64, f64)]) -> Self {
         let pid = pid.to_string();

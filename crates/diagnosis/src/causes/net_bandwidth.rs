@@ -259,4 +259,34 @@ mod tests {
         assert!(finding.culprit.detail.is_some_and(|detail| detail.contains("backup (pid 20)")));
         assert!(all(&client(40.0), "net.bandwidth").is_empty(), "acknowledgements may be delayed so long");
     }
+
+    #[test]
+    fn the_senders_books_tell_of_the_queue_on_the_way_to_the_victim() {
+        let finding = one(&System::fetching(10, 12e6, 18.0).target(10).build(), "net.bandwidth");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("10.0.0.2:80", Confidence::Likely));
+        let finding = one(&System::fetching(10, 12e6, 11.0).target(10).build(), "net.bandwidth");
+        assert_eq!(finding.confidence, Confidence::Possible, "no queue");
+        // Nobody has to ask about it: it does nothing else.
+        assert_eq!(one(&System::fetching(10, 12e6, 18.0).build(), "net.bandwidth").confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn a_long_question_is_on_its_way_until_it_is_acknowledged() {
+        let labels = [("pid", "10"), ("local_port", "40000"), ("peer", PEER), ("by", "busy")];
+        let upload = |busy: f64| {
+            let system = System::new()
+                .thread(10, "ship", &[(RunningUser, 0.5), (BlockedNetwork, 9.5)])
+                .wait(10, BlockedNetwork, "epoll_wait", "tcp:10.0.0.2:873", None, 9.5, 20)
+                .connection(10, PEER, 25.0, 0.1, 8000.0)
+                .asked(10, PEER, "", &[(20, 470.0)])
+                .total(&catalog::TCP_LIMITED, &labels, busy)
+                .target(10);
+            carries(system, "10", 12e6).build()
+        };
+        let finding = one(&upload(9.4), "net.bandwidth");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("eth0", Confidence::Likely));
+        assert!(all(&upload(9.4), "net.peer-slow").is_empty());
+        assert!(all(&upload(1.0), "net.bandwidth").is_empty(), "the other end takes its time over it");
+        assert_eq!(all(&upload(1.0), "net.peer-slow").len(), 1);
+    }
 }

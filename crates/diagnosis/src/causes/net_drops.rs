@@ -232,4 +232,27 @@ mod tests {
         assert_eq!(diagnose(&rec, &[]).findings[0].cause, "net.retransmits");
         assert!(all(&client(10.0).build(), "net.drops").is_empty(), "few");
     }
+
+    #[test]
+    fn who_polls_for_what_was_dropped_waits_in_vain() {
+        let asks = |polled: f64| {
+            receiver(3000.0, 0.05).wait(10, BlockedIdle, "poll", "tcp:127.0.0.1:11211", None, polled, 90).build()
+        };
+        let finding = one(&asks(9.0), "net.drops");
+        assert!(finding.confidence == Confidence::Likely && finding.share.0 > 0.9, "{finding:#?}");
+        assert!(all(&asks(0.0), "net.drops").is_empty());
+    }
+
+    #[test]
+    fn who_loses_much_of_what_is_sent_to_it_is_a_victim() {
+        let system = |dropped: f64| {
+            System::new()
+                .thread(10, "tracker", &[(RunningUser, 3.0)])
+                .total(&catalog::UDP_DROPS, &[("pid", "10"), ("local_port", "8125")], dropped)
+                .grows(&catalog::NET_PROTOCOL, &[("protocol", "Udp"), ("counter", "InDatagrams")], 7000.0)
+                .build()
+        };
+        assert_eq!(one(&system(3000.0), "net.drops").confidence, Confidence::Likely);
+        assert!(all(&system(300.0), "net.drops").is_empty());
+    }
 }

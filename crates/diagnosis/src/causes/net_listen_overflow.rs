@@ -179,4 +179,24 @@ mod tests {
         let busy = system(1.0, 1.0).request_time(20, "80", 96.0).target(20);
         assert!(all(&busy.build(), "net.listen-overflow").is_empty());
     }
+
+    #[test]
+    fn an_overflow_in_another_network_namespace_counts() {
+        let labels = [("address", "10.0.0.2:5432"), ("pid", "20")];
+        let overflows = |count: f64| {
+            System::new()
+                .thread(10, "report", &[(RunningUser, 0.5), (TimeClass::BlockedNetwork, 9.0)])
+                .thread(20, "database", &[(RunningUser, 4.0)])
+                .wait(10, TimeClass::BlockedNetwork, "connect", "tcp:10.0.0.2:5432", None, 9.0, 9)
+                .durations(&catalog::TCP_CONNECT, &[("pid", "10"), ("peer", "10.0.0.2:5432")], &[(9, 1010.0)])
+                .grows(&catalog::LISTEN_DROPS, &labels, 9.0)
+                .total(&catalog::LISTEN_OVERFLOWS, &[], count)
+                .grows(&catalog::NET_PROTOCOL, &[("protocol", "TcpExt"), ("counter", "ListenOverflows")], 0.0)
+                .target(10)
+                .build()
+        };
+        let findings = diagnose(&overflows(9.0), &[]).findings;
+        assert_eq!((findings[0].cause.as_str(), findings[0].culprit.pid), ("net.listen-overflow", Some(20)));
+        assert!(all(&overflows(0.0), "net.listen-overflow").is_empty());
+    }
 }

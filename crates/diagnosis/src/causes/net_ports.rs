@@ -189,4 +189,40 @@ mod tests {
         assert!(all(&client(3.0, 4000).build(), "net.ports").is_empty(), "a hiccup");
         assert!(all(&client(0.0, 4000).build(), "net.ports").is_empty());
     }
+
+    fn counted(used: &str, range: &str) -> System {
+        let of = |what| [("namespace", "7"), ("what", what)];
+        let number = |text: &str| text.parse().unwrap();
+        client(60.0, 0).total(&catalog::TCP_PORTS, &of("range"), number(range)).total(
+            &catalog::TCP_PORTS,
+            &of("used"),
+            number(used),
+        )
+    }
+
+    #[test]
+    fn a_namespace_without_a_port_left_tells() {
+        let rec = counted("200", "200").build();
+        assert_eq!(one(&rec, "net.ports").confidence, Confidence::Likely);
+        assert_eq!(diagnose(&rec, &[]).findings[0].cause, "net.ports");
+        assert_eq!(one(&counted("20", "200").build(), "net.ports").confidence, Confidence::Possible);
+    }
+
+    #[test]
+    fn an_address_that_is_in_use_has_no_port_left() {
+        let till = |used: f64| {
+            System::new()
+                .thread(10, "till", &[(RunningKernel, 0.1)])
+                .wait(10, TimeClass::BlockedIdle, "ppoll", "descriptors", None, 9.0, 450)
+                .calls(10, "bind", 450, 0.01, 0.0)
+                .failures(10, "bind", IN_USE, "", 450)
+                .total(&catalog::TCP_PORTS, &[("namespace", "7"), ("what", "range")], 200.0)
+                .total(&catalog::TCP_PORTS, &[("namespace", "7"), ("what", "used")], used)
+                .target(10)
+                .build()
+        };
+        let finding = one(&till(203.0), "net.ports");
+        assert!(finding.confidence == Confidence::Likely && finding.share.0 > 0.9, "{finding:#?}");
+        assert!(all(&till(3.0), "net.ports").is_empty(), "another listens there");
+    }
 }

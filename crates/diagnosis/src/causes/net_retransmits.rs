@@ -234,4 +234,39 @@ mod tests {
             .target(10);
         assert!(all(&rec.build(), "net.retransmits").is_empty());
     }
+
+    #[test]
+    fn loss_on_the_way_to_the_victim_slows_down_all_of_a_transfer() {
+        let sent_again = [("pid", "30"), ("local_port", "80"), ("peer", "10.0.0.1:40000"), ("kind", "fast")];
+        let fetch = |segments: f64| {
+            let system = System::fetching(10, 3e6, 10.5).target(10);
+            system.total(&catalog::TCP_RETRANSMITS, &sent_again, segments).build()
+        };
+        let finding = one(&fetch(60.0), "net.retransmits");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("10.0.0.2:80", Confidence::Likely));
+        assert!(finding.share.0 > 0.9 && all(&fetch(60.0), "net.bandwidth").is_empty(), "{finding:#?}");
+        assert!(all(&fetch(5.0), "net.retransmits").is_empty(), "few");
+    }
+
+    #[test]
+    fn what_comes_out_of_order_from_another_machine_may_be_loss() {
+        let labels = [("pid", "10"), ("local_port", "40000"), ("peer", PEER)];
+        let fetch = |out_of_order: f64| {
+            System::new()
+                .thread(10, "fetch", &[(RunningUser, 0.5), (BlockedNetwork, 9.5)])
+                .wait(10, BlockedNetwork, "recvfrom", "tcp:10.0.0.2:5432", None, 9.5, 900)
+                .connection(10, PEER, 10.0, 10.0, 0.0)
+                .total(&catalog::TCP_IO, &[labels[0], labels[1], labels[2], ("direction", "receive")], 3e6)
+                .total(&catalog::TCP_SEGMENTS, &[labels[0], labels[1], labels[2], ("what", "received")], 2000.0)
+                .total(
+                    &catalog::TCP_SEGMENTS,
+                    &[labels[0], labels[1], labels[2], ("what", "out_of_order")],
+                    out_of_order,
+                )
+                .target(10)
+                .build()
+        };
+        assert_eq!(one(&fetch(300.0), "net.retransmits").confidence, Confidence::Possible);
+        assert!(all(&fetch(60.0), "net.retransmits").is_empty());
+    }
 }

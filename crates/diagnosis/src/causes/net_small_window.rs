@@ -199,4 +199,25 @@ mod tests {
         let rec = limited(server, "80", "10.0.0.9:51000", "receive_window", 8.0).build();
         assert_eq!(one(&rec, "net.small-window").confidence, Confidence::Possible);
     }
+
+    #[test]
+    fn a_receiver_that_takes_little_holds_itself_up() {
+        let window = [("pid", "10"), ("local_port", "40000"), ("peer", "10.0.0.2:80")];
+        let fetch =
+            |offers: f64| System::fetching(10, 8e6, 10.5).total(&catalog::TCP_WINDOW, &window, offers).target(10);
+        let finding = one(&fetch(8688.0).build(), "net.small-window");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("10.0.0.2:80", Confidence::Likely));
+        assert!(all(&fetch(8688.0).build(), "net.latency").is_empty(), "it does not wait for round trips");
+        assert!(all(&fetch(65536.0).build(), "net.small-window").is_empty());
+        let sender = [("pid", "30"), ("local_port", "80"), ("peer", "10.0.0.1:40000"), ("by", "receive_window")];
+        let told = fetch(65536.0).total(&catalog::TCP_LIMITED, &sender, 6.0).build();
+        assert_eq!(one(&told, "net.small-window").confidence, Confidence::Likely);
+        assert!(all(&told, "net.bandwidth").is_empty());
+    }
+
+    #[test]
+    fn a_poll_for_room_to_send_is_a_wait_for_it() {
+        let finding = one(&limited(sender("poll"), "40000", PEER, "receive_window", 8.8).build(), "net.small-window");
+        assert_eq!(finding.confidence, Confidence::Likely);
+    }
 }

@@ -510,6 +510,17 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_tells_how_many_ports_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let sockstat = "sockets: used 42\nTCP: inuse 3 orphan 0 tw 27 alloc 9 mem 4\nUDP: inuse 1 mem 0\n";
+        fs::write(dir.path().join("sockstat"), sockstat).unwrap();
+        let scope = Scope { files: dir.path().into(), number: 0, of: None };
+        assert_eq!(in_sockstat(&scope, "sockstat", "TCP:", "tw"), Some(27));
+        assert_eq!((in_sockstat(&scope, "sockstat", "TCP:", "lost"), connections_there(&scope)), (None, 3));
+        assert!(ports(&scope).is_some_and(|ports| ports > 0));
+    }
+
+    #[test]
     fn what_cannot_be_read_has_its_reason() {
         let scope = Scope { files: "/nonexistent/net".into(), number: 0, of: Some(Pid(1)) };
         let sockets = Sockets::new(&scope, &[]);
