@@ -114,6 +114,16 @@ impl Binaries {
         self.known.get(id.0 as usize).map_or("", |b| &b.name)
     }
 
+    /// A binary's file.
+    pub(crate) fn file(&self, id: BinaryId) -> Option<File> {
+        let binary = self.known.get(id.0 as usize)?;
+        match &binary.access {
+            Access::Open(file) => file.try_clone().ok(),
+            Access::Path(path) => open_checked(path, binary.inode).ok(),
+            Access::None(_) => None,
+        }
+    }
+
     /// Names for offsets in a binary's file, in their order.
     pub(crate) fn symbols(&mut self, id: BinaryId, offsets: &[u64]) -> Vec<Result<String, Unnamed>> {
         let all = |why: Unnamed| vec![Err(why); offsets.len()];

@@ -12,6 +12,7 @@ mod maps;
 mod name;
 mod perf_map;
 pub mod unwind;
+mod v8;
 
 use binaries::{Binaries, BinaryId, Unnamed};
 use maps::{Backing, Region};
@@ -22,6 +23,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 /// ours: about as many processes as start in a busy minute.
@@ -39,6 +41,7 @@ const GONE: &str = "process gone before its maps were read";
 const NO_MEMORY: &str = "no memory of its own: a kernel thread, or a process that has just ended";
 const NOT_MAPPED: &str = "not mapped";
 const NO_PERF_MAP: &str = "JIT code without a perf map";
+const NOT_OPTIMIZED: &str = "JIT code of V8 that is gone or was not optimized, which does not lead to its function";
 
 /// One address of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,6 +100,8 @@ pub struct Symbolizer {
     processes: HashMap<Pid, Known>,
     /// The perf map parsed last: whose, at which length.
     perf_map: Option<(Pid, u64, PerfMap)>,
+    /// The programs that contain V8, and those looked at that do not.
+    engines: HashMap<BinaryId, Option<Rc<v8::Layout>>>,
     own_vdso: Option<Option<(u64, u64)>>,
     calls: u64,
     mappings: usize,
@@ -117,6 +122,7 @@ impl Symbolizer {
             binaries: Binaries::new(),
             processes: HashMap::new(),
             perf_map: None,
+            engines: HashMap::new(),
             own_vdso: None,
             calls: 0,
             mappings: 0,
@@ -217,7 +223,11 @@ impl Symbolizer {
         self.name_vdso(addresses, &found, &vdso, &mut frames);
         self.name_jit(pid, addresses, &jit, &mut frames);
         self.name_java(pid, addresses, &jit, &mut frames, &mut inlined);
-        frames.into_iter().enumerate().map(|(at, frame)| inlined.remove(&at).unwrap_or_else(|| vec![frame])).collect()
+        let all = frames.into_iter().enumerate();
+        let mut frames: Vec<Vec<Frame>> =
+            all.map(|(at, frame)| inlined.remove(&at).unwrap_or_else(|| vec![frame])).collect();
+        self.name_v8(pid, addresses, &found, &jit, &mut frames);
+        frames
     }
 
     fn mapping(&mut self, process: &Path, region: &Region) -> Mapping {
@@ -336,6 +346,43 @@ impl Symbolizer {
         }
     }
 
+    /// Names what no perf map has named, where the process is one of V8 and still alive.
+    fn name_v8(
+        &mut self,
+        pid: Pid,
+        addresses: &[Address],
+        found: &[Option<Mapping>],
+        slots: &[usize],
+        frames: &mut [Vec<Frame>],
+    ) {
+        let unnamed = |at: &&usize| frames[**at].iter().all(|frame| frame.name.is_empty());
+        let unnamed: Vec<usize> = slots.iter().filter(unnamed).copied().collect();
+        if unnamed.is_empty() {
+            return;
+        }
+        let Some(layout) = self.engine(pid) else { return };
+        let Ok(memory) = File::open(self.proc.join(pid.to_string()).join("mem")) else { return };
+        let v8 = v8::V8::new(memory, &layout);
+        for at in unnamed {
+            let Some(mapping) = found[at] else { continue };
+            frames[at] = match v8.find(addresses[at].inside(), mapping.start) {
+                Some(functions) => functions.into_iter().map(compiled_by_v8).collect(),
+                None => vec![unknown("[jit]", NOT_OPTIMIZED)],
+            };
+        }
+    }
+
+    /// What the V8 in a process tells of itself, if there is one.
+    fn engine(&mut self, pid: Pid) -> Option<Rc<v8::Layout>> {
+        let mappings = self.processes.get(&pid)?.generations.first()?;
+        let large = mappings.iter().filter(|mapping| mapping.end - mapping.start >= v8::SMALLEST_ENGINE);
+        large.into_iter().find_map(|mapping| {
+            let Place::Binary(id) = mapping.place else { return None };
+            let read = || v8::Layout::of(&unwind::exported_numbers(&self.binaries.file(id)?, "v8dbg_")?).map(Rc::new);
+            self.engines.entry(id).or_insert_with(read).clone()
+        })
+    }
+
     fn keep_few_perf_maps_open(&mut self) {
         let open = self.processes.iter().filter(|(_, known)| known.perf_map.is_some());
         let mut oldest: Vec<(u64, Pid)> = open.map(|(pid, known)| (known.used, *pid)).collect();
@@ -382,6 +429,12 @@ fn read_maps(process: &Path) -> io::Result<Vec<u8>> {
 
 fn named(name: String, module: &str) -> Frame {
     Frame { name, module: module.to_owned(), kind: FrameKind::User, unknown: String::new() }
+}
+
+/// The script stands for the binary, where it is known.
+fn compiled_by_v8(function: v8::Function) -> Frame {
+    let module = if function.script.is_empty() { "[jit]".to_owned() } else { function.script };
+    Frame { name: function.name, module, kind: FrameKind::User, unknown: String::new() }
 }
 
 fn unknown(module: &str, why: &str) -> Frame {

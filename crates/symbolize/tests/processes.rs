@@ -290,6 +290,43 @@ fn compiled_java_is_named_by_the_virtual_machine() {
 }
 
 #[test]
+fn what_node_compiles_has_names_without_a_perf_map() {
+    // Large enough not to be done at once, small enough to be inlined.
+    let program =
+        "function landmark(n) { let sum = 0; for (let i = 0; i < n; i++) sum = (sum * 31 + i) | 0; return sum; }
+        let all = 0;
+        function work() { for (let i = 0; i < 100; i++) all += landmark(1000); setImmediate(work); }
+        work(); setTimeout(() => console.log(all), 1500);";
+    let node = std::env::var("NODE").unwrap_or("node".to_owned());
+    let child = Command::new(node).args(["-e", program]).stdout(Stdio::piped()).spawn();
+    let Ok(mut child) = child else {
+        eprintln!("skipped: no Node here");
+        return;
+    };
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
+    let code = maps.lines().filter(|line| line.split_whitespace().nth(1).is_some_and(|rights| rights.contains('x')));
+    let code = code.filter(|line| !line.contains('/') && !line.contains("[v"));
+    let range = |line: &str| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)
+    };
+    let all = code.filter_map(range).flat_map(|range| range.step_by(32)).map(exact);
+    let all: Vec<Address> = all.take(20_000).collect();
+    let began = Instant::now();
+    let frames = Symbolizer::new().process(Pid(child.id()), &all);
+    let took = began.elapsed();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let named = frames.iter().filter(|frames| !frames[0].name.is_empty()).count();
+    eprintln!("{} addresses in {took:?}, {named} named", all.len());
+    let path = |frames: &Vec<observe::Frame>| frames.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
+    assert!(frames.iter().any(|frames| path(frames) == ["landmark"]));
+    assert!(frames.iter().any(|frames| path(frames) == ["work", "landmark"]), "inlined");
+}
+
+#[test]
 fn five_thousand_addresses_take_little_time() {
     let start = a_landmark_of_this_test as *const () as u64;
     let all: Vec<Address> = (0..5000).map(|n| exact(start + n * 16)).collect();

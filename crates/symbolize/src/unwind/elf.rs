@@ -223,6 +223,43 @@ pub(crate) fn symbols(file: &File, table: [&[u8]; 2], names: &[&str]) -> Option<
     Some(found)
 }
 
+/// The values of the exported 32-bit numbers whose names begin with something. What is zero need not be in the file.
+/// `None` when it is no 64-bit little-endian ELF file, or exports nothing.
+pub(crate) fn exported_numbers(file: &File, prefix: &str) -> Option<BTreeMap<String, i32>> {
+    /// `Elf64_Sym`.
+    const ENTRY: usize = 24;
+    /// ours: no name that is asked for is as long.
+    const LONGEST: usize = 256;
+    /// ours: V8 exports about 500.
+    const MOST: usize = 4096;
+    let header = file.bytes(0, 64)?;
+    if header.get(..6) != Some(&[0x7f, b'E', b'L', b'F', 2, 1]) {
+        return None;
+    }
+    let (segments, sections) = (segments(file, &header)?, sections(file, &header)?);
+    let table =
+        |name: &[u8]| section_bytes(file, &sections.iter().find(|(of, s)| of == name && s.kind != SHT_NOBITS)?.1);
+    let (symbols, names) = (table(SHARED_SYMBOLS[0])?, table(SHARED_SYMBOLS[1])?);
+    let mut found = BTreeMap::new();
+    for symbol in symbols.as_chunks::<ENTRY>().0 {
+        let (name, section, address) = (u32_at(symbol, 0)?, u16_at(symbol, 6)?, u64_at(symbol, 8)?);
+        let Some(name) = names.get(name as usize..).filter(|name| name.starts_with(prefix.as_bytes())) else {
+            continue;
+        };
+        let Some(end) = name.iter().take(LONGEST).position(|byte| *byte == 0) else { continue };
+        // Undefined ones have no section.
+        if section == 0 || found.len() == MOST {
+            continue;
+        }
+        let inside = |s: &&Header| s.kind == PT_LOAD && s.address <= address && address - s.address < s.length;
+        let bytes =
+            segments.iter().find(inside).and_then(|s| file.bytes(s.offset.checked_add(address - s.address)?, 4));
+        let value = bytes.and_then(|bytes| u32_at(&bytes, 0)).unwrap_or_default();
+        found.insert(String::from_utf8_lossy(&name[..end]).into_owned(), value as i32);
+    }
+    Some(found)
+}
+
 fn section_bytes(source: &dyn Source, section: &Header) -> Option<Vec<u8>> {
     (section.length <= LARGEST_SECTION).then(|| source.bytes(section.offset, section.length))?
 }

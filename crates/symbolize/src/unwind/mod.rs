@@ -14,6 +14,7 @@ use crate::{
     read_maps,
 };
 use elf::Elf;
+pub(crate) use elf::exported_numbers;
 use observe::Pid;
 use std::{io, os::unix::fs::FileExt, path::Path};
 pub use table::{Cfa, FramePointer, Row, Rule, Table};
