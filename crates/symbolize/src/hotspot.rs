@@ -241,9 +241,9 @@ impl<M: Memory> HotSpot<M> {
             let heap = memory.pointer(first.checked_add(number * 8)?)?;
             let at = |field: u64| heap.checked_add(field);
             heaps.push(Heap {
-                low: memory.pointer(at(of_heap("_memory")? + of_space("_low")?)?)?,
-                high: memory.pointer(at(of_heap("_memory")? + of_space("_high")?)?)?,
-                map: memory.pointer(at(of_heap("_segmap")? + of_space("_low")?)?)?,
+                low: memory.pointer(at(of_heap("_memory")?.checked_add(of_space("_low")?)?)?)?,
+                high: memory.pointer(at(of_heap("_memory")?.checked_add(of_space("_high")?)?)?)?,
+                map: memory.pointer(at(of_heap("_segmap")?.checked_add(of_space("_low")?)?)?)?,
                 log2_segment: memory.int(at(of_heap("_log2_segment_size")?)?).filter(|log2| *log2 < 20)?,
             });
         }
@@ -328,20 +328,22 @@ impl<M: Memory> HotSpot<M> {
         let wanted = address.checked_sub(information.begin)?;
         // They are sorted, between one that lies before all code and one that lies behind.
         let pc = self.layout.field("PcDesc", "_pc_offset")?;
+        // What is read may be nonsense: then the address is nobody's.
+        let place = |number: u64| information.places.wrapping_add(number.wrapping_mul(size));
         let (mut from, mut to) = (0, (count <= MOST_PLACES).then_some(count)?);
         while from < to {
             let middle = (from + to) / 2;
-            let offset = memory.number::<4>(information.places + middle * size + pc)? as u32 as i32;
+            let offset = memory.number::<4>(place(middle).wrapping_add(pc))? as u32 as i32;
             if i64::from(offset) < i64::try_from(wanted).ok()? { from = middle + 1 } else { to = middle }
         }
-        let place = (from < count).then_some(information.places + from * size)?;
+        let place = (from < count).then(|| place(from))?;
         let mut scope = memory.int(self.at(place, "PcDesc", "_scope_decode_offset")?)?;
         let mut methods = Vec::new();
         while scope != 0 && methods.len() < DEEPEST {
             let mut at = information.scopes.checked_add(scope)?;
             scope = numbers.read(memory, &mut at)?;
             let index = numbers.read(memory, &mut at)?.checked_sub(1)?;
-            methods.push(memory.pointer(information.metadata.checked_add(index * 8)?)?);
+            methods.push(memory.pointer(information.metadata.checked_add(index.checked_mul(8)?)?)?);
         }
         (scope == 0).then_some(methods)
     }
