@@ -2,7 +2,7 @@
 //!
 //! `libjvm.so` describes its structures for debuggers: `gHotSpotVMStructs` lists fields with their offsets, and
 //! `gHotSpotVMTypes` types with their sizes. Every offset used here is read from there, so that one reader serves many
-//! versions (it was tried on 17, 21 and 25); where a field is missing, code stays unnamed and says so.
+//! versions (it was tried on 17); where a field is missing, code stays unnamed and says so.
 //!
 //! An address leads to its method so: the code cache consists of heaps; a heap's segment map tells where the piece of code
 //! begins that holds an address; of a compiled method that piece names the method, and its debug information those that

@@ -263,14 +263,12 @@ pub(super) fn continue_broken_off(waits: &mut [Classified]) {
             *longest = one;
         }
     }
-    let whole: HashMap<Place, (TimeClass, String, Option<(Pid, Tid)>, Vec<observe::FrameId>)> = whole
-        .into_iter()
-        .map(|(place, c)| (place, (c.wait.class, c.wait.resource.clone(), c.wait.by, c.wait.waker_stack.clone())))
-        .collect();
+    let whole: HashMap<Place, Wait> = whole.into_iter().map(|(place, c)| (place, c.wait.clone())).collect();
     for wait in waits.iter_mut().filter(|c| c.broken_off).map(|c| &mut c.wait) {
-        if let Some((class, resource, by, waker_stack)) = whole.get(&place(wait)) {
-            (wait.class, wait.resource, wait.by) = (*class, resource.clone(), *by);
-            wait.waker_stack.clone_from(waker_stack);
+        if let Some(whole) = whole.get(&place(wait)) {
+            (wait.class, wait.by) = (whole.class, whole.by);
+            wait.resource.clone_from(&whole.resource);
+            wait.waker_stack.clone_from(&whole.waker_stack);
         }
     }
 }
