@@ -45,8 +45,7 @@ fn datagrams(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let idles = Ratio::of(victim.active(), scene.window()) < FELT;
     let polled = in_vain(scene, victim);
     let in_vain = Lost::new(polled, victim.active() + polled, Of::Exchanges);
-    // Only the user can say that what it asks for is waited for.
-    let waits = victim.named && in_vain.grade(scene) == Some(Confidence::Likely);
+    let waits = in_vain.grade(scene) == Some(Confidence::Likely);
     if dropped < SOME || part < MANY || idles && !waits {
         return None;
     }
@@ -89,11 +88,12 @@ fn datagrams(scene: &Scene, victim: &Victim) -> Option<Draft> {
     })
 }
 
-/// Time in which a victim polled for datagrams of a peer that did not come.
+/// Time in which a victim polled for datagrams of the one peer that its socket is for, and none came.
 fn in_vain(scene: &Scene, victim: &Victim) -> Duration {
+    let of_a_peer = |end: &str| !end.starts_with("port ") && !end.ends_with(":0");
     let nobody_came = |wait: &&Wait| {
-        let end = wait.resource.strip_prefix("tcp:");
-        wait.class == TimeClass::BlockedIdle && wait.by.is_none() && end.is_some_and(|end| !end.starts_with("port "))
+        let idle = wait.class == TimeClass::BlockedIdle && wait.by.is_none();
+        idle && wait.resource.strip_prefix("tcp:").is_some_and(of_a_peer)
     };
     victim.waits(scene).filter(nobody_came).map(|wait| wait.time).sum()
 }
@@ -241,6 +241,8 @@ mod tests {
         let finding = one(&asks(9.0), "net.drops");
         assert!(finding.confidence == Confidence::Likely && finding.share.0 > 0.9, "{finding:#?}");
         assert!(all(&asks(0.0), "net.drops").is_empty());
+        let serves = receiver(3000.0, 0.05).wait(10, BlockedIdle, "poll", "tcp:0.0.0.0:0", None, 9.0, 90);
+        assert!(all(&serves.build(), "net.drops").is_empty(), "it waits for whoever comes");
     }
 
     #[test]
