@@ -3,7 +3,7 @@
 use crate::{
     Party, Scene, causes, chain,
     graph::{Edge, Merged, Part, redistribute},
-    network::is_held_up,
+    network::{Attempts, is_held_up, name_server},
     scene::DIALOGUE,
 };
 use observe::{ClassTimes, Pid, Ratio, Series, TargetKind, TimeClass, Wait, catalog};
@@ -293,17 +293,21 @@ fn lost_in_steps(scene: &Scene, pid: Pid) -> Duration {
     lost.min(awaited.sum())
 }
 
-/// What a process loses to the network where it hardly does anything but wait for it: who asks something of another in
-/// passing, from far away perhaps, loses nothing that somebody waits for.
+/// What a process loses to the network. Who tries to connect in vain, or to learn an address, always does. Whatever else may
+/// hold it up counts where it hardly does anything but wait for the network: who asks something of another in passing, from
+/// far away perhaps, loses nothing that somebody waits for.
 fn lost_to_network(scene: &Scene, pid: Pid) -> Duration {
     /// ours: the part of the window in which one of its threads is blocked on the network.
     const MOSTLY: f64 = 0.5;
+    let names: Duration = scene.waits(pid).iter().filter(|w| name_server(w).is_some()).map(|w| w.time).sum();
+    let victim = Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", false);
+    let tries: Duration = Attempts::of(scene, &victim).values().map(Attempts::lost).sum();
+    let in_vain = names.max(tries).min(scene.window());
     let blocked = scene.workers(pid).iter().map(|thread| thread.classes[TimeClass::BlockedNetwork]).max();
     if blocked.unwrap_or_default() < scene.window().mul_f64(MOSTLY) {
-        return Duration::ZERO;
+        return in_vain;
     }
-    let victim = Victim::new(scene, vec![pid], scene.rec.process_name(pid), "process", false);
-    causes::lost_to_network(scene, &victim)
+    in_vain.max(causes::lost_to_network(scene, &victim))
 }
 
 /// For how long at least one request of a process was not read, or in hand while its thread waited, as far as sums tell.

@@ -158,4 +158,18 @@ mod tests {
         assert_eq!(at_home[0].cause, "app.failing-calls");
         assert!(at_home.iter().all(|finding| finding.cause != "net.connect"));
     }
+
+    #[test]
+    fn who_tries_in_vain_is_a_victim_though_it_polls() {
+        let labels = [("pid", "10"), ("peer", "10.0.0.9:80"), ("why", "given up")];
+        let tries = |wasted: f64| {
+            System::new()
+                .thread(10, "dispatch", &[(TimeClass::RunningUser, 0.2)])
+                .total(&catalog::TCP_CONNECT_FAILED, &labels, 9.0)
+                .total(&catalog::TCP_CONNECT_WASTED, &labels, wasted)
+                .build()
+        };
+        assert_eq!(one(&tries(9.0), "net.connect").confidence, Confidence::Possible);
+        assert!(all(&tries(0.0), "net.connect").is_empty());
+    }
 }
