@@ -4,6 +4,7 @@ use crate::{
     Party, Scene, causes, chain,
     graph::{Edge, Merged, Part, redistribute},
     network::{Attempts, is_held_up, name_server},
+    path::Doing,
     scene::DIALOGUE,
 };
 use observe::{ClassTimes, Pid, Ratio, Series, TargetKind, TimeClass, Wait, catalog};
@@ -135,11 +136,12 @@ impl Victim {
         mine.map(|row| row.count as f64).sum::<f64>() >= RATE * scene.window().as_secs_f64()
     }
 
-    /// The largest part of the window that one of its threads spent on a CPU.
+    /// The largest part of the window that one of its threads spent on a CPU. Threads that take turns count as one.
     pub fn busiest_thread(&self, scene: &Scene) -> Ratio {
-        let running =
-            self.pids.iter().flat_map(|pid| scene.threads(*pid)).map(|t| t.classes.sum(TimeClass::is_running));
-        Ratio::of(running.max().unwrap_or_default(), scene.window())
+        let running = |pid: Pid| scene.threads(pid).iter().map(|t| t.classes.sum(TimeClass::is_running));
+        let busiest = self.pids.iter().filter_map(|pid| running(*pid).max()).max().unwrap_or_default();
+        let in_turns = self.pids.iter().filter(|pid| take_turns(scene, **pid)).map(|pid| running(*pid).sum()).max();
+        Ratio::of(busiest.max(in_turns.unwrap_or_default()).min(scene.window()), scene.window())
     }
 
     /// It as a party of a finding.
@@ -156,6 +158,33 @@ impl Victim {
             (None, _) => self.name.clone(),
         }
     }
+}
+
+/// Whether the threads of a process take turns, as far as the event window shows: hardly ever do two of them run at once,
+/// though nothing keeps them from it. A runtime that moves its work between threads (Go's) makes one busy thread look like
+/// several that are not.
+fn take_turns(scene: &Scene, pid: Pid) -> bool {
+    /// ours: threads that are independent, and together busy for half the time, overlap for an eighth of theirs.
+    const OVERLAP: f64 = 0.05;
+    /// ours: who waits for a CPU more than this part of what it runs is kept from running at once.
+    const QUEUES: Ratio = Ratio(0.1);
+    let times = scene.times(pid);
+    let (ran, queued) = (times.sum(TimeClass::is_running), times.sum(TimeClass::is_runnable));
+    let Some(timeline) = scene.timeline().filter(|_| scene.rec.host.cpus > 1 && Ratio::of(queued, ran) < QUEUES) else {
+        return false;
+    };
+    let threads = timeline.threads().filter(|(_, thread)| thread.pid == pid);
+    let pieces = threads.flat_map(|(tid, thread)| timeline.pieces(tid, thread.from, thread.to));
+    let mut runs: Vec<(u64, u64)> =
+        pieces.filter(|(_, _, doing)| matches!(doing, Doing::Running)).map(|(from, to, _)| (from, to)).collect();
+    runs.sort_unstable();
+    let (mut all, mut at_least_one, mut end) = (0, 0, 0);
+    for (from, to) in runs {
+        all += to - from;
+        at_least_one += to.saturating_sub(from.max(end));
+        end = end.max(to);
+    }
+    all > 0 && at_least_one as f64 >= all as f64 * (1.0 - OVERLAP)
 }
 
 /// The victims, and one sentence on how they were chosen (empty when the user named the target).
@@ -316,4 +345,25 @@ fn requests_waiting(scene: &Scene, pid: Pid) -> Duration {
     let waiting = rows.filter(|row| row.labels.pid() == Some(pid));
     let waiting = waiting.filter(|row| matches!(row.labels.get("part"), "queued" | "blocked"));
     Duration::try_from_secs_f64(waiting.map(Series::last).sum()).unwrap_or_default().min(scene.window())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::tests::Window;
+
+    #[test]
+    fn threads_that_take_turns_are_as_busy_as_one() {
+        let busiest = |second: (u64, u64)| {
+            let idle = TimeClass::BlockedIdle;
+            let window = Window::new(&[(10, idle), (101, idle), (102, idle)]).blocked(10, idle, 0, 1000, None);
+            let window = window.running(10, 0.0).running(101, 4.0).running(102, 3.0);
+            let window = window.blocked(101, idle, 0, 500, None).blocked(102, idle, second.0, second.1, None);
+            let rec = window.build();
+            let scene = Scene::new(&rec);
+            choose(&scene).0[0].busiest_thread(&scene)
+        };
+        assert_eq!(busiest((500, 1000)), Ratio(0.7), "one after the other");
+        assert_eq!(busiest((0, 500)), Ratio(0.4), "at once");
+    }
 }

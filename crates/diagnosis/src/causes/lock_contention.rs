@@ -39,7 +39,15 @@ fn of_threads(scene: &Scene, victim: &Victim) -> Option<Draft> {
         }
     }
     let holder = holders.iter().max_by_key(|(_, time)| **time).map(|(by, time)| (*by, *time));
-    if holder.is_none() {
+    // Sessions that wait for one another's writes, as for a common commit, wait for the disk.
+    let at_disk = |((pid, _), _): &((Pid, Tid), Duration)| {
+        /// ours: the part of its time in which a holder is at the disk itself.
+        const HELD_UP: Ratio = Ratio(0.3);
+        let times = scene.times(*pid);
+        let disk = times[TimeClass::BlockedDisk] + times[TimeClass::BlockedFs];
+        !victim.contains(*pid) && Ratio::of(disk, times.active()) >= HELD_UP
+    };
+    if holder.as_ref().is_none_or(at_disk) {
         confidence = Confidence::Possible;
     }
     let (lock, _) = locks.into_iter().max_by_key(|(_, time)| *time).unwrap_or_default();
@@ -300,6 +308,8 @@ mod tests {
         }
         let finding = one(&rec, "lock.contention");
         assert_eq!((finding.culprit.pid, finding.confidence), (Some(11), Confidence::Likely));
+        let at_disk = System::with(rec).thread(11, "postgres", &[(TimeClass::BlockedFs, 9.0)]).build();
+        assert_eq!(one(&at_disk, "lock.contention").confidence, Confidence::Possible, "its own commit");
     }
 
     /// A Go program whose goroutines wait so long for a lock that one of them held for so much of it.
