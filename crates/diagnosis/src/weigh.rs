@@ -46,7 +46,7 @@ pub fn findings(scene: &Scene, victims: &[Victim], busiest: &[Victim], named: bo
         for w in &mut found {
             w.finding.confidence = Confidence::Possible;
             w.descriptive = true;
-            w.finding.summary += " Nobody is seen to be held up by that.";
+            w.finding.summary += " Nobody asked about it: it is among what this machine works at most.";
         }
         weighed.extend(found);
     }
