@@ -142,7 +142,14 @@ fn document(recording: &Recording) -> Document {
         days: vec![Day {
             day: "monday".into(),
             known: vec![HOSTILE.into()],
-            tests: vec![Test { id: "disk".into(), verdict: Light::Maybe, why: HOSTILE.into(), evidence }],
+            tests: vec![Test {
+                id: "disk".into(),
+                group: String::new(),
+                verdict: Light::Maybe,
+                why: HOSTILE.into(),
+                evidence,
+                not_here: false,
+            }],
         }],
         eliminated: vec![Eliminated { id: "disk".into(), why: HOSTILE.into(), evidence: vec![] }],
         ledger: vec![(&thread(7, 8, HOSTILE)).into()],

@@ -7,8 +7,8 @@ use observe::{Observed, Recording};
 pub struct Check {
     /// Stable id, the path of its file: `cpu.run_queue` is `cpu/run_queue.rs`.
     pub id: &'static str,
-    /// The component it is about, the first part of the id.
-    pub component: &'static str,
+    /// Where it stands on the board, one of [`crate::GROUPS`].
+    pub group: &'static str,
     /// The question, as people ask it.
     pub question: &'static str,
     /// Its file. The head says what is measured, why it matters, when it misleads and how to confirm.
@@ -25,7 +25,14 @@ impl Check {
             why: absent.to_string(),
             evidence: Vec::new(),
         });
-        Test { id: self.id.to_owned(), verdict: verdict.light, why: verdict.why, evidence: verdict.evidence }
+        Test {
+            id: self.id.to_owned(),
+            group: self.group.to_owned(),
+            verdict: verdict.light,
+            why: verdict.why,
+            evidence: verdict.evidence,
+            not_here: false,
+        }
     }
 
     /// The lines at the head of its file, without their comment marks: Markdown for people.

@@ -15,18 +15,23 @@ mod lost;
 mod memory;
 mod net;
 mod process;
+mod rule;
+mod rules;
 mod stall;
 mod syscalls;
 #[cfg(test)]
 mod testing;
+mod tool;
 mod verdict;
 
 pub use check::Check;
+pub use rule::{Issue, Place, Played, Rule, RuleError, SCHEMA, play};
+pub use tool::{GROUPS, Tool, checklist, known_issues, lint, plugged_in, rank, rules, tools};
 pub use verdict::{Evidence, Light, Test, Verdict};
 
 use observe::Recording;
 
-/// Every check, in the order in which people read them.
+/// Every check that is code, in the order in which people read them.
 pub fn all() -> &'static [&'static Check] {
     &[
         &cpu::utilization::CHECK,
@@ -64,9 +69,9 @@ pub fn all() -> &'static [&'static Check] {
     ]
 }
 
-/// Judges a recording by every check.
+/// Judges a recording by every health tool that friday brings, in the order of the board.
 pub fn run(rec: &Recording) -> Vec<Test> {
-    all().iter().map(|check| check.run(rec)).collect()
+    tools().iter().map(|tool| tool.run(rec)).collect()
 }
 
 #[cfg(test)]
@@ -74,6 +79,11 @@ mod tests {
     use super::*;
     use crate::testing::Machine;
     use observe::{Absent, catalog};
+
+    /// What the checks say that are code; files have their examples.
+    fn code(rec: &Recording) -> Vec<Test> {
+        all().iter().map(|check| check.run(rec)).collect()
+    }
 
     #[test]
     fn each_file_opens_with_its_question_and_what_people_need_to_judge_the_answer() {
@@ -83,7 +93,7 @@ mod tests {
             for part in ["**Measures**", "**Matters**", "**Misleads**", "**Confirm**"] {
                 assert!(about.iter().any(|line| line.starts_with(part)), "{}: {part}", check.id);
             }
-            assert!(check.id.strip_prefix(check.component).is_some_and(|rest| rest.starts_with('.')), "{}", check.id);
+            assert!(GROUPS.contains(&check.group), "{}: {}", check.id, check.group);
         }
         let mut ids: Vec<&str> = all().iter().map(|check| check.id).collect();
         ids.sort_unstable();
@@ -93,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_untested_with_the_reason() {
-        for test in run(&Machine::new().rec) {
+        for test in code(&Machine::new().rec) {
             assert_eq!(test.verdict, Light::Untested, "{test:?}");
         }
         let mut machine = Machine::new();
@@ -124,7 +134,7 @@ mod tests {
             machine.rec.set(metric, Err(why()));
         }
         machine.rec.set(&catalog::TCP_CONNECT, Err(why()));
-        for test in run(&machine.rec) {
+        for test in code(&machine.rec) {
             assert!(test.verdict == Light::Untested && test.why.contains("run as root"), "{test:?}");
         }
     }
@@ -144,21 +154,21 @@ mod tests {
         machine.rec.set(&catalog::CPU_STACKS, Ok(Vec::new()));
         machine.rec.set(&catalog::WAITS, Ok(Vec::new()));
         machine.rec.set(&catalog::HOST_FACT, Ok(Vec::new()));
-        for test in run(&machine.rec) {
+        for test in code(&machine.rec) {
             assert_eq!(test.verdict, Light::Untested, "{test:?}");
         }
     }
 
     #[test]
     fn an_idle_machine_is_good() {
-        for test in run(&Machine::idle().rec) {
+        for test in code(&Machine::idle().rec) {
             assert_eq!(test.verdict, Light::Good, "{test:?}");
         }
     }
 
     #[test]
     fn a_saturated_machine_is_bad() {
-        for test in run(&Machine::saturated().rec) {
+        for test in code(&Machine::saturated().rec) {
             let most = matches!(test.id.as_str(), "kernel.taint" | "friday.completeness");
             assert_eq!(test.verdict, if most { Light::Maybe } else { Light::Bad }, "{test:?}");
         }
@@ -167,7 +177,7 @@ mod tests {
     #[test]
     fn the_same_machine_is_nobodys_trouble_when_only_friday_and_the_kernel_run_on_it() {
         let machine = Machine::saturated().friday(6).friday(7).kernel(8);
-        for test in run(&machine.rec) {
+        for test in code(&machine.rec) {
             // A kill, a throttled group, stolen time, a full group and a broken interface are somebody's even if that
             // somebody is not in the ledger.
             let somebodys = ["cpu.throttling", "cpu.steal", "memory.oom", "cgroup.pids", "net.nic_errors"];

@@ -70,10 +70,17 @@ pub struct Verdict {
 pub struct Test {
     /// The check's id.
     pub id: String,
+    /// Where it stands on the board.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
     /// The light.
     pub verdict: Light,
     /// One line.
     pub why: String,
     /// The numbers.
+    #[serde(default)]
     pub evidence: Vec<Evidence>,
+    /// Untested because this machine does not have what is judged; nobody misses it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_here: bool,
 }

@@ -278,7 +278,7 @@ fn untested(scene: &Scene, tests: &[Test]) -> Vec<Untested> {
     note("system calls", rec.get(&catalog::SYSCALL_TIME).err());
     note("requests", rec.get(&catalog::REQUESTS).err());
     note("process starts and ends", rec.get(&catalog::PROCESS_EXIT).err());
-    for test in tests.iter().filter(|t| t.verdict == Light::Untested) {
+    for test in tests.iter().filter(|t| t.verdict == Light::Untested && !t.not_here) {
         out.push(Untested { id: test.id.clone(), why: test.why.clone() });
     }
     for (id, why) in NOT_LOOKED_AT {
@@ -311,7 +311,14 @@ mod tests {
     #[test]
     fn a_batch_that_uses_all_cpus_is_healthy_while_nobody_waits() {
         let rec = System::new().cpu_busy(1.0).thread(20, "batch", &[(TimeClass::RunningUser, 10.0)]).build();
-        let bad = |id: &str| Test { id: id.into(), verdict: Light::Bad, why: String::new(), evidence: Vec::new() };
+        let bad = |id: &str| Test {
+            id: id.into(),
+            group: String::new(),
+            verdict: Light::Bad,
+            why: String::new(),
+            evidence: Vec::new(),
+            not_here: false,
+        };
         assert_eq!(diagnose(&rec, &[bad("cpu.utilization")]).conclusion, Conclusion::Healthy);
         assert_eq!(diagnose(&rec, &[bad("memory.oom")]).conclusion, Conclusion::Unknown);
     }
@@ -322,7 +329,14 @@ mod tests {
             let rec = System::new().thread(10, "daemon", &[(TimeClass::RunningUser, 0.01)]).target(10);
             rec.durations(&catalog::REQUESTS, &[("pid", "10"), ("service", "80")], &[(count, 1.0)]).build()
         };
-        let bad = Test { id: "disk.utilization".into(), verdict: Light::Bad, why: String::new(), evidence: Vec::new() };
+        let bad = Test {
+            id: "disk.utilization".into(),
+            group: String::new(),
+            verdict: Light::Bad,
+            why: String::new(),
+            evidence: Vec::new(),
+            not_here: false,
+        };
         assert_eq!(diagnose(&served(300), &[bad]).conclusion, Conclusion::Healthy);
         assert_eq!(diagnose(&served(2), &[]).conclusion, Conclusion::Idle);
     }

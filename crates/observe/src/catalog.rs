@@ -279,6 +279,22 @@ catalog! {
         "Part of the window in which requests were followed. Below 1, counts and sums are scaled up to the whole window, each gap as if it had been like the slices beside it (a server at full speed is slower while it is followed: a redis' count came out 5 to 12 % low); requests in flight are those of its last slice, and what took longer than a slice of 100 ms was not seen then.",
         "friday";
 
+    TOOL_READING: Series = "friday.health.reading", "1", ["tool", "input", "key"],
+        "Numbers that health tools had read for them, by the tool, the name of the input and, where it has several, of the value; at the begin and at the end.",
+        "files and commands that health tools name";
+    TOOL_TEXT: Fact = "friday.health.text", "1", ["tool", "input", "key"],
+        "The same of what is no number; when the window ended.",
+        "files and commands that health tools name";
+    TOOL_ABSENT: Fact = "friday.health.absent", "1", ["tool", "input"],
+        "Why a health tool's input could not be read, as JSON.",
+        "files and commands that health tools name";
+    TOOL_RULE: Fact = "friday.health.rule", "1", ["tool"],
+        "Health tools that are files, other than those that friday brings: their text.",
+        "health.d";
+    TOOL_VERDICT: Fact = "friday.health.verdict", "1", ["tool"],
+        "What health tools that are programs said, as JSON.",
+        "friday-health-*";
+
     COARSE_LEDGER: Series = "thread.time.coarse", "1", [],
         "Present when the ledger comes from looking at the threads a few times a second: running and runnable time are exact, the split of blocked time is sampled, and nothing is known of wakers and neighbours.",
         "/proc/PID/task/TID/schedstat, BPF task iterator";

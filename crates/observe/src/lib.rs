@@ -4,6 +4,7 @@ mod absent;
 pub mod catalog;
 mod episode;
 mod histogram;
+pub mod reading;
 mod recording;
 mod request;
 mod shape;

@@ -185,6 +185,13 @@ impl Recording {
         S::tables_mut(self).insert(name.to_owned(), rows);
     }
 
+    /// Adds one row to a table by the metric's name, where it has one.
+    pub fn append<S: Shape>(&mut self, name: &str, row: S) {
+        if let Some(Ok(table)) = S::tables_mut(self).get_mut(name) {
+            table.push(row);
+        }
+    }
+
     /// The frame behind an id.
     pub fn frame(&self, id: FrameId) -> &Frame {
         &self.frames[id.0 as usize]

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "cgroup.memory_limit",
-    component: "cgroup",
+    group: "cgroup",
     question: "Does a control group's memory limit hold somebody up?",
     source: include_str!("memory_limit.rs"),
     judge,

@@ -11,7 +11,7 @@ use observe::{Observed, Ratio, Recording, Series, catalog};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "cgroup.pids",
-    component: "cgroup",
+    group: "cgroup",
     question: "Is a control group near its limit of processes and threads?",
     source: include_str!("pids.rs"),
     judge,

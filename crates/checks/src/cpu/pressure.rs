@@ -12,7 +12,7 @@ use observe::{Observed, Ratio, Recording};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "cpu.pressure",
-    component: "cpu",
+    group: "cpu",
     question: "For how much of the time does somebody wait for a CPU?",
     source: include_str!("pressure.rs"),
     judge,

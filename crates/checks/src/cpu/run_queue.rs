@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "cpu.run_queue",
-    component: "cpu",
+    group: "sched",
     question: "Do runnable threads wait for a CPU?",
     source: include_str!("run_queue.rs"),
     judge,

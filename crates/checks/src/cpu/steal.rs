@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "cpu.steal",
-    component: "cpu",
+    group: "virtualization",
     question: "Does the hypervisor run somebody else on our CPUs?",
     source: include_str!("steal.rs"),
     judge,

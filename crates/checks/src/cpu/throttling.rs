@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "cpu.throttling",
-    component: "cpu",
+    group: "cgroup",
     question: "Does a CPU quota stop somebody?",
     source: include_str!("throttling.rs"),
     judge,

@@ -11,7 +11,7 @@ use observe::{Absent, Observed, Ratio, Recording, catalog};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "cpu.utilization",
-    component: "cpu",
+    group: "cpu",
     question: "Are the CPUs so busy that somebody waits for them?",
     source: include_str!("utilization.rs"),
     judge,

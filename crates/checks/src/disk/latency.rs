@@ -12,7 +12,7 @@ use std::{cmp::Reverse, time::Duration};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "disk.latency",
-    component: "disk",
+    group: "block devices",
     question: "Do disks answer slowly?",
     source: include_str!("latency.rs"),
     judge,

@@ -13,7 +13,7 @@ use observe::{Observed, Ratio, Recording, TimeClass};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "disk.pressure",
-    component: "disk",
+    group: "block devices",
     question: "For how much of the time does nothing go on but waiting for disks?",
     source: include_str!("pressure.rs"),
     judge,

@@ -16,7 +16,7 @@ use observe::{Absent, Observed, Ratio, Recording, catalog};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "disk.utilization",
-    component: "disk",
+    group: "block devices",
     question: "Is a disk busy, with requests queued and somebody waiting?",
     source: include_str!("utilization.rs"),
     judge,

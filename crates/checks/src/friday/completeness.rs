@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "friday.completeness",
-    component: "friday",
+    group: "friday",
     question: "Did friday see everything?",
     source: include_str!("completeness.rs"),
     judge,

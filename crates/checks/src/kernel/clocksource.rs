@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "kernel.clocksource",
-    component: "kernel",
+    group: "time",
     question: "Is reading the time slow?",
     source: include_str!("clocksource.rs"),
     judge,

@@ -12,7 +12,7 @@ use observe::{Absent, Observed, Recording};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "kernel.taint",
-    component: "kernel",
+    group: "kernel",
     question: "Has the kernel met an error of its own since it booted?",
     source: include_str!("taint.rs"),
     judge,

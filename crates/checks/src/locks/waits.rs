@@ -12,7 +12,7 @@ use observe::{Observed, Ratio, Recording, TimeClass, catalog};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "locks.waits",
-    component: "locks",
+    group: "locks",
     question: "Do threads wait for locks?",
     source: include_str!("waits.rs"),
     judge,

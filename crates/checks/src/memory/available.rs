@@ -12,7 +12,7 @@ use observe::{Absent, Bytes, Observed, Ratio, Recording, catalog};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "memory.available",
-    component: "memory",
+    group: "memory",
     question: "Is there memory left for programs?",
     source: include_str!("available.rs"),
     judge,

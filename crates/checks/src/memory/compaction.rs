@@ -14,7 +14,7 @@ use observe::{Observed, Recording};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "memory.compaction",
-    component: "memory",
+    group: "memory",
     question: "Must programs move memory about before they get any?",
     source: include_str!("compaction.rs"),
     judge,

@@ -15,7 +15,7 @@ use observe::{Observed, Recording};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "memory.direct_reclaim",
-    component: "memory",
+    group: "memory",
     question: "Must programs free memory before they get any?",
     source: include_str!("direct_reclaim.rs"),
     judge,

@@ -14,7 +14,7 @@ use observe::{Observed, Recording};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "memory.major_faults",
-    component: "memory",
+    group: "page cache",
     question: "Must pages come back from disk before programs can go on?",
     source: include_str!("major_faults.rs"),
     judge,

@@ -11,7 +11,7 @@ use observe::{Observed, Recording};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "memory.oom",
-    component: "memory",
+    group: "memory",
     question: "Did the kernel kill something for memory?",
     source: include_str!("oom.rs"),
     judge,

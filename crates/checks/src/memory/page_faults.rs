@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "memory.page_faults",
-    component: "memory",
+    group: "memory",
     question: "Do page faults take the time?",
     source: include_str!("page_faults.rs"),
     judge,

@@ -15,7 +15,7 @@ use observe::{Observed, Recording};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "memory.pressure",
-    component: "memory",
+    group: "memory",
     question: "For how much of the time is somebody stalled on memory?",
     source: include_str!("pressure.rs"),
     judge,

@@ -15,7 +15,7 @@ use observe::{Observed, Recording};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "memory.swapping",
-    component: "memory",
+    group: "memory",
     question: "Are pages being swapped?",
     source: include_str!("swapping.rs"),
     judge,

@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "net.connect",
-    component: "net",
+    group: "tcp",
     question: "Are connections slow to be made, refused, or never answered?",
     source: include_str!("connect.rs"),
     judge,

@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "net.dns",
-    component: "net",
+    group: "dns",
     question: "Is name resolution slow?",
     source: include_str!("dns.rs"),
     judge,

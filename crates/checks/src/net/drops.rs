@@ -17,7 +17,7 @@ use observe::{Observed, Ratio, Recording, Series, catalog};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "net.drops",
-    component: "net",
+    group: "network interfaces",
     question: "Does the kernel throw packets away for want of room?",
     source: include_str!("drops.rs"),
     judge,

@@ -15,7 +15,7 @@ use observe::{Observed, Ratio, Recording, Series, catalog};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "net.listen_queue",
-    component: "net",
+    group: "tcp",
     question: "Are connections turned away because nobody accepts them?",
     source: include_str!("listen_queue.rs"),
     judge,

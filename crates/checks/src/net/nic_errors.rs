@@ -11,7 +11,7 @@ use observe::{Absent, Observed, Ratio, Recording, catalog};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "net.nic_errors",
-    component: "net",
+    group: "network interfaces",
     question: "Do network interfaces lose packets?",
     source: include_str!("nic_errors.rs"),
     judge,

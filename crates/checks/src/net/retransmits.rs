@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "net.retransmits",
-    component: "net",
+    group: "tcp",
     question: "Are TCP segments lost and sent again?",
     source: include_str!("retransmits.rs"),
     judge,

@@ -17,7 +17,7 @@ use std::{net::SocketAddr, time::Duration};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "net.rtt",
-    component: "net",
+    group: "tcp",
     question: "Do packets queue on the path?",
     source: include_str!("rtt.rs"),
     judge,

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "net.windows",
-    component: "net",
+    group: "tcp",
     question: "Does the other end take no more data?",
     source: include_str!("windows.rs"),
     judge,

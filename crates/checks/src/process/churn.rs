@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "process.churn",
-    component: "process",
+    group: "processes",
     question: "Does starting short-lived processes take the time?",
     source: include_str!("churn.rs"),
     judge,

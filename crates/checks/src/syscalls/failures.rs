@@ -12,7 +12,7 @@ use observe::{Absent, Labels, Observed, Ratio, Recording, Series, catalog};
 /// Stands in the registry.
 pub const CHECK: Check = Check {
     id: "syscalls.failures",
-    component: "syscalls",
+    group: "processes",
     question: "Do the target's system calls fail?",
     source: include_str!("failures.rs"),
     judge,

@@ -392,7 +392,7 @@ fn whose() -> Whose {
 }
 
 fn test(id: &str, verdict: Light, why: &str) -> Test {
-    Test { id: id.into(), verdict, why: why.into(), evidence: vec![] }
+    Test { id: id.into(), group: String::new(), verdict, why: why.into(), evidence: vec![], not_here: false }
 }
 
 fn day(day: &str, known: &[&str], tests: Vec<Test>) -> Day {

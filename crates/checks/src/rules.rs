@@ -1,0 +1,60 @@
+//! The files among friday's health tools, and the signatures of known issues: `rules/` and `checklist/` beside `src/`.
+
+macro_rules! files {
+    ($($(#[$doc:meta])* $name:ident: $folder:literal, [$($file:literal),* $(,)?];)*) => {$(
+        $(#[$doc])*
+        pub(crate) const $name: &[(&str, &str)] = &[$(
+            (concat!($file, ".toml"), include_str!(concat!("../", $folder, "/", $file, ".toml"))),
+        )*];
+    )*};
+}
+
+files! {
+    /// Health tools, by their files' names.
+    ALL: "rules", [
+        "udp.receive-buffer",
+    ];
+    /// Signatures of known issues.
+    CHECKLIST: "checklist", [
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Light, Rule, play};
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    fn folder(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    #[test]
+    fn every_file_is_listed() {
+        for (name, listed) in [("rules", ALL), ("checklist", CHECKLIST)] {
+            let files = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let files: BTreeSet<String> = files.filter(|file| !file.ends_with(".examples.toml")).collect();
+            let listed: BTreeSet<String> = listed.iter().map(|(file, _)| (*file).to_owned()).collect();
+            assert_eq!(files, listed);
+        }
+    }
+
+    #[test]
+    fn every_file_says_what_its_examples_expect() {
+        let mut wrong = Vec::new();
+        for (name, listed) in [("rules", ALL), ("checklist", CHECKLIST)] {
+            for (file, text) in listed {
+                let rule = Rule::parse(file, text).unwrap_or_else(|error| panic!("{error}"));
+                let examples = file.replace(".toml", ".examples.toml");
+                let text = fs::read_to_string(folder(name).join(&examples)).unwrap_or_else(|_| panic!("no {examples}"));
+                let played = play(&rule, &examples, &text).unwrap_or_else(|error| panic!("{error}"));
+                let lights: BTreeSet<Light> = played.iter().map(|one| one.test.verdict).collect();
+                let told = lights.contains(&Light::Bad) || lights.contains(&Light::Maybe);
+                assert!(told && lights.contains(&Light::Good) && lights.contains(&Light::Untested), "{examples}: {lights:?}");
+                let broken = played.iter().filter(|one| !one.wrong.is_empty());
+                wrong.extend(broken.map(|one| format!("{examples}: {}: {}: {}", one.name, one.wrong, one.test.why)));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

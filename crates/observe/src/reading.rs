@@ -1,0 +1,173 @@
+//! Readings that health tools ask for themselves: a file or a command's output, and how its text becomes numbers.
+//! Pure; `probes` does the reading.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
+
+/// One thing that a health tool wants read, at the begin and at the end of the window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The tool's id.
+    pub tool: String,
+    /// What the tool calls it.
+    pub input: String,
+    /// Where it is read.
+    pub from: ReadFrom,
+    /// How its text becomes values.
+    pub parse: Parse,
+    /// What numbers are multiplied with, for a unit that people use (1024 where the file counts in KiB).
+    pub scale: f64,
+}
+
+/// Where a reading comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// A file. A `*` stands for any part of one name; what it stood for is the key of the value.
+    File(String),
+    /// A program's standard output, by its arguments; no shell.
+    Command {
+        /// The program and its arguments.
+        argv: Vec<String>,
+        /// It is killed after this time.
+        timeout: Duration,
+    },
+}
+
+/// How text becomes values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parse {
+    /// The text is one number; what follows it (a unit) is left out.
+    #[default]
+    Number,
+    /// The text as it is, without white space at its ends.
+    Text,
+    /// What stands in brackets of a choice: `always [madvise] never`.
+    Choice,
+    /// Lines of `name value`, `name: value` or `name=value`; what follows a number is left out.
+    Pairs,
+    /// Lines of columns.
+    Table {
+        /// The column of the name, from 1.
+        key: usize,
+        /// The column of the value, from 1.
+        value: usize,
+    },
+    /// How many lines hold one of these texts.
+    Lines(Vec<String>),
+}
+
+/// A value that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A number.
+    Number(f64),
+    /// Anything else.
+    Text(String),
+}
+
+impl Value {
+    /// A number where the text begins with one.
+    fn of(text: &str, scale: f64) -> Value {
+        number(text).map_or_else(|| Value::Text(text.trim().to_owned()), |value| Value::Number(value * scale))
+    }
+}
+
+/// The number that a text begins with, where it is followed by nothing or by white space and a unit.
+fn number(text: &str) -> Option<f64> {
+    let first = text.split_whitespace().next()?;
+    first.parse::<f64>().ok().filter(|value| value.is_finite())
+}
+
+impl Parse {
+    /// The values of a text by name; one value without a name where the text is one.
+    ///
+    /// # Errors
+    /// What was expected and is not there.
+    pub fn values(&self, text: &str, scale: f64) -> Result<BTreeMap<String, Value>, String> {
+        let one = |value| Ok(BTreeMap::from([(String::new(), value)]));
+        match self {
+            Parse::Number => match number(text) {
+                Some(value) => one(Value::Number(value * scale)),
+                None => Err(format!("no number: `{}`", text.trim().chars().take(40).collect::<String>())),
+            },
+            Parse::Text => one(Value::Text(text.trim().to_owned())),
+            Parse::Choice => match text.split_once('[').and_then(|(_, rest)| rest.split_once(']')) {
+                Some((chosen, _)) => one(Value::Text(chosen.trim().to_owned())),
+                None => one(Value::Text(text.trim().to_owned())),
+            },
+            Parse::Pairs => some(text.lines().filter_map(|line| {
+                let end = line.trim_start().find([':', '=', ' ', '\t'])?;
+                let (name, rest) = line.trim_start().split_at(end);
+                let value = rest.trim_start_matches([':', '=', ' ', '\t']);
+                (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), Value::of(value, scale)))
+            })),
+            Parse::Table { key, value } => some(text.lines().filter_map(|line| {
+                let columns: Vec<&str> = line.split_whitespace().collect();
+                let column = |number: usize| columns.get(number.checked_sub(1)?).copied();
+                Some((column(*key)?.trim_end_matches(':').to_owned(), Value::of(column(*value)?, scale)))
+            })),
+            Parse::Lines(texts) => {
+                let holds = |line: &&str| texts.iter().any(|text| line.contains(text.as_str()));
+                one(Value::Number(text.lines().filter(holds).count() as f64))
+            }
+        }
+    }
+}
+
+fn some(values: impl Iterator<Item = (String, Value)>) -> Result<BTreeMap<String, Value>, String> {
+    let values: BTreeMap<_, _> = values.collect();
+    if values.is_empty() { Err("no line of the expected form".to_owned()) } else { Ok(values) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(parse: &Parse, text: &str) -> Vec<(String, Value)> {
+        parse.values(text, 1.0).unwrap().into_iter().collect()
+    }
+
+    #[test]
+    fn a_number_may_have_a_unit() {
+        assert_eq!(read(&Parse::Number, " 42 kB\n"), [(String::new(), Value::Number(42.0))]);
+        assert_eq!(Parse::Number.values("2", 1024.0).unwrap()[""], Value::Number(2048.0));
+        assert!(Parse::Number.values("performance", 1.0).is_err());
+        assert!(Parse::Number.values("", 1.0).is_err());
+        assert!(Parse::Number.values("inf", 1.0).is_err());
+    }
+
+    #[test]
+    fn a_choice_is_what_stands_in_brackets() {
+        assert_eq!(read(&Parse::Choice, "always [madvise] never\n")[0].1, Value::Text("madvise".into()));
+        assert_eq!(read(&Parse::Choice, "none\n")[0].1, Value::Text("none".into()));
+    }
+
+    #[test]
+    fn pairs_are_written_in_three_ways() {
+        let text = "MemTotal:  16 kB\nnr_free_pages 12\nMODE=fast\n\nlonely\n";
+        let values = read(&Parse::Pairs, text);
+        assert_eq!(values.len(), 3);
+        assert!(values.contains(&("MemTotal".into(), Value::Number(16.0))));
+        assert!(values.contains(&("nr_free_pages".into(), Value::Number(12.0))));
+        assert!(values.contains(&("MODE".into(), Value::Text("fast".into()))));
+        assert!(Parse::Pairs.values("\n", 1.0).is_err());
+    }
+
+    #[test]
+    fn a_table_has_its_name_and_its_value_in_columns() {
+        let text = "13 1 0x01 90 2448\nname type data\nhits 4 100\nsize 4 7\n";
+        let values = read(&Parse::Table { key: 1, value: 3 }, text);
+        assert!(values.contains(&("hits".into(), Value::Number(100.0))));
+        assert!(values.contains(&("size".into(), Value::Number(7.0))));
+        assert!(Parse::Table { key: 0, value: 3 }.values(text, 1.0).is_err());
+        assert!(Parse::Table { key: 1, value: 9 }.values(text, 1.0).is_err());
+    }
+
+    #[test]
+    fn lines_are_counted() {
+        let parse = Parse::Lines(vec!["Out of memory".into(), "oom-kill".into()]);
+        assert_eq!(read(&parse, "Out of memory: x\nfine\noom-kill:y\n")[0].1, Value::Number(2.0));
+        assert_eq!(read(&parse, "")[0].1, Value::Number(0.0));
+    }
+}
