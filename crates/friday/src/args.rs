@@ -21,6 +21,10 @@ pub enum Command {
     Replay(Replay),
     /// Stored cases
     Case(Case),
+    /// Which components are well, and which are not: a light for each
+    Health(Health),
+    /// Is it one of the known issues?
+    Checklist(Checklist),
 }
 
 /// Without a target, friday looks at the whole machine and chooses the victims itself. Reads only: nothing on the
@@ -100,6 +104,86 @@ pub struct Replay {
     /// Also write the report page to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+/// A light is good, maybe (a threshold is passed), bad (and somebody's time is hit, or there is a hard error) or untested.
+/// Looks at the live system for some seconds; reads only.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Health {
+    #[command(subcommand)]
+    pub command: Option<HealthCommand>,
+
+    /// Only these health tools, or groups of them
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    #[command(flatten)]
+    pub look: Look,
+
+    /// Again and again, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+
+    /// Also the health tools that lie beside this program
+    #[arg(long, value_name = "PATH")]
+    pub beside: Vec<PathBuf>,
+
+    /// Also the health tools that this installed package brings
+    #[arg(long, value_name = "NAME")]
+    pub package: Vec<String>,
+}
+
+/// How a command that judges looks and prints.
+#[derive(clap::Args)]
+pub struct Look {
+    /// All evidence, what it means, when it misleads, and what would settle it
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// How long to look
+    #[arg(long = "for", value_name = "TIME", default_value = "8s", value_parser = parse_duration)]
+    pub window: Duration,
+
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Subcommand)]
+pub enum HealthCommand {
+    /// List the health tools with their questions
+    List {
+        /// How to print them
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Say what is wrong with the file of a health tool, play its examples, and judge this machine by it
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// Signatures of known issues, judged on the live system; reads only.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Checklist {
+    #[command(subcommand)]
+    pub command: Option<ChecklistCommand>,
+
+    /// Only these issues
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    #[command(flatten)]
+    pub look: Look,
+}
+
+#[derive(Subcommand)]
+pub enum ChecklistCommand {
+    /// List the known issues
+    List,
 }
 
 #[derive(clap::Args)]

@@ -3,6 +3,7 @@
 mod args;
 mod cases;
 mod command;
+mod health;
 mod progress;
 mod run;
 
@@ -31,15 +32,22 @@ fn main() -> ExitCode {
             CaseCommand::Show { case, format } => cases::show(&case, format),
             CaseCommand::Study { case } => cases::study(&case),
         },
+        Command::Health(health) => health::health(&health),
+        Command::Checklist(checklist) => health::checklist(&checklist),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(error.as_ref());
-            ExitCode::FAILURE
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }
 }
+
+/// What was asked for cannot be: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
 
 /// Prints the chain of an error once. What comes from the system is neutralised.
 pub fn complain(error: &dyn Error) {

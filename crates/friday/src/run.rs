@@ -82,7 +82,9 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
         _ => format!("{} ({} processes)", chosen.name, chosen.members.len()),
     };
     progress.say(&format!("watching {what} for {:.0} s", args.window.as_secs_f64()));
+    let tools = week::plugged::usual(is_root()).begin(&roots);
     let mut session = Session::start(&roots, chosen, args.tier)?;
+    session.with_tools(tools);
     if args.tier >= Tier::Events {
         session.plan_events(span(args, wanted));
     }
@@ -149,10 +151,8 @@ fn request(args: &Run) -> Request {
 
 /// Where the case will go. A place that the user named must be usable; without one, the run goes on without a case.
 fn place(args: &Run, target: &Target, progress: &mut Progress) -> Result<Option<PathBuf>, Box<dyn Error>> {
-    // SAFETY: no arguments, cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
     let env = |name: &str| std::env::var_os(name);
-    match case::place::choose(args.case.as_deref(), env, root, SystemTime::now(), &target.name) {
+    match case::place::choose(args.case.as_deref(), env, is_root(), SystemTime::now(), &target.name) {
         Ok(dir) => Ok(Some(dir)),
         Err(error) if args.case.is_some() => Err(error.into()),
         Err(error) => {
@@ -207,7 +207,14 @@ fn show_path(document: &Document, recording: &Recording, format: Format) -> Resu
     }
 }
 
-fn color() -> bool {
+/// Whether this is root.
+pub fn is_root() -> bool {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether stdout wants colour.
+pub fn color() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 

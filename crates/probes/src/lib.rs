@@ -20,6 +20,7 @@ mod stream;
 mod syscalls;
 pub mod target;
 mod threads;
+pub mod tools;
 mod unit;
 mod unwind;
 

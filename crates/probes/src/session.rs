@@ -24,6 +24,7 @@ use crate::{
     stream::{self, Span, Stream, Streamed},
     syscalls,
     threads::Totals,
+    tools::Begun,
     unwind::{self, Unwinder},
 };
 use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, TargetKind, Window, catalog};
@@ -104,6 +105,7 @@ pub struct Session {
     /// In place of the kernel side.
     snapshots: Option<Snapshots>,
     events: Events,
+    tools: Option<Begun>,
     recording: Recording,
     started: Instant,
     next_counters: Instant,
@@ -168,6 +170,7 @@ impl Session {
             at_first: None,
             snapshots: kernel.is_err().then(|| Snapshots::start(roots, &target)),
             events: Events::Absent(Absent::NotCollected("the event window was not asked for (--tier)".to_owned())),
+            tools: None,
             roots: roots.clone(),
             target,
             kernel,
@@ -188,6 +191,11 @@ impl Session {
             next_counters: started + COUNTER_INTERVAL,
             cpu_before,
         })
+    }
+
+    /// What health tools asked for is part of the recording as well.
+    pub fn with_tools(&mut self, begun: Begun) {
+        self.tools = Some(begun);
     }
 
     /// Plans the event window: it opens by itself where there is something to look closer at, and closes at its end, when it
@@ -355,6 +363,9 @@ impl Session {
                     snapshots.finish(&self.roots, &self.target, &mut self.symbolizer, &mut namer, recording);
                 }
             }
+        }
+        if let Some(tools) = self.tools {
+            tools.finish(recording);
         }
         recording.cost.rss_bytes = peak_rss();
         self.recording

@@ -1,5 +1,6 @@
 //! The report for a person in a crisis: text in 100 columns that leads with the conclusion.
 
+pub mod board;
 mod parts;
 
 use crate::{

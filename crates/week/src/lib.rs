@@ -3,6 +3,7 @@
 
 mod armed;
 mod monday;
+pub mod plugged;
 mod prior;
 mod requests;
 mod thursday;
@@ -15,6 +16,7 @@ use diagnosis::Diagnosis;
 use observe::{Pid, Recording, Series, ThreadTime, TimeClass, catalog};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
+pub use checks;
 pub use probes::{
     Session, Span, Tier,
     host::facts::HostError,
@@ -30,14 +32,31 @@ const MOST_WAITS: usize = 100;
 pub(crate) struct Seen<'a> {
     rec: &'a Recording,
     tests: &'a [Test],
+    issues: &'a [Test],
     diagnosis: &'a Diagnosis,
+}
+
+/// Every health tool's verdict in the order of the board: friday's own, given, and those of others.
+fn board(rec: &Recording, own: Vec<Test>) -> Vec<Test> {
+    let mut tests = own;
+    tests.extend(checks::plugged_in(rec));
+    tests.sort_by_key(|test| checks::rank(&test.group));
+    tests
+}
+
+/// The board of a recording.
+pub fn health(rec: &Recording) -> Vec<Test> {
+    board(rec, checks::run(rec))
 }
 
 /// Everything a recording comes to, as the case file states it. The same recording gives the same document.
 pub fn conclude(rec: &Recording, case: &str) -> Document {
-    let tests = checks::run(rec);
-    let diagnosis = diagnosis::diagnose(rec, &tests);
-    let seen = Seen { rec, tests: &tests, diagnosis: &diagnosis };
+    let own = checks::run(rec);
+    // What others' tools say is shown, and decides nothing.
+    let diagnosis = diagnosis::diagnose(rec, &own);
+    let tests = board(rec, own);
+    let issues: Vec<Test> = checks::known_issues(rec).into_iter().map(|(_, test)| test).collect();
+    let seen = Seen { rec, tests: &tests, issues: &issues, diagnosis: &diagnosis };
     let days = [
         ("prior", prior::known(&seen)),
         ("monday", monday::known(&seen)),
@@ -50,7 +69,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         .map(|(day, known)| Day {
             day: day.to_owned(),
             known,
-            tests: if day == "tuesday" { tests.clone() } else { Vec::new() },
+            tests: if day == "tuesday" { tests.iter().chain(&issues).cloned().collect() } else { Vec::new() },
         })
         .filter(|day| !day.known.is_empty() || !day.tests.is_empty())
         .collect();

@@ -1,0 +1,173 @@
+//! `friday health` and `friday checklist`: lights, without looking for causes.
+
+use crate::{
+    Usage,
+    args::{Checklist, ChecklistCommand, Format, Health, HealthCommand, Look},
+    print,
+    progress::Progress,
+    run::{color, is_root},
+};
+use observe::{Recording, Target};
+use report::{Style, board};
+use std::{
+    error::Error,
+    fs,
+    io::IsTerminal,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use week::{
+    Roots, Session, Tier,
+    checks::{self, Light, Rule, Test, Tool},
+    plugged::{self, Places},
+};
+
+/// How often the probes are drained.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The board, or what was asked about it.
+pub fn health(args: &Health) -> Result<(), Box<dyn Error>> {
+    match &args.command {
+        Some(HealthCommand::List { format }) => return list(*format),
+        Some(HealthCommand::Check { file }) => return check(file),
+        None => {}
+    }
+    let mut places = Places::usual("health.d", |name| std::env::var_os(name));
+    for program in &args.beside {
+        places.beside(program);
+    }
+    for package in &args.package {
+        places.package(package)?;
+    }
+    let stop = stop()?;
+    let tools = checks::tools();
+    loop {
+        let recording = watch(&args.look, &places, &stop)?;
+        let tests = chosen(week::health(&recording), &args.names, &tools)?;
+        if args.watch && std::io::stdout().is_terminal() {
+            // Home, and nothing below.
+            print("\u{1b}[H\u{1b}[2J")?;
+        }
+        show(&tests, &tools, &args.look, !args.names.is_empty())?;
+        if !args.watch || stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+    }
+}
+
+/// The known issues.
+pub fn checklist(args: &Checklist) -> Result<(), Box<dyn Error>> {
+    let tools: Vec<Tool> = checks::checklist().iter().map(Tool::Rule).collect();
+    if let Some(ChecklistCommand::List) = args.command {
+        return print(&board::tools(&tools, Style { color: color() }));
+    }
+    let recording = watch(&args.look, &Places::usual("checklist.d", |name| std::env::var_os(name)), &stop()?)?;
+    let mut tests: Vec<Test> = checks::known_issues(&recording).into_iter().map(|(_, test)| test).collect();
+    tests.extend(checks::plugged_in(&recording));
+    show(&chosen(tests, &args.names, &tools)?, &tools, &args.look, !args.names.is_empty())
+}
+
+/// Ends what is running, with a result.
+fn stop() -> Result<Arc<AtomicBool>, Box<dyn Error>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// Looks at the whole machine.
+fn watch(look: &Look, places: &Places, stop: &AtomicBool) -> Result<Recording, Box<dyn Error>> {
+    let roots = Roots::default();
+    let mut progress = Progress::new(look.window);
+    let tools = plugged::asked(places, is_root()).begin(&roots);
+    let host = fs::read_to_string(roots.proc.join("sys/kernel/hostname")).unwrap_or_default();
+    let mut session = Session::start(&roots, Target::system(host.trim()), Tier::Stacks)?;
+    session.with_tools(tools);
+    if let Some(why) = session.blind() {
+        progress.say(&format!("the kernel cannot be traced, only /proc is read: {why}"));
+    }
+    let started = Instant::now();
+    while started.elapsed() < look.window && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(POLL.min(look.window.saturating_sub(started.elapsed())));
+        session.poll();
+        progress.at(started.elapsed());
+    }
+    progress.clear();
+    Ok(session.finish())
+}
+
+/// The tests that were asked for, by id or group.
+fn chosen(tests: Vec<Test>, names: &[String], tools: &[Tool]) -> Result<Vec<Test>, Usage> {
+    let is = |test: &Test, name: &String| {
+        test.id == *name || test.group == *name || test.id.split('.').next() == Some(name.as_str())
+    };
+    if let Some(unknown) = names.iter().find(|name| !tests.iter().any(|test| is(test, name))) {
+        let near = |id: &&str| unknown.split(['.', '-', '_']).any(|part| part.len() > 2 && id.contains(part));
+        let near: Vec<&str> = tools.iter().map(Tool::id).filter(near).take(6).collect();
+        let near = if near.is_empty() { String::new() } else { format!("; there are {}", near.join(", ")) };
+        return Err(Usage(format!("no health tool or group is called `{unknown}`{near}. See `friday health list`")));
+    }
+    let wanted = |test: &Test| names.is_empty() || names.iter().any(|name| is(test, name));
+    Ok(tests.into_iter().filter(wanted).collect())
+}
+
+fn show(tests: &[Test], tools: &[Tool], look: &Look, named: bool) -> Result<(), Box<dyn Error>> {
+    let style = Style { color: color() };
+    if look.format == Format::Json {
+        return print(&(serde_json::to_string_pretty(tests)? + "\n"));
+    }
+    if !look.verbose {
+        return print(&board::board(tests, style));
+    }
+    let mut text = String::new();
+    // Of the whole board, what is well needs no explanation.
+    for test in tests.iter().filter(|test| named || matches!(test.verdict, Light::Maybe | Light::Bad)) {
+        text.push_str(&board::tool(test, tools.iter().find(|tool| tool.id() == test.id), style));
+        text.push('\n');
+    }
+    text.push_str(&board::board(tests, style));
+    print(&text)
+}
+
+fn list(format: Format) -> Result<(), Box<dyn Error>> {
+    let tools = checks::tools();
+    if format == Format::Text {
+        return print(&board::tools(&tools, Style { color: color() }));
+    }
+    let rows: Vec<_> = tools
+        .iter()
+        .map(|tool| serde_json::json!({ "id": tool.id(), "group": tool.group(), "question": tool.question() }))
+        .collect();
+    print(&(serde_json::to_string_pretty(&rows)? + "\n"))
+}
+
+/// Lints a file, plays the examples beside it, and judges this machine by it.
+fn check(file: &Path) -> Result<(), Box<dyn Error>> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|error| Usage(format!("cannot read {name}: {error}")))?;
+    let rule = Rule::parse(&name, &text)?;
+    print(&report::clean(&format!("{name}: {} is well formed", rule.id)))?;
+    print("\n")?;
+    let examples = file.with_extension("examples.toml");
+    if let Ok(text) = fs::read_to_string(&examples) {
+        let played = checks::play(&rule, &examples.display().to_string(), &text)?;
+        for one in &played {
+            let what = if one.wrong.is_empty() { "as expected".to_owned() } else { format!("WRONG: {}", one.wrong) };
+            print(&(report::clean(&format!("example: {}: {what}: {}", one.name, one.test.why)) + "\n"))?;
+        }
+        if played.iter().any(|one| !one.wrong.is_empty()) {
+            return Err("examples say something else than expected".into());
+        }
+    } else {
+        print(&(report::clean(&format!("no examples: {} would hold them", examples.display())) + "\n"))?;
+    }
+    let places = Places { folders: Vec::new(), files: vec![file.to_owned()] };
+    let look = Look { verbose: true, window: Duration::from_secs(2), format: Format::Text };
+    let recording = watch(&look, &places, &stop()?)?;
+    print(&board::tool(&rule.run(&recording), Some(&Tool::Rule(&rule)), Style { color: color() }))
+}

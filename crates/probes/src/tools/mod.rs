@@ -1,0 +1,242 @@
+//! What health tools ask for themselves: files and commands, read before and after the window, and programs that judge on
+//! their own. Nothing of it runs while the window is open. Measured: 20 µs a file; a command costs what it costs, once each
+//! time.
+
+mod files;
+mod program;
+
+use crate::roots::Roots;
+use observe::{
+    Fact, Labels, Point, Recording, Series, catalog,
+    reading::{ReadFrom, Reading, Value},
+};
+use program::Limits;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// ours: as many commands at once as keep a small machine usable.
+const AT_ONCE: usize = 4;
+
+/// ours: a program that judges may take as long as the longest command.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Health tools that are not friday's own, and what all of them want read.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Files and commands.
+    pub readings: Vec<Reading>,
+    /// Tools that are files, by their path, with their text.
+    pub rules: Vec<(PathBuf, String)>,
+    /// Tools that are programs.
+    pub programs: Vec<PathBuf>,
+    /// Tools that are not used, by name, with the reason.
+    pub refused: Vec<(String, String)>,
+}
+
+/// Values of one reading by name, or why there are none.
+type Values = Result<BTreeMap<String, Value>, String>;
+
+/// What was read before the window.
+pub struct Begun {
+    asked: Asked,
+    roots: Roots,
+    first: Vec<Values>,
+    since: Instant,
+}
+
+impl Asked {
+    /// Reads everything for the first time.
+    pub fn begin(self, roots: &Roots) -> Begun {
+        let since = Instant::now();
+        let first = read_all(roots, &self.readings);
+        Begun { asked: self, roots: roots.clone(), first, since }
+    }
+}
+
+impl Begun {
+    /// Reads everything again, asks the programs, and puts all of it into the recording.
+    pub fn finish(self, into: &mut Recording) {
+        let over = self.since.elapsed();
+        let last = read_all(&self.roots, &self.asked.readings);
+        for metric in [&catalog::TOOL_TEXT, &catalog::TOOL_ABSENT, &catalog::TOOL_RULE, &catalog::TOOL_VERDICT] {
+            into.set(metric, Ok(Vec::new()));
+        }
+        into.set(&catalog::TOOL_READING, Ok(Vec::new()));
+        for ((reading, first), last) in self.asked.readings.iter().zip(self.first).zip(last) {
+            store(reading, first.unwrap_or_default(), last, over, into);
+        }
+        for (path, text) in self.asked.rules {
+            let (tool, source) = (stem(&path), path.display().to_string());
+            into.push(&catalog::TOOL_RULE, Fact { labels: named(&tool), value: text, source });
+        }
+        let said = in_parallel(&self.asked.programs, |path| {
+            let argv = [path.to_string_lossy().into_owned()];
+            program::run(&argv, Limits { timeout: PROGRAM_TIMEOUT, ..Limits::default() })
+        });
+        for (path, said) in self.asked.programs.iter().zip(said) {
+            let (tool, source) = (stem(path), path.display().to_string());
+            match said {
+                Ok(value) => into.push(&catalog::TOOL_VERDICT, Fact { labels: named(&tool), value, source }),
+                Err(why) => {
+                    let value = format!("{source}: {why}");
+                    into.push(&catalog::TOOL_ABSENT, Fact { labels: named(&tool), value, source });
+                }
+            }
+        }
+        for (tool, why) in self.asked.refused {
+            into.push(&catalog::TOOL_ABSENT, Fact { labels: named(&tool), value: why, source: "friday".to_owned() });
+        }
+    }
+}
+
+/// The name of a tool by its file.
+fn stem(path: &std::path::Path) -> String {
+    path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn named(tool: &str) -> Labels {
+    Labels::new([("tool", tool.to_owned())])
+}
+
+fn store(reading: &Reading, first: BTreeMap<String, Value>, last: Values, over: Duration, into: &mut Recording) {
+    let labels = |key: &str| {
+        Labels::new([("tool", reading.tool.clone()), ("input", reading.input.clone()), ("key", key.to_owned())])
+    };
+    let source = match &reading.from {
+        ReadFrom::File(path) => path.clone(),
+        ReadFrom::Command { argv, .. } => argv.join(" "),
+    };
+    let last = match last {
+        Ok(last) => last,
+        Err(why) => {
+            let absent = Labels::new([("tool", reading.tool.clone()), ("input", reading.input.clone())]);
+            into.push(&catalog::TOOL_ABSENT, Fact { labels: absent, value: why, source });
+            return;
+        }
+    };
+    for (key, value) in last {
+        match value {
+            Value::Number(last) => {
+                let end = Point { at: over, value: last };
+                let points = match first.get(&key) {
+                    Some(Value::Number(first)) => vec![Point { at: Duration::ZERO, value: *first }, end],
+                    _ => vec![end],
+                };
+                into.push(&catalog::TOOL_READING, Series { labels: labels(&key), points });
+            }
+            Value::Text(value) => {
+                into.push(&catalog::TOOL_TEXT, Fact { labels: labels(&key), value, source: source.clone() });
+            }
+        }
+    }
+}
+
+fn read_all(roots: &Roots, readings: &[Reading]) -> Vec<Values> {
+    in_parallel(readings, |reading| match &reading.from {
+        ReadFrom::File(path) => files::read(roots, path).and_then(|texts| {
+            let mut all = BTreeMap::new();
+            let mut wrong = None;
+            for (name, text) in texts {
+                match reading.parse.values(&text, reading.scale) {
+                    Ok(values) => all.extend(values.into_iter().map(|(key, value)| {
+                        let parts = [name.as_str(), key.as_str()].into_iter().filter(|part| !part.is_empty());
+                        (parts.collect::<Vec<_>>().join("/"), value)
+                    })),
+                    Err(why) => wrong = wrong.or(Some(format!("{path}: {why}"))),
+                }
+            }
+            // Of many files, those count that say something.
+            if all.is_empty() { Err(wrong.unwrap_or_else(|| format!("{path}: nothing there"))) } else { Ok(all) }
+        }),
+        ReadFrom::Command { argv, timeout } => {
+            let text = program::run(argv, Limits { timeout: *timeout, ..Limits::default() })
+                .map_err(|why| format!("{}: {why}", argv.join(" ")))?;
+            reading.parse.values(&text, reading.scale).map_err(|why| format!("{}: {why}", argv.join(" ")))
+        }
+    })
+}
+
+/// The same for all, a few at once, in their order.
+fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let mut done: Vec<(usize, R)> = thread::scope(|scope| {
+        let work = &work;
+        let share = |lane: usize| items.iter().enumerate().skip(lane).step_by(AT_ONCE);
+        let lanes: Vec<_> = (0..AT_ONCE.min(items.len()))
+            .map(|lane| scope.spawn(move || share(lane).map(|(at, item)| (at, work(item))).collect::<Vec<_>>()))
+            .collect();
+        // A lane that panicked has no results; nothing in it panics.
+        lanes.into_iter().flat_map(|lane| lane.join().unwrap_or_default()).collect()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observe::{Host, Target, Window, reading::Parse};
+    use std::{fs, os::unix::fs::PermissionsExt, time::SystemTime};
+
+    fn recording() -> Recording {
+        let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+        let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };
+        Recording::new(host, Target::system("h"), window)
+    }
+
+    fn reading(input: &str, from: ReadFrom, parse: Parse) -> Reading {
+        Reading { tool: "t".into(), input: input.into(), from, parse, scale: 1.0 }
+    }
+
+    #[test]
+    fn files_and_commands_are_read_at_both_ends_and_absence_has_its_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let counter = dir.path().join("counter");
+        fs::write(&counter, "5\n").unwrap();
+        let file = |name: &str| ReadFrom::File(dir.path().join(name).display().to_string());
+        let command = |script: &str| ReadFrom::Command {
+            argv: ["sh", "-c", script].map(str::to_owned).into(),
+            timeout: Duration::from_secs(2),
+        };
+        let asked = Asked {
+            readings: vec![
+                reading("counter", file("counter"), Parse::Number),
+                reading("none", file("none"), Parse::Number),
+                reading("said", command("echo mode=fast"), Parse::Pairs),
+                reading("fails", command("echo oops >&2; exit 3"), Parse::Number),
+            ],
+            ..Asked::default()
+        };
+        let begun = asked.begin(&Roots::default());
+        fs::write(&counter, "8\n").unwrap();
+        let mut rec = recording();
+        begun.finish(&mut rec);
+        let rows = rec.get(&catalog::TOOL_READING).unwrap();
+        assert_eq!((rows.len(), rows[0].increase()), (1, Some(3.0)));
+        let texts = rec.get(&catalog::TOOL_TEXT).unwrap();
+        assert_eq!((texts[0].labels.get("key"), texts[0].value.as_str()), ("mode", "fast"));
+        let absent = rec.get(&catalog::TOOL_ABSENT).unwrap();
+        assert_eq!(absent.len(), 2);
+        assert!(absent[0].value.contains("none"), "{}", absent[0].value);
+        assert!(absent[1].value.contains('3') && absent[1].value.contains("oops"), "{}", absent[1].value);
+    }
+
+    #[test]
+    fn programs_are_heard_and_what_they_fail_with_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = |name: &str, script: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let programs = vec![program("friday-health-a", "echo '{}'"), program("friday-health-b", "exit 7")];
+        let mut rec = recording();
+        Asked { programs, ..Asked::default() }.begin(&Roots::default()).finish(&mut rec);
+        assert_eq!(rec.get(&catalog::TOOL_VERDICT).unwrap()[0].value.trim(), "{}");
+        assert!(rec.get(&catalog::TOOL_ABSENT).unwrap()[0].value.contains('7'));
+    }
+}

@@ -1,0 +1,175 @@
+//! The board of health tools: a line a light, by group; and one tool with all it has to say.
+
+use super::{COLUMNS, Ink, Out, Style};
+use crate::{
+    clean, format,
+    wrap::{clip, left, width},
+};
+use checks::{Light, Test, Tool};
+
+/// Columns of a tool's id.
+const ID: usize = 24;
+
+/// A light as a sign that tells without colour, and its ink.
+fn sign(light: Light) -> (&'static str, Ink) {
+    match light {
+        Light::Good => ("● good    ", Ink::Green),
+        Light::Maybe => ("◐ maybe   ", Ink::Yellow),
+        Light::Bad => ("○ BAD     ", Ink::Red),
+        Light::Untested => ("· untested", Ink::Dim),
+    }
+}
+
+/// The word for a light.
+fn word(light: Light) -> &'static str {
+    match light {
+        Light::Good => "good",
+        Light::Maybe => "maybe",
+        Light::Bad => "bad",
+        Light::Untested => "untested",
+    }
+}
+
+fn finish(out: Out) -> String {
+    let mut text = out.lines.join("\n");
+    text.push('\n');
+    text
+}
+
+/// A line for each test, in the order given; a group's name stands where it begins. What the machine does not have is only
+/// named, at the end.
+pub fn board(tests: &[Test], style: Style) -> String {
+    let mut out = Out { lines: Vec::new(), style };
+    let mut group = None;
+    for test in tests.iter().filter(|test| !test.not_here) {
+        if group != Some(&test.group) {
+            out.push(style.ink(Ink::Bold, &clip(&clean(&test.group), COLUMNS)));
+            group = Some(&test.group);
+        }
+        let (text, ink) = sign(test.verdict);
+        let start = format!("  {}  {}  ", style.ink(ink, text), left(&clip(&clean(&test.id), ID), ID));
+        let used = 2 + width(text) + 2 + ID + 2;
+        let mut why = clip(&clean(&test.why), COLUMNS - used);
+        if matches!(test.verdict, Light::Good | Light::Untested) {
+            why = style.ink(Ink::Dim, &why);
+        }
+        out.push(format!("{start}{why}").trim_end().to_owned());
+    }
+    let lacking: Vec<&str> = tests.iter().filter(|test| test.not_here).map(|test| test.id.as_str()).collect();
+    out.push(String::new());
+    if !lacking.is_empty() {
+        out.hanging("Not on this machine: ", &lacking.join(", "), 3);
+    }
+    let count = |light| tests.iter().filter(|test| test.verdict == light && !test.not_here).count();
+    let counts = [Light::Bad, Light::Maybe, Light::Good, Light::Untested]
+        .map(|light| format!("{} {}", count(light), word(light)));
+    let worst = [Light::Bad, Light::Maybe].into_iter().find(|light| count(*light) > 0).unwrap_or(Light::Good);
+    out.push(style.ink(sign(worst).1, &counts.join(", ")));
+    finish(out)
+}
+
+/// One tool with its question, verdict, numbers, what it means and what would settle it.
+pub fn tool(test: &Test, tool: Option<&Tool<'_>>, style: Style) -> String {
+    let mut out = Out { lines: Vec::new(), style };
+    let (_, ink) = sign(test.verdict);
+    let id = clip(&clean(&test.id), COLUMNS / 2);
+    out.push(format!("{}  {}", style.ink(Ink::Bold, &id), style.ink(ink, word(test.verdict))));
+    out.hanging("  ", &test.why, 6);
+    for evidence in &test.evidence {
+        let against = evidence.threshold.as_ref().map_or_else(String::new, |threshold| format!("  ({threshold})"));
+        out.hanging("  Evidence  ", &format!("{}: {}{against}", evidence.source, format::evidence_value(evidence)), 3);
+    }
+    if let Some(tool) = tool {
+        out.push(String::new());
+        paragraphs(&mut out, &tool.about());
+        for source in tool.sources() {
+            out.hanging("  Source    ", source, 2);
+        }
+        if let Some(experiment) = tool.experiment() {
+            out.hanging("  Settles it  ", &format!("friday experiment {experiment}"), 1);
+        }
+        if let Tool::Rule(rule) = tool {
+            for read in rule.reads() {
+                out.hanging("  Reads     ", &read, 2);
+            }
+            if let Some(issue) = &rule.issue {
+                out.hanging("  Affects   ", &issue.affects, 3);
+                out.hanging("  Fix       ", &issue.fix, 3);
+                let record = format!("{}, version {}: right {} times, wrong {}", issue.dated, issue.version, issue.hits, issue.misses);
+                out.hanging("  Signature ", &record, 1);
+            }
+        }
+    }
+    finish(out)
+}
+
+/// Markdown lines as paragraphs: a line that begins with `**` begins one.
+fn paragraphs(out: &mut Out, lines: &[&str]) {
+    let mut texts: Vec<String> = Vec::new();
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        match texts.last_mut() {
+            Some(last) if !line.starts_with("**") && !line.starts_with('#') => {
+                last.push(' ');
+                last.push_str(line);
+            }
+            _ => texts.push((*line).to_owned()),
+        }
+    }
+    for text in texts {
+        let plain = text.trim_start_matches("# ").replace("**", "");
+        out.hanging("  ", &plain, 8);
+    }
+}
+
+/// A line for each health tool: id and question, by group.
+pub fn tools(tools: &[Tool<'_>], style: Style) -> String {
+    let mut out = Out { lines: Vec::new(), style };
+    let mut group = None;
+    for tool in tools {
+        if group != Some(tool.group().to_owned()) {
+            out.push(style.ink(Ink::Bold, &clean(tool.group())));
+            group = Some(tool.group().to_owned());
+        }
+        out.hanging(&format!("  {}  ", left(&clip(&clean(tool.id()), ID), ID)), tool.question(), 2);
+    }
+    finish(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use checks::Evidence;
+
+    fn test(id: &str, group: &str, verdict: Light, why: &str, not_here: bool) -> Test {
+        let evidence = vec![Evidence::new("/proc/x", 1.0, "s").against("> 2 s")];
+        Test { id: id.into(), group: group.into(), verdict, why: why.into(), evidence, not_here }
+    }
+
+    #[test]
+    fn a_board_is_lines_by_group_with_the_counts_at_the_end() {
+        let tests = [
+            test("cpu.a", "cpu", Light::Good, "fine", false),
+            test("cpu.b", "cpu", Light::Bad, "an \u{1b}[31mevil name", false),
+            test("zfs.l2arc", "zfs", Light::Untested, "no ZFS", true),
+            test("time.x", "time", Light::Untested, &"long ".repeat(60), false),
+        ];
+        let text = board(&tests, Style::default());
+        assert!(text.lines().all(|line| width(line) <= COLUMNS), "{text}");
+        assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}"));
+        assert_eq!(text.lines().filter(|line| *line == "cpu").count(), 1);
+        assert!(text.contains("Not on this machine: zfs.l2arc"));
+        assert!(text.ends_with("1 bad, 0 maybe, 1 good, 1 untested\n"), "{text}");
+    }
+
+    #[test]
+    fn one_tool_says_what_it_means() {
+        let tools = checks::tools();
+        let known = tools.iter().find(|tool| tool.id() == "udp.receive-buffer").unwrap();
+        let seen = test("udp.receive-buffer", "udp", Light::Maybe, "why", false);
+        let text = tool(&seen, Some(known), Style::default());
+        for part in ["maybe", "/proc/x: 1", "> 2 s", "Measures", "Misleads", "Source", "Reads"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.lines().all(|line| width(line) <= COLUMNS), "{text}");
+    }
+}
