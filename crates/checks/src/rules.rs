@@ -32,7 +32,8 @@ mod tests {
     #[test]
     fn every_file_is_listed() {
         for (name, listed) in [("rules", ALL), ("checklist", CHECKLIST)] {
-            let files = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let files =
+                fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let files: BTreeSet<String> = files.filter(|file| !file.ends_with(".examples.toml")).collect();
             let listed: BTreeSet<String> = listed.iter().map(|(file, _)| (*file).to_owned()).collect();
             assert_eq!(files, listed);
@@ -50,7 +51,10 @@ mod tests {
                 let played = play(&rule, &examples, &text).unwrap_or_else(|error| panic!("{error}"));
                 let lights: BTreeSet<Light> = played.iter().map(|one| one.test.verdict).collect();
                 let told = lights.contains(&Light::Bad) || lights.contains(&Light::Maybe);
-                assert!(told && lights.contains(&Light::Good) && lights.contains(&Light::Untested), "{examples}: {lights:?}");
+                assert!(
+                    told && lights.contains(&Light::Good) && lights.contains(&Light::Untested),
+                    "{examples}: {lights:?}"
+                );
                 let broken = played.iter().filter(|one| !one.wrong.is_empty());
                 wrong.extend(broken.map(|one| format!("{examples}: {}: {}: {}", one.name, one.wrong, one.test.why)));
             }

@@ -149,7 +149,9 @@ pub fn plugged_in(rec: &Recording) -> Vec<Test> {
     for fact in rec.get(&catalog::TOOL_RULE).into_iter().flatten() {
         let name = fact.labels.get("tool");
         tests.push(match Rule::parse(&fact.source, &fact.value) {
-            Ok(rule) if own.contains(rule.id.as_str()) => broken(name, format!("{}: the id {} is friday's own", fact.source, rule.id)),
+            Ok(rule) if own.contains(rule.id.as_str()) => {
+                broken(name, format!("{}: the id {} is friday's own", fact.source, rule.id))
+            }
             Ok(rule) => rule.run(rec),
             Err(error) => broken(name, error.to_string()),
         });
@@ -158,7 +160,8 @@ pub fn plugged_in(rec: &Recording) -> Vec<Test> {
         let name = fact.labels.get("tool");
         tests.push(said(name, &fact.value).unwrap_or_else(|why| broken(name, format!("{}: {why}", fact.source))));
     }
-    for fact in rec.get(&catalog::TOOL_ABSENT).into_iter().flatten().filter(|fact| fact.labels.get("input").is_empty()) {
+    for fact in rec.get(&catalog::TOOL_ABSENT).into_iter().flatten().filter(|fact| fact.labels.get("input").is_empty())
+    {
         tests.push(broken(fact.labels.get("tool"), fact.value.clone()));
     }
     tests
@@ -243,7 +246,10 @@ mod tests {
         let mut machine = Machine::new();
         machine.rec.push(&catalog::TOOL_RULE, fact("x", "/etc/friday/health.d/x.toml", "schema = 1"));
         machine.rec.push(&catalog::TOOL_VERDICT, fact("y", "/usr/bin/friday-health-y", "{}"));
-        machine.rec.push(&catalog::TOOL_VERDICT, fact("z", "/usr/bin/friday-health-z", r#"{"schema": "friday.health/9", "verdict": "good", "why": "x"}"#));
+        machine.rec.push(
+            &catalog::TOOL_VERDICT,
+            fact("z", "/usr/bin/friday-health-z", r#"{"schema": "friday.health/9", "verdict": "good", "why": "x"}"#),
+        );
         machine.rec.push(&catalog::TOOL_ABSENT, fact("w", "/usr/bin/friday-health-w", "killed after 5 s"));
         let tests = plugged_in(&machine.rec);
         assert_eq!(tests.len(), 4);
@@ -259,6 +265,9 @@ mod tests {
             "evidence": [{"source": "queue", "value": 9, "unit": "{job}", "threshold": "> 5"}]}"#;
         machine.rec.push(&catalog::TOOL_VERDICT, fact("queue", "friday-health-queue", json));
         let tests = plugged_in(&machine.rec);
-        assert_eq!((tests[0].id.as_str(), tests[0].verdict, tests[0].evidence[0].value), ("shop.queue", Light::Maybe, 9.0));
+        assert_eq!(
+            (tests[0].id.as_str(), tests[0].verdict, tests[0].evidence[0].value),
+            ("shop.queue", Light::Maybe, 9.0)
+        );
     }
 }

@@ -160,12 +160,14 @@ fn on_the_path(draft: &mut Draft, victim: &Victim, gain: &Gain) {
 fn join(weighed: &mut [Weighed]) {
     /// ours: a root that explains less than this part of a consequence is a cause beside it.
     const EXPLAINS: f64 = 0.5;
+    /// ours: the same where the consequence only says where time goes; why is worth more, even if it explains less.
+    const EXPLAINS_WORK: f64 = 0.4;
     let explains = |root: &Weighed, w: &Weighed| {
         root.cause.root_of.contains(&w.cause.id)
             && root.finding.victim == w.finding.victim
             && !competes_with_itself(root)
             && root.finding.confidence >= w.finding.confidence
-            && root.time >= w.time.mul_f64(EXPLAINS)
+            && root.time >= w.time.mul_f64(if w.is_own_doing() { EXPLAINS_WORK } else { EXPLAINS })
     };
     let root_of = |w: &Weighed| weighed.iter().filter(|root| explains(root, w)).max_by_key(|root| root.time);
     let roots: Vec<Option<String>> = weighed.iter().map(|w| Some(said_of(&root_of(w)?.finding))).collect();

@@ -65,7 +65,8 @@ pub fn checklist(args: &Checklist) -> Result<(), Box<dyn Error>> {
     if let Some(ChecklistCommand::List) = args.command {
         return print(&board::tools(&tools, Style { color: color() }));
     }
-    let recording = watch(&args.look, &Places::usual("checklist.d", |name| std::env::var_os(name)), &stop()?)?;
+    let stop = stop()?;
+    let recording = watch(&args.look, &Places::usual("checklist.d", |name| std::env::var_os(name)), &stop)?;
     let mut tests: Vec<Test> = checks::known_issues(&recording).into_iter().map(|(_, test)| test).collect();
     tests.extend(checks::plugged_in(&recording));
     show(&chosen(tests, &args.names, &tools)?, &tools, &args.look, !args.names.is_empty())
@@ -168,6 +169,7 @@ fn check(file: &Path) -> Result<(), Box<dyn Error>> {
     }
     let places = Places { folders: Vec::new(), files: vec![file.to_owned()] };
     let look = Look { verbose: true, window: Duration::from_secs(2), format: Format::Text };
-    let recording = watch(&look, &places, &stop()?)?;
+    let stop = stop()?;
+    let recording = watch(&look, &places, &stop)?;
     print(&board::tool(&rule.run(&recording), Some(&Tool::Rule(&rule)), Style { color: color() }))
 }

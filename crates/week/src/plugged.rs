@@ -84,13 +84,21 @@ fn files_of(package: &str) -> Option<String> {
     if package.starts_with('-') || package.is_empty() {
         return None;
     }
-    let asked: [&[&str]; 4] =
-        [&["dpkg-query", "-L", package], &["rpm", "-ql", package], &["apk", "info", "-qL", package], &["pacman", "-Qlq", package]];
+    let asked: [&[&str]; 4] = [
+        &["dpkg-query", "-L", package],
+        &["rpm", "-ql", package],
+        &["apk", "info", "-qL", package],
+        &["pacman", "-Qlq", package],
+    ];
     asked.iter().find_map(|argv| {
         let output = Command::new(argv[0]).args(&argv[1..]).output().ok().filter(|output| output.status.success())?;
         // apk leaves out the first slash.
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        Some(text.lines().map(|line| if line.starts_with('/') { format!("{line}\n") } else { format!("/{line}\n") }).collect())
+        Some(
+            text.lines()
+                .map(|line| if line.starts_with('/') { format!("{line}\n") } else { format!("/{line}\n") })
+                .collect(),
+        )
     })
 }
 
@@ -118,7 +126,9 @@ fn trusted(path: &Path, root: bool) -> Result<(), String> {
         let sticky = meta.is_dir() && meta.mode() & 0o1000 != 0;
         if meta.uid() != 0 || (meta.mode() & 0o022 != 0 && !sticky) {
             let what = format!("{} is not root's alone", place.display());
-            return Err(format!("not used as root: {what}. Change its owner to root and take write permission from others"));
+            return Err(format!(
+                "not used as root: {what}. Change its owner to root and take write permission from others"
+            ));
         }
     }
     Ok(())

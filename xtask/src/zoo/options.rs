@@ -55,7 +55,7 @@ impl Options {
                 "--background" => options.background = true,
                 "--repeat" => options.repeat = value()?.parse().map_err(|_| "--repeat takes a number")?,
                 "--again" => options.again = Some(value()?.into()),
-                "--resume" => options.resume = Some(value()?.into()),
+                "--resume" => options.resume = Some(std::path::absolute(value()?).map_err(|e| e.to_string())?),
                 flag if flag.starts_with('-') => return Err(format!("no such option: {flag}")),
                 name => options.names.push(name.to_string()),
             }
@@ -99,7 +99,7 @@ mod tests {
     fn options_are_read() {
         let options = parse("--for 5s disk-saturated --hold --repeat 3 --resume some/where").unwrap();
         assert_eq!((options.window.as_str(), options.hold, options.list, options.system), ("5s", true, false, false));
-        assert_eq!((options.repeat, options.resume), (3, Some("some/where".into())));
+        assert_eq!((options.repeat, options.resume), (3, std::path::absolute("some/where").ok()));
         assert_eq!(options.names, ["disk-saturated"]);
         assert!(parse("--fast").is_err());
         assert!(parse("--for").is_err());

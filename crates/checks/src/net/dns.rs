@@ -16,13 +16,8 @@ use observe::{Absent, Observed, Pid, Recording, Series, Wait, catalog};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Stands in the registry.
-pub const CHECK: Check = Check {
-    id: "net.dns",
-    group: "dns",
-    question: "Is name resolution slow?",
-    source: include_str!("dns.rs"),
-    judge,
-};
+pub const CHECK: Check =
+    Check { id: "net.dns", group: "dns", question: "Is name resolution slow?", source: include_str!("dns.rs"), judge };
 
 /// Coroot (there of the 95th percentile): here of the mean, as single waits are not kept.
 const SLOW: Duration = Duration::from_millis(100);

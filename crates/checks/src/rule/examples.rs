@@ -3,8 +3,8 @@
 use super::format::{Place, Rule, RuleError};
 use crate::{Light, Test};
 use observe::{
-    Bucket, ClassTimes, Fact, Frame, FrameId, FrameKind, Histogram, Host, Labels, Pid, Point, Process, Recording, Series,
-    Stack, Target, ThreadTime, Tid, TimeClass, Wait, Window, catalog,
+    Bucket, ClassTimes, Fact, Frame, FrameId, FrameKind, Histogram, Host, Labels, Pid, Point, Process, Recording,
+    Series, Stack, Target, ThreadTime, Tid, TimeClass, Wait, Window, catalog,
     reading::{Reading, Value},
 };
 use serde::Deserialize;
@@ -280,7 +280,8 @@ impl Example {
             let values = |text: &str| reading.parse.values(text, reading.scale);
             let first = values(begin)?;
             for (key, value) in values(end)? {
-                let full = [name, key.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+                let full =
+                    [name, key.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
                 match (value, first.get(&key)) {
                     (Value::Number(end), begin) => {
                         let begin = if let Some(Value::Number(begin)) = begin { *begin } else { end };

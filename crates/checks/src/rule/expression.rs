@@ -222,7 +222,10 @@ mod tests {
     #[test]
     fn values_are_written_as_people_read_them() {
         assert_eq!(write("{x|percent} of {n}, {{so}}"), "25 % of 3, {so}");
-        assert_eq!(write("{x|seconds} {n|seconds} {x / 1000.0|seconds} {n * 1048576.0|bytes}"), "250.00 ms 3.00 s 250.0 µs 3.0 MiB");
+        assert_eq!(
+            write("{x|seconds} {n|seconds} {x / 1000.0|seconds} {n * 1048576.0|bytes}"),
+            "250.00 ms 3.00 s 250.0 µs 3.0 MiB"
+        );
         assert_eq!(write("{x > 0.1 || n > 9.0} {'a' + 'b'} {x}"), "true ab 0.25");
         assert_eq!(write("{ratio(n, 0.0)} {least(x, n)} {most(x, n)}"), "0 0.25 3");
     }

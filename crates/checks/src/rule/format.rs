@@ -266,7 +266,9 @@ impl Rule {
         for (name, input) in part.input {
             let at = input.span().start;
             if !is_name(&name) || reader.known.contains(&name) || name == "it" {
-                return Err(reader.error(at, format!("`{name}` cannot name an input: use small letters, digits and `_`")));
+                return Err(
+                    reader.error(at, format!("`{name}` cannot name an input: use small letters, digits and `_`"))
+                );
             }
             let input = Input::new(input.into_inner()).map_err(|what| reader.error(at, format!("{name}: {what}")))?;
             reader.known.push(name.clone());
@@ -389,12 +391,12 @@ maybe = "only {free|percent} is free"
         assert_eq!(changed("health/1", "health/9").0, 1);
         assert_eq!(changed("dns.resolver", "DNS").0, 2);
         let (line, column, what) = changed("free < 0.1", "free < ");
-        assert_eq!((line, what.is_empty()), (19, false));
+        assert_eq!((line, what.is_empty()), (20, false));
         assert!(column > 9, "{column}");
         let (line, _, what) = changed("{free|percent} is free\"\nmaybe", "{fre|percent} is free\"\nmaybe");
-        assert!(line == 22 && what.contains("`fre` is no input"), "{line} {what}");
+        assert!(line == 23 && what.contains("`fre` is no input"), "{line} {what}");
         let (line, _, what) = changed("|percent} is free\"\nmaybe", "|parcent} is free\"\nmaybe");
-        assert!(line == 22 && what.contains("parcent"), "{line} {what}");
+        assert!(line == 23 && what.contains("parcent"), "{line} {what}");
         let (line, _, what) = changed("system.memory.usage", "system.memory.use");
         assert!(line == 10 && what.contains("system.memory.use"), "{line} {what}");
         assert!(changed("misleads = \"c\"\n", "").2.contains("misleads"));
@@ -402,7 +404,7 @@ maybe = "only {free|percent} is free"
         assert!(changed("name = \"free\"", "name = \"memory\"").2.contains("taken"));
         assert!(changed("maybe = \"only {free|percent} is free\"\n", "").2.contains("maybe"));
         assert!(changed("[\"ours: a test\"]", "[]").2.contains("published"));
-        assert_eq!(changed("[says]", "[says").0, 21);
+        assert_eq!(changed("[says]", "[says").0, 22);
     }
 
     #[test]

@@ -148,7 +148,11 @@ impl Input {
             Source::Waits { classes: classes(&waits.class)?, part: waits }
         } else {
             let parse = parse(part.parse.as_deref(), part.columns, part.containing)?;
-            Source::Reading { from: from(part.file, part.command, part.timeout)?, parse, scale: part.scale.unwrap_or(1.0) }
+            Source::Reading {
+                from: from(part.file, part.command, part.timeout)?,
+                parse,
+                scale: part.scale.unwrap_or(1.0),
+            }
         };
         Ok(Input { source, optional: part.optional })
     }
@@ -604,7 +608,10 @@ mod tests {
     #[test]
     fn lost_time_samples_and_waits_name_who() {
         let machine = Machine::saturated();
-        assert_eq!(seen(&machine, "lost = ['blocked.disk']", "x.felt && x.who == 'api (pid 7)'"), Ok(Value::Bool(true)));
+        assert_eq!(
+            seen(&machine, "lost = ['blocked.disk']", "x.felt && x.who == 'api (pid 7)'"),
+            Ok(Value::Bool(true))
+        );
         assert_eq!(seen(&machine, "samples = ['asm_exc_*']", "x.share"), Ok(Value::Float(0.9)));
         let waits = "waits = { class = ['blocked.lock'], resource = ['futex:*'] }";
         assert_eq!(seen(&machine, waits, "[x.seconds, x.count]"), seen(&machine, waits, "[2.0, 200.0]"));
@@ -623,7 +630,9 @@ mod tests {
         let labels = Labels::new([("tool", "a.tool".into()), ("input", "x".into())]);
         let why = Fact { labels, value: "/proc/x: No such file".into(), source: "/proc/x".into() };
         machine.rec.push(&catalog::TOOL_ABSENT, why);
-        assert!(matches!(seen(&machine, part, "x.hits.rate"), Err(Absent::Unsupported(why)) if why.contains("No such")));
+        assert!(
+            matches!(seen(&machine, part, "x.hits.rate"), Err(Absent::Unsupported(why)) if why.contains("No such"))
+        );
     }
 
     #[test]

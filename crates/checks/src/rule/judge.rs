@@ -1,10 +1,6 @@
 //! A health tool's file and a recording to a verdict.
 
-use super::{
-    expression::number,
-    format::Rule,
-    input::everywhere,
-};
+use super::{expression::number, format::Rule, input::everywhere};
 use crate::{Evidence, Light, Test, Verdict};
 use cel::{Context, Value};
 use observe::{Absent, Observed, Recording, reading::Reading};
@@ -86,7 +82,8 @@ impl Rule {
         };
         let light = worst.light;
         let same: Vec<&Verdict> = verdicts.iter().map(|(_, verdict)| verdict).filter(|v| v.light == light).collect();
-        let mut why: Vec<String> = same.iter().take(if light == Light::Good { 1 } else { MOST_NAMED }).map(|v| v.why.clone()).collect();
+        let mut why: Vec<String> =
+            same.iter().take(if light == Light::Good { 1 } else { MOST_NAMED }).map(|v| v.why.clone()).collect();
         let others = all - why.len();
         if light == Light::Good && all > 1 {
             why.push(format!("{others} more are good"));
@@ -140,7 +137,6 @@ impl Rule {
         Ok(Verdict { light, why: says.write(context)?, evidence })
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -198,7 +194,10 @@ bad = "{it} {part|percent} busy, {wait.who} waits"
         assert_eq!(test.evidence[0].source, "/proc/diskstats vda");
         assert_eq!(test.evidence[0].threshold.as_deref(), Some("> 0.8"));
         let calm = run(&Machine::idle().disk("vdb", 0.9, 0.1, 9.0));
-        assert_eq!((calm.verdict, calm.why.as_str()), (Light::Maybe, "vdb 90 % busy, nobody waits; 1 more, 1 of 2 good"));
+        assert_eq!(
+            (calm.verdict, calm.why.as_str()),
+            (Light::Maybe, "vdb 90 % busy, nobody waits; 1 more, 1 of 2 good")
+        );
         let good = run(&Machine::idle().disk("vdb", 0.1, 0.1, 9.0));
         assert_eq!((good.verdict, good.why.as_str()), (Light::Good, "vda 1.0 % busy; 1 more are good"));
     }

@@ -19,12 +19,16 @@ use std::time::Duration;
 pub const CAUSE: Cause =
     Cause { id: "mem.oom", frozen: Effect::None, root_of: &["app.crash-loop", "app.short-lived"], judge };
 
+/// ours: who is seen to hold less than this part of a limit is not who filled it: those who did are gone.
+const FILLED: f64 = 0.25;
+
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let kills = kills(scene, victim);
     let Some(first) = kills.first() else { return Vec::new() };
     let group = first.labels.get("cgroup");
     let limit = memory_limit(scene.rec, group);
-    let eater = eater(scene, first, group, limit.is_some());
+    let enough = limit.map_or(Bytes(1), |(_, bytes)| Bytes((bytes.0 as f64 * FILLED) as u64));
+    let eater = eater(scene, first, group, limit.is_some()).filter(|eater| eater.held >= enough);
     let (name, asking) = (first.labels.get("name"), first.labels.get("asking_name"));
     let killed = first.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
     let mut evidence = vec![
@@ -102,11 +106,7 @@ fn kills<'a>(scene: &Scene<'a>, victim: &Victim) -> Vec<&'a Event> {
 /// What held most of the memory that ran out: in the group where a group's did.
 fn eater(scene: &Scene, kill: &Event, group: &str, limited: bool) -> Option<Holder> {
     let inside = |pid: Pid| Some(pid) == kill.pid || holds(scene.rec, group, pid);
-    holders(scene)
-        .into_iter()
-        .filter(|holder| !limited || inside(holder.pid))
-        .max_by_key(|holder| holder.held)
-        .filter(|holder| holder.held > Bytes(0))
+    holders(scene).into_iter().filter(|holder| !limited || inside(holder.pid)).max_by_key(|holder| holder.held)
 }
 
 /// From the kill on, nothing is done by what was killed.
@@ -151,6 +151,14 @@ mod tests {
         let finding = one(&rec, "mem.oom");
         assert_eq!(finding.culprit.pid, Some(20));
         assert!(finding.summary.contains("limit of /web (300 MiB)"), "{}", finding.summary);
+    }
+
+    #[test]
+    fn who_is_left_and_holds_next_to_nothing_did_not_fill_the_group() {
+        let rec = machine("/web").limit("/web", "memory.max", "4000000000").target(20).build();
+        let finding = one(&rec, "mem.oom");
+        assert_eq!(finding.culprit.pid, Some(10));
+        assert!(!finding.summary.contains("held most"), "{}", finding.summary);
     }
 
     #[test]

@@ -95,7 +95,10 @@ pub fn tool(test: &Test, tool: Option<&Tool<'_>>, style: Style) -> String {
             if let Some(issue) = &rule.issue {
                 out.hanging("  Affects   ", &issue.affects, 3);
                 out.hanging("  Fix       ", &issue.fix, 3);
-                let record = format!("{}, version {}: right {} times, wrong {}", issue.dated, issue.version, issue.hits, issue.misses);
+                let record = format!(
+                    "{}, version {}: right {} times, wrong {}",
+                    issue.dated, issue.version, issue.hits, issue.misses
+                );
                 out.hanging("  Signature ", &record, 1);
             }
         }
