@@ -10,6 +10,7 @@
 #include "shared.h"
 
 #define PF_KTHREAD 0x00200000
+#define SIGKILL 9
 #define TASK_INTERRUPTIBLE 0x1
 #define TASK_UNINTERRUPTIBLE 0x2
 #define TASK_STOPPED_OR_TRACED 0xc

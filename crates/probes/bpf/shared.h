@@ -95,7 +95,7 @@ enum wait_flags {
 	WAIT_BEFORE = 64,	/* began before the window did */
 	WAIT_TIMED = 128,	/* a timer ended it */
 	WAIT_IN_REQUEST = 256,	/* the thread had a request in hand: read, and not answered */
-	WAIT_SIGNALLED = 512,	/* a timer's signal broke it off */
+	WAIT_SIGNALLED = 512,	/* a timer's signal broke it off, or the end of the process */
 };
 
 /* One class of blocked waits of one thread. */

@@ -100,7 +100,7 @@ fn by_its_end(
     polled: bool,
 ) -> TimeClass {
     let other_process = by.is_some_and(|(pid, _)| pid.0 != key.tgid);
-    let over = key.flags & OPEN == 0;
+    let over = key.flags & (OPEN | SIGNALLED) == 0 && !signals(key.waker_syscall);
     let in_request = key.flags & IN_REQUEST != 0;
     match object {
         // Whoever has a request in hand waits for the sake of that, not for work.
@@ -132,10 +132,12 @@ fn waker(key: &types::wait_key, class: TimeClass, object: &Object) -> Option<(Pi
         return None;
     }
     let call = u32::try_from(key.waker_syscall).map_or_else(|_| String::new(), syscalls::name);
-    let ends = matches!(call.as_str(), "exit" | "exit_group") || signals(key.waker_syscall);
     let interrupt = key.flags & WOKEN_IN_INTERRUPT != 0;
     let did_it = match object {
-        Object::Futex { .. } => !interrupt && (call.starts_with("futex") || ends || call == "madvise"),
+        // A thread's end wakes who joins it. A signal only breaks a wait off.
+        Object::Futex { .. } => {
+            !interrupt && (call.starts_with("futex") || matches!(call.as_str(), "exit" | "madvise"))
+        }
         // Delivery on the loopback runs in a soft interrupt of the sender; any other soft interrupt hits a bystander.
         Object::Socket(socket) => !call.is_empty() && (socket.unix || socket.loopback),
         Object::Poll { .. } => !call.is_empty() && !call.starts_with("futex"),
@@ -310,6 +312,7 @@ mod tests {
         };
         assert_eq!(idle(&key, &futex, None), TimeClass::BlockedSleep);
         assert_eq!(idle(&types::wait_key { flags: OPEN, ..key }, &futex, None), TimeClass::BlockedIdle);
+        assert_eq!(idle(&types::wait_key { flags: SIGNALLED, ..key }, &futex, None), TimeClass::BlockedIdle, "killed");
         assert_eq!(idle(&key, &futex, Some(7)), TimeClass::BlockedIdle);
         assert_eq!(idle(&key, &futex, Some(9)), TimeClass::BlockedProcess);
         let latch = types::wait_key { waker_syscall: libc::SYS_kill as i16, ..key };

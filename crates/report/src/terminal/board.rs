@@ -3,7 +3,7 @@
 use super::{COLUMNS, Ink, Out, Style};
 use crate::{
     clean, format,
-    wrap::{clip, left, width},
+    wrap::{clip, left, width, wrap},
 };
 use checks::{Light, Test, Tool};
 
@@ -47,13 +47,15 @@ pub fn board(tests: &[Test], style: Style) -> String {
             group = Some(&test.group);
         }
         let (text, ink) = sign(test.verdict);
-        let start = format!("  {}  {}  ", style.ink(ink, text), left(&clip(&clean(&test.id), ID), ID));
-        let used = 2 + width(text) + 2 + ID + 2;
-        let mut why = clip(&clean(&test.why), COLUMNS - used);
-        if matches!(test.verdict, Light::Good | Light::Untested) {
-            why = style.ink(Ink::Dim, &why);
+        let label = format!("  {}  {}  ", style.ink(ink, text), left(&clip(&clean(&test.id), ID), ID));
+        let room = COLUMNS - (2 + width(text) + 2 + ID + 2);
+        // What is well takes a line; what is not, as many as it needs.
+        let lines = if matches!(test.verdict, Light::Maybe | Light::Bad) { 4 } else { 1 };
+        for (at, line) in wrap(&clean(&test.why), room, lines).into_iter().enumerate() {
+            let line = if lines == 1 { style.ink(Ink::Dim, &line) } else { line };
+            let start = if at == 0 { label.clone() } else { " ".repeat(COLUMNS - room) };
+            out.push(format!("{start}{line}"));
         }
-        out.push(format!("{start}{why}").trim_end().to_owned());
     }
     let lacking: Vec<&str> = tests.iter().filter(|test| test.not_here).map(|test| test.id.as_str()).collect();
     out.push(String::new());
