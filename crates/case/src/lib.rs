@@ -1,5 +1,6 @@
 //! The case folder: what a run leaves behind and replay reads.
 
+mod closed;
 mod document;
 mod error;
 mod list;
@@ -9,6 +10,7 @@ mod shapes;
 mod store;
 mod table;
 
+pub use closed::{Closed, Record, close, closed, records};
 pub use document::{
     Armed, Day, Document, HostPart, LedgerRow, Overhead, Reason, RequestRow, SCHEMA, StackSet, TargetPart, UpstreamRow,
     WaitRow, WindowPart,

@@ -59,6 +59,11 @@ pub fn name(start: SystemTime, target: &str) -> String {
     format!("{}-{}", DateTime::<Utc>::from(start).format("%Y%m%dT%H%M%SZ"), sanitised(target))
 }
 
+/// A time as RFC 3339, in seconds.
+pub fn timestamp(at: SystemTime) -> String {
+    DateTime::<Utc>::from(at).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
 /// The longest target name in a folder name.
 const LONGEST: usize = 48;
 

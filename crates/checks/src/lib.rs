@@ -26,7 +26,7 @@ mod verdict;
 
 pub use check::Check;
 pub use rule::{Issue, Place, Played, Rule, RuleError, SCHEMA, play};
-pub use tool::{GROUPS, Tool, checklist, known_issues, lint, plugged_in, rank, rules, tools};
+pub use tool::{GROUPS, KNOWN_ISSUES, Tool, checklist, known_issues, lint, plugged_in, rank, rules, tools};
 pub use verdict::{Evidence, Light, Test, Verdict};
 
 use observe::Recording;

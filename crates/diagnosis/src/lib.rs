@@ -26,3 +26,8 @@ pub use finding::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, U
 pub use graph::{Whose, WhosePart};
 pub use scene::Scene;
 pub use victim::Victim;
+
+/// The ids of all causes.
+pub fn causes() -> impl Iterator<Item = &'static str> {
+    causes::ALL.iter().map(|cause| cause.id)
+}

@@ -218,6 +218,27 @@ pub enum CaseCommand {
         /// The case folder, or its name under the default place
         case: PathBuf,
     },
+    /// Say what it was: closes the case, keeps the record of the signatures that fired, and drafts a new one
+    Close {
+        /// The case folder, or its name under the default place
+        case: PathBuf,
+
+        /// The cause, as `friday run` names it
+        #[arg(long, value_name = "ID")]
+        cause: String,
+
+        /// What else there is to say
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        note: String,
+
+        /// The signature of the checklist that told it, where it names no causes itself
+        #[arg(long, value_name = "ID")]
+        signature: Vec<String>,
+
+        /// Where to put the drafted signature [default: checklist.d of /etc/friday as root, else of the user's settings]
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -3,13 +3,14 @@
 use crate::{
     Usage,
     args::{Checklist, ChecklistCommand, Format, Health, HealthCommand, Look},
-    print,
+    cases, print,
     progress::Progress,
     run::{color, is_root},
 };
 use observe::{Recording, Target};
 use report::{Style, board};
 use std::{
+    collections::BTreeMap,
     error::Error,
     fs,
     io::IsTerminal,
@@ -63,13 +64,19 @@ pub fn health(args: &Health) -> Result<(), Box<dyn Error>> {
 pub fn checklist(args: &Checklist) -> Result<(), Box<dyn Error>> {
     let tools: Vec<Tool> = checks::checklist().iter().map(Tool::Rule).collect();
     if let Some(ChecklistCommand::List) = args.command {
-        return print(&board::tools(&tools, Style { color: color() }));
+        return print(&board::signatures(&tools, &records(), Style { color: color() }));
     }
     let stop = stop()?;
     let recording = watch(&args.look, &Places::usual("checklist.d", |name| std::env::var_os(name)), &stop)?;
-    let mut tests: Vec<Test> = checks::known_issues(&recording).into_iter().map(|(_, test)| test).collect();
+    let mut tests = checks::known_issues(&recording);
     tests.extend(checks::plugged_in(&recording));
     show(&chosen(tests, &args.names, &tools)?, &tools, &args.look, !args.names.is_empty())
+}
+
+/// How often each signature was right here, by the cases that were closed.
+fn records() -> BTreeMap<String, (u32, u32)> {
+    let records = cases::root().map(|root| case::records(&root)).unwrap_or_default();
+    records.into_iter().map(|(id, record)| (id, (record.hits, record.misses))).collect()
 }
 
 /// Ends what is running, with a result.

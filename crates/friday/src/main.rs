@@ -31,6 +31,9 @@ fn main() -> ExitCode {
             CaseCommand::List { root, format } => cases::list(root.as_deref(), format),
             CaseCommand::Show { case, format } => cases::show(&case, format),
             CaseCommand::Study { case } => cases::study(&case),
+            CaseCommand::Close { case, cause, note, signature, into } => {
+                cases::close(&case, cases::Closing { cause: &cause, note: &note, signatures: &signature, into })
+            }
         },
         Command::Health(health) => health::health(&health),
         Command::Checklist(checklist) => health::checklist(&checklist),

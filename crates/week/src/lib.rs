@@ -4,6 +4,7 @@
 mod armed;
 mod monday;
 pub mod plugged;
+pub mod post;
 mod prior;
 mod requests;
 mod thursday;
@@ -17,6 +18,7 @@ use observe::{Pid, Recording, Series, ThreadTime, TimeClass, catalog};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 pub use checks;
+pub use diagnosis::causes;
 pub use probes::{
     Session, Span, Tier,
     host::facts::HostError,
@@ -55,7 +57,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
     // What others' tools say is shown, and decides nothing.
     let diagnosis = diagnosis::diagnose(rec, &own);
     let tests = board(rec, own);
-    let issues: Vec<Test> = checks::known_issues(rec).into_iter().map(|(_, test)| test).collect();
+    let issues: Vec<Test> = checks::known_issues(rec);
     let seen = Seen { rec, tests: &tests, issues: &issues, diagnosis: &diagnosis };
     let days = [
         ("prior", prior::known(&seen)),

@@ -89,6 +89,9 @@ pub struct Issue {
     pub affects: String,
     /// What helps.
     pub fix: String,
+    /// The causes that a run finds where it is this issue.
+    #[serde(default)]
+    pub causes: Vec<String>,
     /// How often it fired and was the cause.
     #[serde(default)]
     pub hits: u32,

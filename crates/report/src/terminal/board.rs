@@ -6,6 +6,7 @@ use crate::{
     wrap::{clip, left, width, wrap},
 };
 use checks::{Light, Test, Tool};
+use std::collections::BTreeMap;
 
 /// Columns of a tool's id.
 const ID: usize = 24;
@@ -136,6 +137,22 @@ pub fn tools(tools: &[Tool<'_>], style: Style) -> String {
             group = Some(tool.group().to_owned());
         }
         out.hanging(&format!("  {}  ", left(&clip(&clean(tool.id()), ID), ID)), tool.question(), 2);
+    }
+    finish(out)
+}
+
+/// A line for each signature: id, question, and how often it was right and wrong, as it came and here.
+pub fn signatures(tools: &[Tool<'_>], here: &BTreeMap<String, (u32, u32)>, style: Style) -> String {
+    let mut out = Out { lines: Vec::new(), style };
+    for tool in tools {
+        out.hanging(&format!("  {}  ", left(&clip(&clean(tool.id()), ID), ID)), tool.question(), 2);
+        let Tool::Rule(checks::Rule { issue: Some(issue), .. }) = tool else { continue };
+        let (hits, misses) = here.get(tool.id()).copied().unwrap_or_default();
+        let record = format!(
+            "{}, version {}: right {} times and wrong {} as it came, {hits} and {misses} here",
+            issue.dated, issue.version, issue.hits, issue.misses
+        );
+        out.push(style.ink(Ink::Dim, &format!("  {}  {}", " ".repeat(ID), clip(&clean(&record), COLUMNS - ID - 4))));
     }
     finish(out)
 }
