@@ -2,7 +2,8 @@
 
 use crate::Seen;
 use checks::{Light, Test};
-use diagnosis::Confidence;
+use diagnosis::{Confidence, Finding};
+use std::collections::BTreeSet;
 
 /// The lights in a line, the known issues, the components that remain, and how many are ruled out.
 pub(crate) fn known(seen: &Seen) -> Vec<String> {
@@ -30,11 +31,56 @@ pub(crate) fn known(seen: &Seen) -> Vec<String> {
     if !components.is_empty() {
         known.push(format!("it is these components: {}", components.join(", ")));
     }
-    let ruled_out = seen.diagnosis.eliminated.len();
-    if ruled_out > 0 {
-        known.push(format!("{ruled_out} components ruled out, each with its number"));
+    let not = ruled_out(seen.tests, &seen.diagnosis.findings);
+    if !not.is_empty() {
+        known.push(format!("it is not: {}", not.join(", ")));
     }
     known
+}
+
+/// The components of the board that are ruled out: all that was tested of them is good, and no finding is about them.
+fn ruled_out<'a>(tests: &'a [Test], findings: &[Finding]) -> Vec<&'a str> {
+    let accused: BTreeSet<&str> = findings.iter().flat_map(|finding| components(&finding.cause)).copied().collect();
+    let mut groups: Vec<&str> = Vec::new();
+    for test in tests.iter().filter(|test| test.group != "friday") {
+        let group = test.group.as_str();
+        let of_group = || tests.iter().filter(move |other| other.group == group);
+        let good = of_group().any(|test| test.verdict == Light::Good)
+            && of_group().all(|test| matches!(test.verdict, Light::Good | Light::Untested));
+        if good && !accused.contains(group) && !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    groups
+}
+
+/// The components of the board that a cause is about.
+fn components(cause: &str) -> &'static [&'static str] {
+    match cause {
+        "cpu.throttled" => &["cgroup", "cpu", "sched"],
+        "cpu.steal" => &["virtualization", "cpu"],
+        "cpu.interrupts" => &["irq", "cpu"],
+        "mem.cgroup-limit" | "mem.oom" => &["cgroup", "memory"],
+        "mem.major-faults" => &["page cache", "memory", "block devices"],
+        "net.dns" => &["dns"],
+        "net.drops" => &["network interfaces", "udp", "sockets"],
+        "net.ports" => &["sockets", "tcp", "conntrack"],
+        "app.failing-calls" | "app.syscall-storm" | "app.short-lived" | "app.crash-loop" => &["processes"],
+        "config.clocksource" => &["time"],
+        _ => match cause.split('.').next().unwrap_or_default() {
+            "cpu" => &["cpu", "sched"],
+            "mem" => &["memory"],
+            "disk" => &["block devices"],
+            "fs" => &["file systems", "block devices"],
+            "cache" => &["page cache", "block devices"],
+            "net" => &["tcp", "network interfaces"],
+            "lock" => &["locks"],
+            "limits" => &["limits", "processes"],
+            "config" => &["kernel"],
+            "gpu" => &["gpu"],
+            _ => &[],
+        },
+    }
 }
 
 /// Which known issues it is, or that it is none of those that could be tested.
@@ -57,6 +103,25 @@ mod tests {
 
     fn test(id: &str, verdict: Light) -> Test {
         Test { id: id.into(), group: String::new(), verdict, why: "w".into(), evidence: Vec::new(), not_here: false }
+    }
+
+    #[test]
+    fn what_is_accused_or_not_all_good_is_not_ruled_out() {
+        let of = |group: &str, verdict| Test { group: group.into(), ..test("x", verdict) };
+        let tests = [
+            of("cpu", Light::Good),
+            of("sched", Light::Good),
+            of("memory", Light::Good),
+            of("memory", Light::Untested),
+            of("tcp", Light::Maybe),
+            of("dns", Light::Untested),
+            of("friday", Light::Good),
+        ];
+        assert_eq!(ruled_out(&tests, &[]), ["cpu", "sched", "memory"]);
+        for cause in diagnosis::causes().filter(|cause| !cause.starts_with("app.")) {
+            let groups = components(cause);
+            assert!(!groups.is_empty() && groups.iter().all(|group| checks::GROUPS.contains(group)), "{cause}");
+        }
     }
 
     #[test]
