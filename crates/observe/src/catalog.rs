@@ -56,6 +56,12 @@ catalog! {
     HOST_FACT: Fact = "host.fact", "1", ["name"],
         "Static facts of the machine: CPU model, clock source, governor, mitigations, kernel command line, uptime.",
         "/proc, /sys";
+    SETTING: Fact = "host.setting", "1", ["name"],
+        "Every setting of the kernel's that can be written (sysctl); of interfaces only `all` and `default`.", "/proc/sys";
+    EXECUTABLE: Fact = "process.executable", "1", ["path"],
+        "Programs and scripts that run, by what makes them the same: a build-id, or size and time of change.", "/proc/PID/exe";
+    BASELINE: Fact = "friday.baseline", "1", ["case"],
+        "What a case that was known to be good came to, as JSON.", "friday baseline";
     MOUNT: Fact = "system.filesystem.mount", "1", ["mountpoint", "type", "device"],
         "Mounted file systems backed by a device, with their options.", "/proc/self/mountinfo";
     FILESYSTEM_USAGE: Series = "system.filesystem.usage", "By", ["mountpoint", "type", "state"],
@@ -257,6 +263,15 @@ catalog! {
     REQUEST_TIME: Series = "process.request.time", "s", ["pid", "service", "part"],
         "How the time of these requests went: `queued` until they were read, then how the thread that had read them spent its time until it sent (`running`, `runnable`, `blocked`, whatever else it did meanwhile), and `elsewhere` where another thread sent than the one that had read or sent before; total.",
         "sk_data_ready, sock_recv_length, sock_send_length, sched_switch";
+    REQUEST_COUNT: Series = "process.request.count", "{request}", ["pid", "service"],
+        "Requests answered, cumulative, read once a second (less often in long windows); what was not followed is taken to be like what was.",
+        "sk_data_ready, sock_recv_length, sock_send_length";
+    REQUEST_SECONDS: Series = "process.request.seconds", "s", ["pid", "service"],
+        "Their time summed, cumulative, read at the same times; its rate is how many were in hand at once (Little's law).",
+        "sk_data_ready, sock_recv_length, sock_send_length";
+    PROCESS_CPU: Series = "process.cpu.time", "s", ["pid"],
+        "CPU time of the target's processes and of those that answer requests, in clock ticks, cumulative, read at the same times.",
+        "/proc/PID/stat";
     REQUEST_IO: Series = "process.request.io", "By", ["pid", "service", "direction"],
         "Bytes of these requests (`receive`) and of their answers (`transmit`), total.", "sock_recv_length, sock_send_length";
     REQUESTS_OPEN: Series = "process.request.in_flight", "{request}", ["pid", "service"],

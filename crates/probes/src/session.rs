@@ -12,6 +12,7 @@ use crate::{
         io_limits::IoLimits,
         limits::Limits,
         members::Members,
+        settings, software,
     },
     memory,
     net::{self, Network},
@@ -105,6 +106,7 @@ pub struct Session {
     /// In place of the kernel side.
     snapshots: Option<Snapshots>,
     events: Events,
+    pace: requests::Pace,
     tools: Option<Begun>,
     recording: Recording,
     started: Instant,
@@ -170,6 +172,7 @@ impl Session {
             at_first: None,
             snapshots: kernel.is_err().then(|| Snapshots::start(roots, &target)),
             events: Events::Absent(Absent::NotCollected("the event window was not asked for (--tier)".to_owned())),
+            pace: requests::Pace::default(),
             tools: None,
             roots: roots.clone(),
             target,
@@ -280,6 +283,9 @@ impl Session {
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.look();
         }
+        if let Ok(kernel) = &self.kernel {
+            self.pace.look(kernel, &self.roots, &self.target, self.started.elapsed());
+        }
         if Instant::now() >= self.next_counters {
             // What runs now may be gone at the end: its maps are kept while they can be read.
             if let Ok(kernel) = &self.kernel {
@@ -316,6 +322,9 @@ impl Session {
         self.counters.sample(length);
         self.network.end(length);
         self.pace_events(length, true);
+        if let Ok(kernel) = &self.kernel {
+            self.pace.end(kernel, &self.roots, &self.target, length);
+        }
         if let Ok(kernel) = &mut self.kernel {
             length = Duration::from_nanos(kernel.close() - kernel.begin());
             self.lifecycle.take(kernel.events());
@@ -345,6 +354,9 @@ impl Session {
                 if present(&kernel, Group::Requests, requests::METRICS, recording) {
                     requests::collect(&kernel, &sockets, length, streamed, recording);
                 }
+                if present(&kernel, Group::Requests, requests::PACE_METRICS, recording) {
+                    self.pace.finish(&kernel, &sockets, recording);
+                }
                 read_out(
                     &kernel,
                     &self.unwinder,
@@ -364,6 +376,8 @@ impl Session {
                 }
             }
         }
+        settings::collect(&self.roots, recording);
+        software::collect(&self.roots, &recording.processes.clone(), recording);
         if let Some(tools) = self.tools {
             tools.finish(recording);
         }
@@ -513,6 +527,7 @@ fn blind(why: &Absent, into: &mut Recording) {
         net::METRICS,
         stream::METRICS,
         requests::METRICS,
+        requests::PACE_METRICS,
         goroutines::METRICS,
     ] {
         refuse(metrics, why, into);

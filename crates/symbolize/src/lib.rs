@@ -37,6 +37,12 @@ const MOST_PERF_MAPS: usize = 128;
 /// An exec or a runtime that compiles changes the map: that many earlier ones are kept.
 const GENERATIONS: usize = 4;
 
+/// A program's build-id in hexadecimal digits; `None` where it has none or cannot be read.
+pub fn build_id(path: &Path) -> Option<String> {
+    let id = blazesym::helper::read_elf_build_id(path).ok()??;
+    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 const GONE: &str = "process gone before its maps were read";
 const NO_MEMORY: &str = "no memory of its own: a kernel thread, or a process that has just ended";
 const NOT_MAPPED: &str = "not mapped";

@@ -187,6 +187,13 @@ impl Kernel {
         per_cpu(&self.skel.maps.fault_clocks)
     }
 
+    /// For how long events of a kind have been traced so far.
+    pub fn followed(&self, kind: Frequent) -> Duration {
+        let slices = &self.slices[kind as usize];
+        let goes_on = if slices.since == 0 { 0 } else { monotonic_ns().saturating_sub(slices.since) };
+        slices.traced + Duration::from_nanos(goes_on)
+    }
+
     /// In which part of the window events of a kind were traced; never zero; after [`Kernel::close`].
     pub fn traced_part(&self, kind: Frequent, window: Duration) -> f64 {
         /// What beginning and ending take is no gap.

@@ -8,6 +8,8 @@ pub(crate) mod filesystems;
 pub(crate) mod io_limits;
 pub(crate) mod limits;
 pub(crate) mod members;
+pub(crate) mod settings;
+pub(crate) mod software;
 
 use std::{fs, path::Path};
 

@@ -5,6 +5,10 @@
 //! these make a request, and three more the other end's exchange where that is on the same machine. Nothing while they
 //! are not followed, which `budget.rs` decides. Once before and once after the window about 0.2 µs for each descriptor.
 
+mod pace;
+
+pub(crate) use pace::{METRICS as PACE_METRICS, Pace};
+
 use crate::{
     bpf::{Frequent, Kernel, rows, types},
     net::{Names, address},

@@ -1,0 +1,171 @@
+//! What is different between two summaries of one system.
+
+use crate::{Spread, Summary};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What kind of difference it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// How much is asked of a service.
+    Load,
+    /// What a request takes of the CPU.
+    Cost,
+    /// How long a request takes.
+    Latency,
+    /// How busy a resource is.
+    Busy,
+    /// A setting.
+    Config,
+    /// A program.
+    Software,
+    /// The machine.
+    Hardware,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// What kind.
+    pub kind: Kind,
+    /// Of what.
+    pub of: String,
+    /// What it was.
+    pub before: String,
+    /// What it is.
+    pub after: String,
+    /// How many times as large it is, of numbers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub times: Option<f64>,
+}
+
+/// Everything that is different: of numbers, what is outside of what both vary by; of texts, what is not the same in both.
+/// What only one of the two saw is no difference, but for programs and settings of which the other has the rest.
+pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
+    let mut all = Vec::new();
+    for (name, then) in &before.services {
+        let Some(now) = after.services.get(name) else { continue };
+        let of = |kind, then: Option<Spread>, now: Option<Spread>, write: fn(f64) -> String| {
+            number(kind, name, then?, now?, write)
+        };
+        all.extend(of(Kind::Load, then.rate, now.rate, |v| format!("{v:.0} requests a second")));
+        all.extend(of(Kind::Cost, then.cost, now.cost, |v| format!("{} of CPU a request", time(v))));
+        all.extend(of(Kind::Latency, then.latency, now.latency, |v| format!("{} a request", time(v))));
+    }
+    for (name, then) in &before.busy {
+        let now = after.busy.get(name).copied();
+        all.extend(now.and_then(|now| number(Kind::Busy, name, *then, now, |v| format!("{:.0} % busy", v * 100.0))));
+    }
+    all.extend(texts(Kind::Hardware, &before.hardware, &after.hardware, false));
+    if before.kernel != after.kernel {
+        all.push(text(Kind::Software, "kernel", &before.kernel, &after.kernel));
+    }
+    all.extend(texts(Kind::Software, &before.software, &after.software, false));
+    all.extend(texts(Kind::Config, &before.settings, &after.settings, true));
+    all
+}
+
+fn number(kind: Kind, of: &str, before: Spread, after: Spread, write: fn(f64) -> String) -> Option<Change> {
+    before.differs(&after).then(|| Change {
+        kind,
+        of: of.to_owned(),
+        before: write(before.median),
+        after: write(after.median),
+        times: before.ratio(&after),
+    })
+}
+
+fn text(kind: Kind, of: &str, before: &str, after: &str) -> Change {
+    Change { kind, of: of.to_owned(), before: before.to_owned(), after: after.to_owned(), times: None }
+}
+
+fn texts(
+    kind: Kind,
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+    missing_counts: bool,
+) -> Vec<Change> {
+    // What one of the two did not look at at all is no difference.
+    if before.is_empty() || after.is_empty() {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for (name, then) in before {
+        match after.get(name) {
+            Some(now) if now != then => all.push(text(kind, name, then, now)),
+            None if missing_counts => all.push(text(kind, name, then, "not there")),
+            _ => {}
+        }
+    }
+    if missing_counts {
+        let new = after.iter().filter(|(name, _)| !before.contains_key(*name));
+        all.extend(new.map(|(name, now)| text(kind, name, "not there", now)));
+    }
+    all
+}
+
+/// A time as people read it.
+fn time(seconds: f64) -> String {
+    if seconds >= 1.0 {
+        format!("{seconds:.2} s")
+    } else if seconds >= 1e-3 {
+        format!("{:.2} ms", seconds * 1e3)
+    } else {
+        format!("{:.1} µs", seconds * 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::tests::recording;
+
+    fn kinds(before: &Summary, after: &Summary) -> Vec<(Kind, String)> {
+        changes(before, after).into_iter().map(|change| (change.kind, change.of)).collect()
+    }
+
+    #[test]
+    fn the_same_is_no_change() {
+        let one = Summary::of(&recording(100.0, 2.0, 0.01, 0.4));
+        assert!(changes(&one, &one).is_empty());
+        assert!(changes(&one, &Summary::of(&recording(103.0, 2.05, 0.0102, 0.41))).is_empty());
+    }
+
+    #[test]
+    fn each_kind_of_change_is_named() {
+        let before = Summary::of(&recording(100.0, 2.0, 0.01, 0.4));
+        let load = changes(&before, &Summary::of(&recording(200.0, 2.0, 0.01, 0.8)));
+        assert_eq!(load.iter().map(|c| c.kind).collect::<Vec<_>>(), [Kind::Load, Kind::Busy]);
+        assert!((load[0].times.unwrap() - 2.0).abs() < 0.01, "{load:?}");
+        assert_eq!(load[0].before, "100 requests a second");
+        let slower = kinds(&before, &Summary::of(&recording(100.0, 3.0, 0.015, 0.4)));
+        assert_eq!(slower, [(Kind::Cost, "shop 80".to_owned()), (Kind::Latency, "shop 80".to_owned())]);
+        let mut set = before.clone();
+        set.settings.insert("vm.swappiness".into(), "10".into());
+        set.software.insert("/srv/shop".into(), "build-id 2".into());
+        set.kernel = "6.19".into();
+        set.hardware.insert("cpus".into(), "4".into());
+        let named = kinds(&before, &set);
+        assert_eq!(
+            named,
+            [
+                (Kind::Hardware, "cpus".to_owned()),
+                (Kind::Software, "kernel".to_owned()),
+                (Kind::Software, "/srv/shop".to_owned()),
+                (Kind::Config, "vm.swappiness".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_only_one_of_the_two_saw_is_no_change_of_numbers() {
+        let before = Summary::of(&recording(100.0, 2.0, 0.01, 0.4));
+        assert!(changes(&before, &Summary::default()).iter().all(|c| c.of == "kernel"));
+        let mut more = before.clone();
+        more.software.insert("/usr/bin/vi".into(), "build-id 9".into());
+        assert!(changes(&before, &more).is_empty(), "somebody runs another program");
+        more.settings.insert("cpu quota of /web".into(), "20000 100000".into());
+        assert_eq!(kinds(&before, &more), [(Kind::Config, "cpu quota of /web".to_owned())]);
+    }
+}
