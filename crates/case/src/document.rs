@@ -54,6 +54,9 @@ pub struct Document {
     /// What each victim's time in the event window is made of.
     #[serde(default)]
     pub paths: Vec<Path>,
+    /// What is different from a case that was known to be good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
     /// What could not be seen.
     pub untested: Vec<Untested>,
     /// What looked, how deep and how long, and why no longer.
@@ -61,6 +64,15 @@ pub struct Document {
     pub armed: Vec<Armed>,
     /// What the looking cost.
     pub overhead: Overhead,
+}
+
+/// What is different from a baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The baseline's case.
+    pub with: String,
+    /// What is different, beyond what both vary by.
+    pub changes: Vec<compare::Change>,
 }
 
 /// A group of probes.
@@ -117,6 +129,9 @@ impl Document {
         for row in &mut document.ledger {
             zero(&mut row.seconds);
             row.shares.values_mut().for_each(zero);
+        }
+        for change in document.compared.iter_mut().flat_map(|compared| &mut compared.changes) {
+            change.times = change.times.filter(|times| times.is_finite());
         }
         document.armed.iter_mut().for_each(|armed| zero(&mut armed.of_window));
         zero(&mut document.window.seconds);

@@ -1,5 +1,6 @@
 //! The case folder: what a run leaves behind and replay reads.
 
+mod baseline;
 mod closed;
 mod document;
 mod error;
@@ -10,9 +11,10 @@ mod shapes;
 mod store;
 mod table;
 
+pub use baseline::{baseline, set_baseline};
 pub use closed::{Closed, Record, close, closed, records};
 pub use document::{
-    Armed, Day, Document, HostPart, LedgerRow, Overhead, Reason, RequestRow, SCHEMA, StackSet, TargetPart, UpstreamRow,
+    Armed, Compared, Day, Document, HostPart, LedgerRow, Overhead, Reason, RequestRow, SCHEMA, StackSet, TargetPart, UpstreamRow,
     WaitRow, WindowPart,
 };
 pub use error::Error;

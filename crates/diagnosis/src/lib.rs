@@ -21,6 +21,7 @@ mod victim;
 mod weigh;
 
 pub use cause::{Cause, Draft, Effect};
+pub use causes::baseline;
 pub use diagnose::{Diagnosis, diagnose};
 pub use finding::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested};
 pub use graph::{Whose, WhosePart};

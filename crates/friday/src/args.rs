@@ -21,6 +21,10 @@ pub enum Command {
     Replay(Replay),
     /// Stored cases
     Case(Case),
+    /// Look while all is well, and keep that to compare with
+    Baseline(Baseline),
+    /// What is different between two cases, beyond what varies by itself
+    Compare(Compare),
     /// Which components are well, and which are not: a light for each
     Health(Health),
     /// Is it one of the known issues?
@@ -65,6 +69,10 @@ pub struct Run {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
+    /// Compare with this case: its folder or its name, or `none` [default: the last `friday baseline` of this machine]
+    #[arg(long, value_name = "CASE")]
+    pub baseline: Option<PathBuf>,
+
     /// Kernel type information, where the kernel does not bring its own
     #[arg(long, value_name = "FILE", default_value = week::Roots::KERNEL_BTF)]
     pub btf: PathBuf,
@@ -102,6 +110,31 @@ pub struct Replay {
     pub format: Format,
 
     /// Also write the report page to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Later runs on this machine are compared with it; `friday run --baseline CASE` compares with another.
+#[derive(clap::Args)]
+pub struct Baseline {
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// Of numbers, what lies outside of what both cases vary by; settings, programs and hardware that are not the same in both.
+#[derive(clap::Args)]
+pub struct Compare {
+    /// The case to compare with: its folder, or its name under the default place
+    pub before: PathBuf,
+
+    /// The other one
+    pub after: PathBuf,
+
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Also write a page with flame graphs of the difference to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }

@@ -77,7 +77,7 @@ pub fn list(given: Option<&Path>, format: Format) -> Result<(), Box<dyn Error>> 
 }
 
 /// A case by its folder, or by its name under the default place.
-fn find(case: &Path) -> Result<PathBuf, Box<dyn Error>> {
+pub fn find(case: &Path) -> Result<PathBuf, Box<dyn Error>> {
     if case.exists() || case.components().count() != 1 {
         return Ok(case.to_owned());
     }

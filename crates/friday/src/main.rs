@@ -2,6 +2,7 @@
 
 mod args;
 mod cases;
+mod compared;
 mod command;
 mod health;
 mod progress;
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
                 cases::close(&case, cases::Closing { cause: &cause, note: &note, signatures: &signature, into })
             }
         },
+        Command::Baseline(baseline) => run::run(&baseline.run, Wanted::Baseline),
+        Command::Compare(compare) => compared::compare(&compare),
         Command::Health(health) => health::health(&health),
         Command::Checklist(checklist) => health::checklist(&checklist),
     };

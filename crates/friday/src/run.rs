@@ -3,6 +3,7 @@
 use crate::{
     args::{Format, Run},
     command::Held,
+    compared,
     print,
     progress::Progress,
 };
@@ -30,6 +31,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub enum Wanted<'a> {
     /// Everything.
     Causes,
+    /// Everything, to compare later runs with.
+    Baseline,
     /// The critical path from an event window of so many episodes at most, and the event window in a file.
     Path { episodes: usize, trace: Option<&'a Path> },
 }
@@ -44,10 +47,10 @@ fn span(args: &Run, wanted: Wanted) -> Span {
     let part = |part| args.window.mul_f64(part);
     match wanted {
         Wanted::Path { episodes, .. } => Span { after: Duration::ZERO, length: args.window, most: episodes },
-        Wanted::Causes if !args.command.is_empty() => {
+        Wanted::Causes | Wanted::Baseline if !args.command.is_empty() => {
             Span { after: Duration::ZERO, length: LENGTH.max(part(0.2)), most: MOST }
         }
-        Wanted::Causes => Span { after: part(0.5), length: LENGTH.min(part(0.2)), most: MOST },
+        Wanted::Causes | Wanted::Baseline => Span { after: part(0.5), length: LENGTH.min(part(0.2)), most: MOST },
     }
 }
 
@@ -112,12 +115,15 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
         }
     }
     progress.clear();
-    let recording = session.finish();
+    let mut recording = session.finish();
+    if !matches!(wanted, Wanted::Baseline) {
+        compared::remember(args.baseline.as_deref(), &mut recording, &mut progress)?;
+    }
     let case = place.as_deref().map_or_else(String::new, |dir| dir.display().to_string());
     let document = week::conclude(&recording, &case);
     let stored = store(place.as_deref(), args.html.as_deref(), &document, &recording);
     match wanted {
-        Wanted::Causes => show(&document, &recording, args.format)?,
+        Wanted::Causes | Wanted::Baseline => show(&document, &recording, args.format)?,
         Wanted::Path { trace, .. } => {
             if let Some(file) = trace {
                 fs::write(file, report::perfetto(&recording)).map_err(|source| PageError {
@@ -131,8 +137,11 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
         }
     }
     // A conclusion was reached, whatever became of the files.
-    if let Err(error) = stored {
-        crate::complain(error.as_ref());
+    match (stored, wanted, place) {
+        (Err(error), ..) => crate::complain(error.as_ref()),
+        (Ok(()), Wanted::Baseline, Some(case)) => compared::keep(&case, &document, &mut progress)?,
+        (Ok(()), Wanted::Baseline, None) => progress.say("there is no case, so no baseline either"),
+        (Ok(()), ..) => {}
     }
     Ok(())
 }

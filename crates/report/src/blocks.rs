@@ -43,6 +43,8 @@ pub enum Block<'a> {
     Bars(Vec<Bar<'a>>),
     /// Latency distributions.
     Distributions(Vec<Distribution>),
+    /// Values over the window.
+    Lines(Vec<Line>),
     /// A flame graph.
     Flame(Flame),
     /// Something only a person can answer.
@@ -94,6 +96,14 @@ pub struct Distribution {
     pub title: String,
     /// The values, in nanoseconds.
     pub histogram: Histogram,
+}
+
+/// A value over time.
+pub struct Line {
+    /// What it is of, with its unit.
+    pub title: String,
+    /// Seconds since the window began, and the value; ascending in time.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// One flame graph.

@@ -14,7 +14,7 @@ mod wrap;
 
 pub use clean::clean;
 pub use folded::{FoldedKind, folded};
-pub use html::html;
+pub use html::{compared_html, html};
 pub use markdown::markdown;
 pub use perfetto::perfetto;
-pub use terminal::{Style, board, path, terminal};
+pub use terminal::{Style, board, compared, path, terminal};

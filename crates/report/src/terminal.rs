@@ -9,7 +9,7 @@ use crate::{
     content::{self, Rows},
     wrap::wrap,
 };
-use case::Document;
+use case::{Compared, Document};
 use diagnosis::Conclusion;
 use observe::Recording;
 
@@ -72,6 +72,7 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
     if !document.findings.is_empty() {
         out.section(&content::findings(document, Rows(6)));
     }
+    out.section(&content::compared(document, Rows(12)));
     out.section(&content::ledger(document, recording, Rows(10)));
     out.section(&content::whose(document, Rows(2), Rows(5)));
     if !document.paths.is_empty() {
@@ -85,6 +86,15 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
     out.blank();
     out.blocks(&content::overhead(document, false).blocks);
     out.hanging("Case: ", &format!("{} (report.html, case.json, recording/)", document.case), 3);
+    let mut text = out.lines.join("\n");
+    text.push('\n');
+    text
+}
+
+/// What is different between two cases, as text.
+pub fn compared(compared: &Compared, style: Style) -> String {
+    let mut out = Out { lines: Vec::new(), style };
+    out.section(&content::compared_section(compared, Rows::ALL));
     let mut text = out.lines.join("\n");
     text.push('\n');
     text
@@ -154,7 +164,7 @@ impl Out {
                 Block::Week(days) => parts::week(self, days),
                 Block::Bars(bars) => parts::bars(self, self.style, bars),
                 // Pictures and questions are for pages.
-                Block::Distributions(_) | Block::Flame(_) | Block::Question(_) => {}
+                Block::Distributions(_) | Block::Lines(_) | Block::Flame(_) | Block::Question(_) => {}
             }
         }
     }

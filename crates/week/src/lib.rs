@@ -11,14 +11,15 @@ mod thursday;
 mod tuesday;
 mod wednesday;
 
-use case::{Day, Document, HostPart, LedgerRow, Overhead, Reason, SCHEMA, StackSet, TargetPart, WaitRow, WindowPart};
+use case::{Compared, Day, Document, HostPart, LedgerRow, Overhead, Reason, SCHEMA, StackSet, TargetPart, WaitRow, WindowPart};
 use checks::Test;
+use compare::Summary;
 use diagnosis::Diagnosis;
 use observe::{Pid, Recording, Series, ThreadTime, TimeClass, catalog};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 pub use checks;
-pub use diagnosis::causes;
+pub use diagnosis::{self, causes};
 pub use probes::{
     Session, Span, Tier,
     host::facts::HostError,
@@ -36,6 +37,13 @@ pub(crate) struct Seen<'a> {
     tests: &'a [Test],
     issues: &'a [Test],
     diagnosis: &'a Diagnosis,
+    compared: Option<&'a Compared>,
+}
+
+/// What is different from the baseline, where there is one.
+fn compared(rec: &Recording) -> Option<Compared> {
+    let (with, then) = diagnosis::baseline(rec)?;
+    Some(Compared { with, changes: compare::changes(&then, &Summary::of(rec)) })
 }
 
 /// Every health tool's verdict in the order of the board: friday's own, given, and those of others.
@@ -58,7 +66,8 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
     let diagnosis = diagnosis::diagnose(rec, &own);
     let tests = board(rec, own);
     let issues: Vec<Test> = checks::known_issues(rec);
-    let seen = Seen { rec, tests: &tests, issues: &issues, diagnosis: &diagnosis };
+    let compared = compared(rec);
+    let seen = Seen { rec, tests: &tests, issues: &issues, diagnosis: &diagnosis, compared: compared.as_ref() };
     let days = [
         ("prior", prior::known(&seen)),
         ("monday", monday::known(&seen)),
@@ -96,6 +105,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         whose: diagnosis.whose,
         paths: diagnosis.paths,
         eliminated: diagnosis.eliminated,
+        compared: compared.clone(),
         untested: diagnosis.untested,
     }
 }

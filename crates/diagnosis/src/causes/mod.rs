@@ -33,6 +33,7 @@ mod fs_metadata;
 mod fs_writeback;
 mod limits_fds;
 mod limits_tasks;
+mod load_grew;
 mod lock_contention;
 mod lock_kernel;
 mod mem_cgroup_limit;
@@ -57,6 +58,7 @@ mod net_small_window;
 
 pub use app_failing_calls::pauses_after;
 pub use cpu_priority::gave_way;
+pub use load_grew::baseline;
 pub use lock_contention::is_lock;
 pub use mem_leak::growing;
 pub use mem_major_faults::FAULT as MAJOR_FAULT;
@@ -144,6 +146,7 @@ pub const ALL: &[&Cause] = &[
     &mem_swap::CAUSE,
     &mem_tlb_shootdown::CAUSE,
     &limits_tasks::CAUSE,
+    &load_grew::CAUSE,
     &limits_fds::CAUSE,
     &fs_full::CAUSE,
     &fs_metadata::CAUSE,

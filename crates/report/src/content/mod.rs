@@ -1,7 +1,9 @@
 //! What reports say, as blocks: one file per question.
 
+mod compared;
 mod latency;
 mod limits;
+mod load;
 mod outliers;
 mod path;
 mod requests;
@@ -10,8 +12,10 @@ mod syscalls;
 mod threads;
 mod whose;
 
+pub use compared::{compared, section as compared_section};
 pub use latency::latency;
 pub use limits::{eliminated, overhead, untested};
+pub use load::load;
 pub use outliers::outliers;
 pub use path::path;
 pub use requests::requests;
@@ -22,7 +26,7 @@ pub use whose::whose;
 
 use crate::{
     blocks::{Block, Section},
-    flame::flame,
+    flame::{difference, flame},
     folded::FoldedKind,
     format::{self, percent},
 };
@@ -88,4 +92,11 @@ pub fn flames<'a>(document: &Document, recording: &Recording) -> Section<'a> {
         blocks.push(Block::Note("No stacks were taken: the target neither ran nor waited.".to_owned()));
     }
     Section::new("flames", "Code paths", blocks)
+}
+
+/// Flame graphs of the difference between two recordings.
+pub fn differences<'a>(before: &Recording, after: &Recording) -> Section<'a> {
+    let kinds = [FoldedKind::Cpu, FoldedKind::OffCpu];
+    let graphs = kinds.into_iter().filter_map(|kind| difference(before, after, kind)).map(Block::Flame);
+    Section::new("flames", "Code paths, by difference", graphs.collect())
 }

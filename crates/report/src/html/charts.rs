@@ -1,7 +1,7 @@
 //! Ledger bars and latency histograms as inline pictures.
 
 use crate::{
-    blocks::{Bar, Distribution},
+    blocks::{Bar, Distribution, Line},
     clean, format,
 };
 use maud::{Markup, html};
@@ -105,6 +105,38 @@ fn distribution(d: &Distribution, axis: &Axis) -> Markup {
                 span.p50 { "p50 " strong { (show(p50)) } }
                 span.p99 { "p99 " strong { (show(p99)) } }
                 span.max { "max " strong { (show(h.max)) } }
+            }
+        }
+    }
+}
+
+/// Values over the window, from zero up, all on one axis of time.
+pub fn lines(shown: &[Line]) -> Markup {
+    let end = shown.iter().flat_map(|line| &line.points).map(|(at, _)| *at).fold(1.0, f64::max);
+    html! {
+        div.distributions { @for line in shown { (line_chart(line, end)) } }
+    }
+}
+
+fn line_chart(line: &Line, end: f64) -> Markup {
+    let most = line.points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
+    let least = line.points.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
+    let top = if most > 0.0 { most * 1.1 } else { 1.0 };
+    let at = |(at, value): &(f64, f64)| (at / end * WIDTH, HEIGHT - value.max(0.0) / top * HEIGHT);
+    let number = |value: f64| format!("{value:.1}");
+    let path: Vec<String> = line.points.iter().map(|point| at(point)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    html! {
+        figure.distribution {
+            figcaption { strong { (clean(&line.title)) } span.dim { (format::digits(least)) " to " (format::digits(most)) } }
+            svg viewBox=(format!("0 0 {WIDTH} {}", HEIGHT + AXIS)) role="img" {
+                @for part in 0..=4 {
+                    @let y = number(HEIGHT * f64::from(part) / 4.0);
+                    line.grid x1="0" x2=(WIDTH) y1=(y) y2=(y) {}
+                }
+                text.tick x="2" y="10" { (format::digits(top)) }
+                text.tick x="2" y=(number(HEIGHT + 12.0)) { "0 s" }
+                text.tick x=(number(WIDTH - 34.0)) y=(number(HEIGHT + 12.0)) { (format!("{end:.0} s")) }
+                polyline.line points=(path.join(" ")) { title { (clean(&line.title)) } }
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     content::{self, Rows},
     format,
 };
-use case::Document;
+use case::{Compared, Document};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use observe::Recording;
 
@@ -22,6 +22,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 pub fn html(document: &Document, recording: &Recording) -> String {
     let sections: Vec<Section<'_>> = [
         content::findings(document, Rows::ALL),
+        content::compared(document, Rows::ALL),
+        content::load(recording),
         content::ledger(document, recording, Rows(30)),
         content::whose(document, Rows::ALL, Rows::ALL),
         content::path(document, recording, Rows::ALL, Rows(20)),
@@ -40,6 +42,35 @@ pub fn html(document: &Document, recording: &Recording) -> String {
     .filter(|section| !section.blocks.is_empty())
     .collect();
     let title = format!("{} on {}", format::target(&document.target), document.host.name);
+    page(
+        &title,
+        &opening(document),
+        &sections,
+        &html! {
+            "Case " code { (clean(&document.case)) } " · " (document.schema.as_str())
+        },
+    )
+}
+
+/// What is different between two cases, with flame graphs of the difference.
+pub fn compared_html(compared: &Compared, before: &Recording, after: &Recording) -> String {
+    let sections: Vec<Section<'_>> =
+        [content::compared_section(compared, Rows::ALL), content::differences(before, after)]
+            .into_iter()
+            .filter(|section| !section.blocks.is_empty())
+            .collect();
+    let title = format!("{} compared with {}", after.host.name, compared.with);
+    let head = html! {
+        header {
+            div.brand { "friday" }
+            h1 { (clean(&title)) }
+        }
+    };
+    page(&title, &head, &sections, &html! {})
+}
+
+/// A page that needs nothing else.
+fn page(title: &str, head: &Markup, sections: &[Section<'_>], foot: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -48,19 +79,16 @@ pub fn html(document: &Document, recording: &Recording) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { "friday: " (clean(&title)) }
+                title { "friday: " (clean(title)) }
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
-                (opening(document))
+                (head)
                 nav {
-                    @for section in &sections { a href={ "#" (section.id) } { (section.title) } }
+                    @for section in sections { a href={ "#" (section.id) } { (section.title) } }
                 }
-                main { @for section in &sections { (self::section(section)) } }
-                footer {
-                    "Case " code { (clean(&document.case)) } " · " (document.schema.as_str())
-                    " · friday " (env!("CARGO_PKG_VERSION"))
-                }
+                main { @for section in sections { (self::section(section)) } }
+                footer { (foot) " · friday " (env!("CARGO_PKG_VERSION")) }
             }
         }
     };
@@ -108,6 +136,7 @@ fn block(block: &Block<'_>) -> Markup {
         Block::Week(days) => parts::week(days),
         Block::Bars(bars) => charts::bars(bars),
         Block::Distributions(shown) => charts::distributions(shown),
+        Block::Lines(lines) => charts::lines(lines),
         Block::Flame(flame) => parts::flame(flame),
     }
 }
