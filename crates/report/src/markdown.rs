@@ -51,6 +51,8 @@ fn sections<'a>(document: &'a Document, recording: &Recording) -> Vec<Section<'a
         renamed(content::week(document), "How it was found"),
         renamed(content::eliminated(document, Rows::ALL), "What was ruled out"),
         renamed(content::untested(document, Rows::ALL), "What could not be seen"),
+        content::compared(document, Rows::ALL),
+        content::load(recording),
         content::ledger_table(document, recording, Rows(20)),
         content::whose(document, Rows::ALL, Rows::ALL),
         content::path(document, recording, Rows::ALL, Rows(20)),
@@ -157,6 +159,15 @@ impl Out {
             Block::Week(days) => days.iter().for_each(|day| self.day(day)),
             Block::Distributions(shown) => self.distributions(shown),
             Block::Bars(bars) => self.bars(bars),
+            Block::Lines(lines) => {
+                for line in lines {
+                    let values = || line.points.iter().map(|(_, value)| *value);
+                    let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
+                    let range = format!("{} to {}", format::digits(least), format::digits(most));
+                    self.item(format!("{}: {range}", escape(&line.title)));
+                }
+                self.text.push('\n');
+            }
             Block::Flame(_) => {}
         }
     }
@@ -213,7 +224,7 @@ impl Out {
         if !day.tests.is_empty() {
             let columns = vec![("Test", Align::Left), ("Verdict", Align::Left), ("Why", Align::Left)];
             let cells = |t: &checks::Test| vec![t.id.clone(), format::light(t.verdict).to_owned(), t.why.clone()];
-            self.table(&Table { columns, rows: day.tests.iter().map(cells).collect() });
+            self.table(&Table { columns, rows: day.tests.iter().filter(|test| !test.not_here).map(cells).collect() });
         }
     }
 

@@ -102,7 +102,7 @@ pub fn week(days: &[Day]) -> Markup {
                 li {
                     div.day {
                         strong { (clean(&format::day(&day.day))) }
-                        div.lights { @for test in &day.tests { (dot(test)) } }
+                        div.lights { @for test in day.tests.iter().filter(|test| !test.not_here) { (dot(test)) } }
                     }
                     div.known {
                         @if day.known.is_empty() { p.note { "Nothing is known for certain yet." } }
@@ -128,7 +128,7 @@ fn tests(tests: &[Test]) -> Markup {
         Light::Untested => 2,
         Light::Good => 3,
     };
-    let mut ranked: Vec<&Test> = tests.iter().collect();
+    let mut ranked: Vec<&Test> = tests.iter().filter(|test| !test.not_here).collect();
     ranked.sort_by_key(|test| order(test.verdict));
     let number = |light| tests.iter().filter(|test| test.verdict == light).count();
     let counted: Vec<String> = [Light::Bad, Light::Maybe, Light::Good, Light::Untested]

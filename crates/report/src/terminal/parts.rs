@@ -96,7 +96,7 @@ pub fn week(out: &mut Out, days: &[Day]) {
         let name = left(&clean(&format::day(&day.day)), 11);
         out.hanging(&format!("  {name}  "), &day.known.join("; "), 3);
     }
-    let all = days.iter().flat_map(|day| &day.tests);
+    let all = days.iter().flat_map(|day| &day.tests).filter(|test| !test.not_here);
     let [mut good, mut maybe, mut bad, mut untested] = [0u64; 4];
     for test in all {
         match test.verdict {
