@@ -1,0 +1,162 @@
+//! What is different from how it was: a service under a paced load, as it was, asked for twice as much, made slower, and with
+//! a setting changed.
+
+use serde_json::Value;
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Answers a line with a line after some work.
+const SERVICE: &str = r#"
+import socketserver, sys
+class Desk(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            sum(i * i for i in range(WORK))
+            self.wfile.write(b"done\n")
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+Server(("127.0.0.1", int(sys.argv[1])), Desk).serve_forever()
+"#;
+
+/// Asks so many times a second, whatever the answers take.
+const CLIENT: &str = r#"
+import socket, sys, time
+port, rate = int(sys.argv[1]), float(sys.argv[2])
+s = socket.create_connection(("127.0.0.1", port)); s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+f = s.makefile("rb"); at = time.monotonic()
+while True:
+    s.sendall(b"next\n"); f.readline()
+    at += 1 / rate
+    time.sleep(max(0, at - time.monotonic()))
+"#;
+
+struct Shop {
+    dir: PathBuf,
+    port: u16,
+    service: Child,
+    client: Option<Child>,
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        for child in self.client.iter_mut().chain([&mut self.service]) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn python(script: &Path, args: &[&str]) -> Child {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(script).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("python3")
+}
+
+impl Shop {
+    fn open(dir: &Path, port: u16, work: u32) -> Shop {
+        fs::write(dir.join("service.py"), SERVICE.replace("WORK", &work.to_string())).unwrap();
+        fs::write(dir.join("client.py"), CLIENT).unwrap();
+        let service = python(&dir.join("service.py"), &[&port.to_string()]);
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "the service listens");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Shop { dir: dir.to_owned(), port, service, client: None }
+    }
+
+    fn load(&mut self, rate: u32) {
+        if let Some(mut client) = self.client.take() {
+            let _ = client.kill();
+            let _ = client.wait();
+        }
+        self.client = Some(python(&self.dir.join("client.py"), &[&self.port.to_string(), &rate.to_string()]));
+        thread::sleep(Duration::from_millis(500));
+    }
+
+    fn look(&self, name: &str) -> PathBuf {
+        let case = self.dir.join(name);
+        let pid = self.service.id().to_string();
+        let status = Command::new(env!("CARGO_BIN_EXE_friday"))
+            .args(["run", "--baseline", "none", "--for", "8s", "--tier", "3", "-p", &pid, "--case"])
+            .arg(&case)
+            .stdin(Stdio::null())
+            .output()
+            .expect("friday");
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+        case
+    }
+}
+
+/// The differences of these kinds: what, of what, how many times as much.
+fn different(before: &Path, after: &Path, kinds: &[&str]) -> Vec<(String, String, f64)> {
+    let output = Command::new(env!("CARGO_BIN_EXE_friday"))
+        .args(["compare", "--format", "json"])
+        .args([before, after])
+        .output()
+        .expect("friday");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let compared: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let text = |change: &Value, name: &str| change[name].as_str().unwrap().to_owned();
+    compared["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|change| kinds.contains(&change["kind"].as_str().unwrap()))
+        .map(|change| (text(change, "kind"), text(change, "of"), change["times"].as_f64().unwrap_or(0.0)))
+        .collect()
+}
+
+/// What a service is asked for and what that costs, and everything that does not move by itself. Whether a resource is
+/// busier depends on what else this machine does meanwhile.
+const KINDS: [&str; 5] = ["load", "cost", "config", "software", "hardware"];
+
+#[test]
+#[ignore = "needs root"]
+fn live_what_is_different_is_named_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut shop = Shop::open(dir.path(), port, 8_000);
+    shop.load(100);
+    let before = shop.look("before");
+
+    let again = shop.look("again");
+    assert_eq!(different(&before, &again, &KINDS), [], "the same again");
+
+    shop.load(200);
+    let more = different(&before, &shop.look("more"), &KINDS);
+    let [(kind, of, times)] = &more[..] else { panic!("only the load: {more:?}") };
+    assert!(kind == "load" && of.starts_with("python3 ") && (1.9..=2.1).contains(times), "{more:?}");
+
+    // One that exists everywhere, that nobody notices, and that is put back.
+    struct Setting(String);
+    impl Drop for Setting {
+        fn drop(&mut self) {
+            let _ = fs::write("/proc/sys/vm/stat_interval", &self.0);
+        }
+    }
+    shop.load(100);
+    let setting = Setting(fs::read_to_string("/proc/sys/vm/stat_interval").unwrap());
+    fs::write("/proc/sys/vm/stat_interval", if setting.0.trim() == "1" { "2" } else { "1" }).unwrap();
+    let set = different(&before, &shop.look("set"), &KINDS);
+    drop(setting);
+    assert_eq!(set.iter().map(|(kind, of, _)| (kind.as_str(), of.as_str())).collect::<Vec<_>>(), [(
+        "config",
+        "vm.stat_interval"
+    )]);
+    drop(shop);
+
+    // Another version of it, that takes twice the work.
+    let mut shop = Shop::open(dir.path(), port, 16_000);
+    shop.load(100);
+    let slower = different(&before, &shop.look("slower"), &KINDS);
+    let [(cost, of, times), (software, script, _)] = &slower[..] else { panic!("cost and script: {slower:?}") };
+    assert!(cost == "cost" && of.starts_with("python3 ") && (1.7..=2.3).contains(times), "{slower:?}");
+    assert!(software == "software" && script.ends_with("service.py"), "{slower:?}");
+}
