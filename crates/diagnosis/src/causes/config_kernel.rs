@@ -21,6 +21,26 @@ pub const CLOCKSOURCE: Cause =
 pub const DEBUG_KERNEL: Cause =
     Cause { id: "config.debug-kernel", frozen: Effect::None, root_of: ROOT_OF, judge: |s, v| judge(s, v, &DEBUG) };
 
+/// Stands in the registry.
+pub const MITIGATIONS: Cause = Cause {
+    id: "config.mitigations",
+    frozen: Effect::None,
+    root_of: ROOT_OF,
+    judge: |s, v| judge(s, v, &AGAINST_SPECULATION),
+};
+
+/// Stands in the registry.
+pub const THP: Cause = Cause {
+    id: "config.thp",
+    frozen: Effect::None,
+    root_of: &["cpu.kernel-time", "mem.page-faults", "mem.reclaim"],
+    judge: |s, v| judge(s, v, &HUGE_PAGES),
+};
+
+/// Stands in the registry.
+pub const AUDIT: Cause =
+    Cause { id: "config.audit", frozen: Effect::None, root_of: ROOT_OF, judge: |s, v| judge(s, v, &AUDITING) };
+
 const ROOT_OF: &[&str] = &["cpu.kernel-time", "cpu.hot-code", "app.syscall-storm"];
 
 /// A setting, by what only it runs.
@@ -74,6 +94,51 @@ const DEBUG: Setting = Setting {
     next: [
         "see what is built in: grep -E 'LOCKDEP|KASAN|KCSAN|PROVE_LOCKING|DEBUG_PAGEALLOC' /boot/config-$(uname -r)",
         "run production on the distribution's ordinary kernel",
+    ],
+};
+
+/// What is flushed and filled at each entry into the kernel and each return; see the kernel's admin-guide/hw-vuln.
+const AGAINST_SPECULATION: Setting = Setting {
+    functions: &[
+        "srso_",
+        "retbleed_",
+        "entry_untrain_ret",
+        "clear_bhb_loop",
+        "entry_ibpb",
+        "write_ibpb",
+        "mds_clear_cpu_buffers",
+        "__x86_indirect_",
+        "__x86_return_thunk",
+        "l1d_flush",
+    ],
+    fact: "cpu.mitigations",
+    name: "a mitigation of a processor's flaw",
+    next: [
+        "see which: grep . /sys/devices/system/cpu/vulnerabilities/*",
+        "call the kernel less often: larger reads and writes, io_uring; only a machine that trusts all that runs on it goes \
+         without (mitigations=off)",
+    ],
+};
+
+/// What looks for room for huge pages while a process waits, and what copies memory together for them.
+const HUGE_PAGES: Setting = Setting {
+    functions: &["compact_zone", "isolate_migratepages", "isolate_freepages", "migrate_pages", "collapse_huge_page", "hpage_collapse_"],
+    fact: "thp",
+    name: "the wish for transparent huge pages",
+    next: [
+        "let only those have them that ask: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
+        "or none wait for them: echo defer+madvise > /sys/kernel/mm/transparent_hugepage/defrag",
+    ],
+};
+
+/// What the audit subsystem does at each system call that a rule is about.
+const AUDITING: Setting = Setting {
+    functions: &["audit_", "__audit_", "auditd_"],
+    fact: "audit",
+    name: "a rule of the audit subsystem",
+    next: [
+        "see the rules: auditctl -l, and what they cost: auditctl -s (lost, backlog)",
+        "drop rules about frequent calls, or limit them to who matters (auid, exe)",
     ],
 };
 
@@ -149,5 +214,24 @@ mod tests {
         assert_eq!((finding.culprit.name.as_str(), finding.rank), ("clocksource=hpet", 1));
         assert!(all(&tracer(2), "config.clocksource").is_empty());
         assert!(all(&tracer(300), "config.debug-kernel").is_empty());
+    }
+
+    #[test]
+    fn each_setting_is_told_by_what_only_it_has_the_kernel_run() {
+        for (function, cause) in [
+            ("audit_filter_syscall", "config.audit"),
+            ("srso_alias_untrain_ret", "config.mitigations"),
+            ("isolate_migratepages_block", "config.thp"),
+            ("lock_acquire", "config.debug-kernel"),
+        ] {
+            let rec = System::new()
+                .thread(10, "api", &[(RunningUser, 2.0), (RunningKernel, 7.0)])
+                .kernel_samples(10, &[("main", "api")], &["__x64_sys_read", function], 300)
+                .samples(10, &[("main", "api")], 100)
+                .target(10)
+                .build();
+            let finding = one(&rec, cause);
+            assert_eq!((finding.culprit.kind.as_str(), finding.rank), ("setting", 1), "{cause}");
+        }
     }
 }

@@ -13,6 +13,7 @@ mod app_syscall_storm;
 mod app_waits_for_child;
 mod cache_misses;
 mod config_kernel;
+mod config_mount;
 mod cpu_hot_code;
 mod cpu_interrupts;
 mod cpu_kernel_time;
@@ -99,6 +100,9 @@ pub const OWN_WORK: &[&str] = &[
     app_syscall_storm::CAUSE.id,
     config_kernel::CLOCKSOURCE.id,
     config_kernel::DEBUG_KERNEL.id,
+    config_kernel::MITIGATIONS.id,
+    config_kernel::THP.id,
+    config_kernel::AUDIT.id,
     cpu_hot_code::CAUSE.id,
     cpu_kernel_time::CAUSE.id,
     cpu_single_thread::CAUSE.id,
@@ -167,6 +171,10 @@ pub const ALL: &[&Cause] = &[
     &app_waits_for_child::CAUSE,
     &config_kernel::CLOCKSOURCE,
     &config_kernel::DEBUG_KERNEL,
+    &config_kernel::MITIGATIONS,
+    &config_kernel::THP,
+    &config_kernel::AUDIT,
+    &config_mount::CAUSE,
 ];
 
 #[cfg(test)]
