@@ -111,7 +111,7 @@ const AGAINST_SPECULATION: Setting = Setting {
         "__x86_return_thunk",
         "l1d_flush",
     ],
-    fact: "cpu.mitigations",
+    fact: "mitigations",
     name: "a mitigation of a processor's flaw",
     next: [
         "see which: grep . /sys/devices/system/cpu/vulnerabilities/*",
