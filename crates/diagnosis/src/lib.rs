@@ -6,6 +6,7 @@ mod chain;
 mod code;
 mod devices;
 mod diagnose;
+mod experiment;
 mod finding;
 mod graph;
 mod groups;
@@ -22,6 +23,7 @@ mod weigh;
 
 pub use cause::{Cause, Draft, Effect};
 pub use diagnose::{Diagnosis, diagnose};
+pub use experiment::{Accusation, accusations, experiments};
 pub use finding::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested};
 pub use graph::{Whose, WhosePart};
 pub use scene::Scene;

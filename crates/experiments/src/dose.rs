@@ -39,7 +39,11 @@ pub fn conduct(
     let (verdict, dose, said) = judge(&points, design.expect);
     let about = format!("{} for 10, 20 and 40 % of the time", change.about);
     Ok(Experiment {
-        said: format!("{verdict}: {about}, {} times for {:.1} s each: {said}.", design.rounds, design.phase.as_secs_f64()),
+        said: format!(
+            "{verdict}: {about}, {} times for {:.1} s each: {said}.",
+            design.rounds,
+            design.phase.as_secs_f64()
+        ),
         about,
         verdict,
         dose,
@@ -78,8 +82,7 @@ fn doses(
 /// What the points say.
 fn judge(points: &[(f64, Sample)], expect: Option<Expect>) -> (Verdict, Option<Dose>, String) {
     let unclear = || (Verdict::Unclear, None, "the victim did too little to be measured".to_owned());
-    let rounds: Vec<Round> =
-        points.iter().map(|(_, s)| Round { before: *s, during: *s, after: *s }).collect();
+    let rounds: Vec<Round> = points.iter().map(|(_, s)| Round { before: *s, during: *s, after: *s }).collect();
     let measure = choose(&rounds, expect);
     let measured: Option<Vec<(f64, f64)>> =
         points.iter().map(|(dose, sample)| Some((*dose, measure.of(sample)?))).collect();

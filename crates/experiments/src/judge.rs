@@ -294,7 +294,8 @@ pub(crate) mod tests {
     #[test]
     fn an_effect_that_nobody_would_feel_confirms_nothing() {
         let by = |queued: u64| {
-            let round = |shift: u64| [second(500, 480 + shift, 0), second(500, queued + shift, 0), second(500, 482 + shift, 0)];
+            let round =
+                |shift: u64| [second(500, 480 + shift, 0), second(500, queued + shift, 0), second(500, 482 + shift, 0)];
             judge(&rounds([round(0), round(1), round(2)]), Some(Expect::Helps), None).verdict
         };
         // Of 982 ms for the same work, 3 % and 6 %.

@@ -166,10 +166,7 @@ impl Meter {
             let of = |name: &str| -> u64 {
                 text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()).unwrap_or(0)
             };
-            let now = Process {
-                calls: of("syscr") + of("syscw"),
-                bytes: of("read_bytes") + of("write_bytes"),
-            };
+            let now = Process { calls: of("syscr") + of("syscw"), bytes: of("read_bytes") + of("write_bytes") };
             self.processes.insert(pid, now);
             if !first {
                 let before = processes.get(&pid).copied().unwrap_or_default();

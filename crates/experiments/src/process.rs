@@ -236,7 +236,10 @@ pub(crate) mod tests {
     pub(crate) fn fake(proc: &Path, pid: u32, name: &str, parent: u32, group: u32, flags: u64) {
         let dir = proc.join(pid.to_string());
         fs::create_dir_all(dir.join(format!("task/{pid}"))).unwrap();
-        let line = format!("{pid} ({name}) S {parent} {group} {group} 0 -1 {flags} 11 0 3 0 1 1 0 0 20 0 1 0 {} 0\n", pid * 10);
+        let line = format!(
+            "{pid} ({name}) S {parent} {group} {group} 0 -1 {flags} 11 0 3 0 1 1 0 0 20 0 1 0 {} 0\n",
+            pid * 10
+        );
         fs::write(dir.join("stat"), &line).unwrap();
         fs::write(dir.join(format!("task/{pid}/stat")), &line).unwrap();
         fs::write(dir.join("status"), "Name:\tx\nTracerPid:\t0\n").unwrap();

@@ -367,7 +367,6 @@ mod tests {
             level: crate::change::Level::Change,
             notes: Vec::new(),
             acts: Vec::new(),
-            holds: true,
         };
         let text = said(&change, &design(), &judgement);
         assert_eq!(

@@ -3,7 +3,9 @@
 mod args;
 mod cases;
 mod command;
+mod experiment;
 mod progress;
+mod prove;
 mod run;
 
 use args::{Args, CaseCommand, Command};
@@ -31,9 +33,17 @@ fn main() -> ExitCode {
             CaseCommand::Show { case, format } => cases::show(&case, format),
             CaseCommand::Study { case } => cases::study(&case),
         },
+        Command::Experiment(experiment) => experiment::run(&experiment),
+        Command::Undo(undo) => experiment::undo(&undo),
+        Command::Guard(guard) => experiment::guard(&guard),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // As bad usage: nothing was done.
+        Err(error) if error.is::<experiment::NotAllowed>() => {
+            complain(error.as_ref());
+            ExitCode::from(2)
+        }
         Err(error) => {
             complain(error.as_ref());
             ExitCode::FAILURE

@@ -15,6 +15,7 @@ use diagnosis::Diagnosis;
 use observe::{Pid, Recording, Series, ThreadTime, TimeClass, catalog};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
+pub use diagnosis::{Accusation, accusations};
 pub use probes::{
     Session, Span, Tier,
     host::facts::HostError,

@@ -29,7 +29,8 @@ pub fn plan(roots: &Roots, culprit: &[u32], victims: &[u32]) -> Result<Change, C
     let noted = |stats: &[Stat]| threads::read(roots, &ids(stats), |_: &Mask| None);
     let failed = || ChangeError::io("cannot read on which CPUs they may run");
     let (of_hogs, of_victims) = (noted(&hogs).map_err(failed())?, noted(&victims_of).map_err(failed())?);
-    let allowed = |of: &threads::Of<Mask>| -> BTreeSet<u32> { of.threads.iter().flat_map(|(_, m, _)| m.cpus()).collect() };
+    let allowed =
+        |of: &threads::Of<Mask>| -> BTreeSet<u32> { of.threads.iter().flat_map(|(_, m, _)| m.cpus()).collect() };
     let both: Vec<u32> = allowed(&of_hogs).intersection(&allowed(&of_victims)).copied().collect();
     if both.is_empty() {
         return Err(ChangeError::Impossible("they share no CPU".into()));
@@ -43,8 +44,14 @@ pub fn plan(roots: &Roots, culprit: &[u32], victims: &[u32]) -> Result<Change, C
     if for_victims.is_empty() || for_hogs.is_empty() {
         return Err(ChangeError::Impossible("one CPU cannot be parted".into()));
     }
-    let about = format!("keep {} on CPU {} and {} on CPU {}", who(&victims_of), list(&for_victims), who(&hogs), list(&for_hogs));
-    let change = |notes, acts| Change { kind: "cpuset", about, level: Level::Change, notes, acts, holds: false };
+    let about = format!(
+        "keep {} on CPU {} and {} on CPU {}",
+        who(&victims_of),
+        list(&for_victims),
+        who(&hogs),
+        list(&for_hogs)
+    );
+    let change = |notes, acts| Change { kind: "cpuset", about, level: Level::Change, notes, acts };
     let home = groups::v1(roots, &hogs, "cpuset").filter(|home| {
         groups::v1(roots, &victims_of, "cpuset").as_ref() == Some(home) && home.file("cpuset.mems").is_some()
     });

@@ -33,7 +33,11 @@ pub fn plan(roots: &Roots, culprit: &[u32], victims: &[u32]) -> Result<Change, C
             if std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == frozen) {
                 return Err(ChangeError::Impossible(format!("{shown} is frozen already")));
             }
-            (vec![Act::Freeze { file, frozen, thawed }], format!("by the freezer of its control group {shown}"), Vec::new())
+            (
+                vec![Act::Freeze { file, frozen, thawed }],
+                format!("by the freezer of its control group {shown}"),
+                Vec::new(),
+            )
         }
         None => (
             stats.iter().map(|stat| Act::Stop(stat.id())).collect(),
@@ -41,7 +45,7 @@ pub fn plan(roots: &Roots, culprit: &[u32], victims: &[u32]) -> Result<Change, C
             vec!["its parent is told when it stops and goes on: a shell may say `Stopped`".to_owned()],
         ),
     };
-    Ok(Change { kind: "freeze", about: format!("freeze {who} {how}"), level: Level::Change, notes, acts, holds: true })
+    Ok(Change { kind: "freeze", about: format!("freeze {who} {how}"), level: Level::Change, notes, acts })
 }
 
 #[cfg(test)]
@@ -80,7 +84,8 @@ mod tests {
         crate::process::tests::fake(&roots.proc, 11, "web", 10, 11, 0);
         crate::process::tests::fake(&roots.proc, 12, "web", 10, 12, 0);
         let change = plan(&roots, &[10], &[11]).unwrap();
-        let held: Vec<u32> = change.acts.iter().filter_map(|a| if let Act::Stop(id) = a { Some(id.pid) } else { None }).collect();
+        let held: Vec<u32> =
+            change.acts.iter().filter_map(|a| if let Act::Stop(id) = a { Some(id.pid) } else { None }).collect();
         assert_eq!(held, [10, 12]);
         assert!(plan(&roots, &[11], &[11]).is_err());
         assert!(plan(&roots, &[99], &[11]).is_err());

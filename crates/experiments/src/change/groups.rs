@@ -82,10 +82,9 @@ impl Group {
 
     /// How it is called in its hierarchy.
     pub(super) fn shown(&self) -> String {
-        self.dir.strip_prefix(&self.root).map_or_else(
-            |_| self.dir.to_string_lossy().into_owned(),
-            |inside| format!("/{}", inside.to_string_lossy()),
-        )
+        self.dir
+            .strip_prefix(&self.root)
+            .map_or_else(|_| self.dir.to_string_lossy().into_owned(), |inside| format!("/{}", inside.to_string_lossy()))
     }
 }
 
@@ -189,7 +188,10 @@ pub(super) mod tests {
         }
         assert!(v2(&roots, &stats(&roots, &[10, 12])).is_none(), "two groups are not one");
         assert!(v1(&roots, &hogs, "freezer").is_none());
-        assert!(!v2(&roots, &stats(&roots, &[13])).unwrap().holds_only(&BTreeSet::from([13])), "the root is not its own");
+        assert!(
+            !v2(&roots, &stats(&roots, &[13])).unwrap().holds_only(&BTreeSet::from([13])),
+            "the root is not its own"
+        );
     }
 
     #[test]

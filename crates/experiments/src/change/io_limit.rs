@@ -44,7 +44,6 @@ pub fn plan(roots: &Roots, culprit: &[u32], victims: &[u32], rate: Option<u64>) 
         level: Level::Change,
         notes,
         acts,
-        holds: false,
     };
     if let Some(group) = groups::v2(roots, &stats).filter(|group| group.holds_only(&pids))
         && let Some(path) = group.file("io.max")
@@ -95,7 +94,8 @@ fn present_rate(roots: &Roots, stats: &[Stat]) -> Result<u64, ChangeError> {
         let sums = stats.iter().map(|stat| {
             let text = fs::read_to_string(roots.proc.join(format!("{}/io", stat.pid))).unwrap_or_default();
             let of = |name: &str| {
-                let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse::<u64>().ok());
+                let value =
+                    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse::<u64>().ok());
                 value.unwrap_or(0)
             };
             (of("read_bytes"), of("write_bytes"))

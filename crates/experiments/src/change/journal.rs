@@ -237,11 +237,7 @@ impl Journal {
     /// # Errors
     /// The journal cannot be written, then nothing was done; or what `act` says, then it is for [`Journal::undo`] to
     /// find out how far it came.
-    pub fn step<E: From<JournalError>>(
-        &mut self,
-        step: &Step,
-        act: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn step<E: From<JournalError>>(&mut self, step: &Step, act: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let file = self.file.try_clone().map_err(self.failed())?;
         // Held until it is done: the guard, where its patience is over, undoes it before or after, never in between.
         let _held = Held::take(&file).map_err(self.failed())?;

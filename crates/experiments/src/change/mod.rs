@@ -72,8 +72,6 @@ pub struct Change {
     /// What else is to be known before one says yes.
     pub notes: Vec<String>,
     pub(crate) acts: Vec<Act>,
-    /// It holds processes, and can do so for parts of the time.
-    pub(crate) holds: bool,
 }
 
 impl Change {

@@ -36,7 +36,7 @@ pub fn plan(roots: &Roots, group: &Path, cpus: Option<f64>) -> Result<Change, Ch
     let to = cpus.map_or_else(|| "no limit".to_owned(), |cpus| format!("{cpus} CPUs"));
     let about = format!("set the CPU quota of {} to {to}", group.display());
     let acts = vec![Act::Write { path, new }];
-    Ok(Change { kind: "quota", about, level: Level::Change, notes: Vec::new(), acts, holds: false })
+    Ok(Change { kind: "quota", about, level: Level::Change, notes: Vec::new(), acts })
 }
 
 #[cfg(test)]

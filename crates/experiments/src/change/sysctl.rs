@@ -86,7 +86,6 @@ pub fn plan(roots: &Roots, name: &str, to: &str) -> Result<Change, ChangeError> 
         level: Level::Change,
         notes: vec!["it is for the whole machine, or for this network namespace".into()],
         acts: vec![act],
-        holds: false,
     })
 }
 
@@ -145,7 +144,9 @@ mod tests {
         }
         let (_dir, roots) = machine();
         let change = plan(&roots, "vm.dirty_bytes", "1048576").unwrap();
-        let Act::WriteFor { undo: Step::Write { path, old, new, .. }, .. } = &change.acts[0] else { panic!("{change:?}") };
+        let Act::WriteFor { undo: Step::Write { path, old, new, .. }, .. } = &change.acts[0] else {
+            panic!("{change:?}")
+        };
         assert!(path.ends_with("vm/dirty_ratio"));
         assert_eq!((old.as_str(), new.as_str()), ("20", "0"));
         // The one that counts now is an ordinary setting.

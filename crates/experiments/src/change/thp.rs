@@ -31,7 +31,6 @@ pub fn plan(roots: &Roots, to: &str) -> Result<Change, ChangeError> {
         level: Level::Change,
         notes: vec!["it is for the whole machine; huge pages that are there stay".into()],
         acts: vec![Act::Write { path, new: to.to_owned() }],
-        holds: false,
     })
 }
 

@@ -136,8 +136,7 @@ impl Property for Mask {
     fn get(tid: u32) -> io::Result<Self> {
         let mut words = vec![0u64; MASK_WORDS];
         // SAFETY: a buffer of the length that is given; the kernel returns how much of it it filled.
-        let length =
-            unsafe { libc::syscall(libc::SYS_sched_getaffinity, tid, words.len() * 8, words.as_mut_ptr()) };
+        let length = unsafe { libc::syscall(libc::SYS_sched_getaffinity, tid, words.len() * 8, words.as_mut_ptr()) };
         if length < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -177,11 +176,7 @@ impl<P> Of<P> {
 ///
 /// # Errors
 /// A thread's property cannot be read.
-pub(crate) fn read<P: Property>(
-    roots: &Roots,
-    processes: &[Id],
-    given: impl Fn(&P) -> Option<P>,
-) -> io::Result<Of<P>> {
+pub(crate) fn read<P: Property>(roots: &Roots, processes: &[Id], given: impl Fn(&P) -> Option<P>) -> io::Result<Of<P>> {
     let mut threads = Vec::new();
     for id in processes {
         for tid in process::threads(&roots.proc, id.pid) {
@@ -243,7 +238,9 @@ pub(super) fn restore<P: Property>(roots: &Roots, of: &Of<P>) -> io::Result<Undo
                         *old
                     }
                     // Born since with what its parent had been given.
-                    None if thread.start >= of.since && of.threads.iter().any(|(_, _, n)| n.as_ref() == Some(&present)) => {
+                    None if thread.start >= of.since
+                        && of.threads.iter().any(|(_, _, n)| n.as_ref() == Some(&present)) =>
+                    {
                         of.threads.iter().find(|(id, _, _)| id.pid == stat.pid).map_or(first, |(_, old, _)| old)
                     }
                     None => continue,

@@ -32,7 +32,6 @@ pub fn plan(roots: &Roots, culprit: &[u32], victims: &[u32]) -> Result<Change, C
         level: Level::Change,
         notes: Vec::new(),
         acts,
-        holds: false,
     };
     // Real-time threads are preferred whatever the weight.
     let attrs = threads::read(roots, &ids, |old: &Attr| Some(old.held_back()))
@@ -53,15 +52,15 @@ pub fn plan(roots: &Roots, culprit: &[u32], victims: &[u32]) -> Result<Change, C
         return Ok(change(how, vec![Act::Group { dir, home: home.dir, settings, members: ids }]));
     }
     // Niceness counts within one group only.
-    let victims: Vec<_> =
-        victims.iter().filter_map(|pid| crate::process::Stat::read(&roots.proc, *pid).ok()).collect();
+    let victims: Vec<_> = victims.iter().filter_map(|pid| crate::process::Stat::read(&roots.proc, *pid).ok()).collect();
     let (theirs, its) = (groups::v2(roots, &stats), groups::v2(roots, &victims));
     let same_group = theirs.is_some() && theirs == its;
     let session = |pid: u32| {
         let text = fs::read_to_string(roots.proc.join(format!("{pid}/autogroup"))).unwrap_or_default();
         text.split_whitespace().next().unwrap_or_default().to_owned()
     };
-    let autogroup = fs::read_to_string(roots.proc.join("sys/kernel/sched_autogroup_enabled")).is_ok_and(|t| t.trim() == "1");
+    let autogroup =
+        fs::read_to_string(roots.proc.join("sys/kernel/sched_autogroup_enabled")).is_ok_and(|t| t.trim() == "1");
     let sessions: BTreeSet<String> = stats.iter().chain(&victims).map(|stat| session(stat.pid)).collect();
     if !same_group || autogroup && sessions.len() > 1 {
         return Err(ChangeError::Impossible(
