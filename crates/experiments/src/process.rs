@@ -31,7 +31,6 @@ pub(crate) struct Stat {
     pub(crate) name: String,
     pub(crate) state: char,
     pub(crate) parent: u32,
-    pub(crate) group: u32,
     pub(crate) session: u32,
     pub(crate) is_kernel: bool,
     pub(crate) minor_faults: u64,
@@ -70,7 +69,6 @@ impl Stat {
             state: rest.first()?.chars().next()?,
             parent: number(1)? as u32,
             // Negative where it has none.
-            group: number(2).unwrap_or(0) as u32,
             session: number(3).unwrap_or(0) as u32,
             is_kernel: number(6)? & KERNEL_THREAD != 0,
             minor_faults: number(7)?,
@@ -182,7 +180,7 @@ const KEEPS_THE_MACHINE: [&str; 13] = [
 /// The first that may not, and why.
 pub(crate) fn may_be_held(roots: &Roots, held: &[Stat], victims: &BTreeSet<u32>, own: u32) -> Result<(), Refused> {
     let all = all(&roots.proc);
-    let own_group = all.get(&own).map_or(0, |stat| stat.group);
+    let own_pipes = pipes(roots, own, |fd, _| fd == "1" || fd == "2");
     let mut ancestors = BTreeSet::new();
     let mut at = own;
     while let Some(stat) = all.get(&at).filter(|_| ancestors.insert(at)) {
@@ -201,8 +199,8 @@ pub(crate) fn may_be_held(roots: &Roots, held: &[Stat], victims: &BTreeSet<u32>,
             "it is friday"
         } else if ancestors.contains(&stat.pid) {
             "friday was started through it, so it keeps your connection or terminal"
-        } else if own_group != 0 && stat.group == own_group {
-            "it belongs to the same pipeline as friday"
+        } else if pipes(roots, stat.pid, |_, reads| reads).iter().any(|pipe| own_pipes.contains(pipe)) {
+            "it reads what friday writes, which would have to wait for it"
         } else if KEEPS_THE_MACHINE.contains(&stat.name.as_str()) {
             "it keeps the machine going, or lets people in"
         } else if victims.contains(&stat.pid) {
@@ -219,6 +217,21 @@ pub(crate) fn may_be_held(roots: &Roots, held: &[Stat], victims: &BTreeSet<u32>,
         return Err(Refused::Harm { who: stat.label(), why });
     }
     Ok(())
+}
+
+/// The pipes that a process has open, by descriptor and whether it reads from them.
+fn pipes(roots: &Roots, pid: u32, wanted: impl Fn(&str, bool) -> bool) -> BTreeSet<String> {
+    let dir = roots.proc.join(pid.to_string());
+    let entries = fs::read_dir(dir.join("fd")).into_iter().flatten().flatten();
+    let of = |entry: fs::DirEntry| {
+        let fd = entry.file_name().into_string().ok()?;
+        let target = fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned();
+        let about = fs::read_to_string(dir.join("fdinfo").join(&fd)).unwrap_or_default();
+        let flags = about.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        let mode = u32::from_str_radix(flags.trim(), 8).ok()? & libc::O_ACCMODE as u32;
+        (target.starts_with("pipe:") && wanted(&fd, mode != libc::O_WRONLY as u32)).then_some(target)
+    };
+    entries.filter_map(of).collect()
 }
 
 impl fmt::Display for Id {
@@ -269,6 +282,17 @@ pub(crate) mod tests {
         fake(proc, 80, "hog", 1, 80, 0);
         fake(proc, 81, "debugged", 1, 81, 0);
         fs::write(proc.join("81/status"), "TracerPid:\t99\n").unwrap();
+        let pipe = |pid: u32, fd: &str, flags: &str| {
+            let dir = proc.join(pid.to_string());
+            fs::create_dir_all(dir.join("fd")).unwrap();
+            fs::create_dir_all(dir.join("fdinfo")).unwrap();
+            symlink("pipe:[4711]", dir.join("fd").join(fd)).unwrap();
+            fs::write(dir.join("fdinfo").join(fd), format!("pos:\t0\nflags:\t{flags}\n")).unwrap();
+        };
+        pipe(50, "1", "01");
+        pipe(51, "0", "00");
+        // A neighbour in the same script has the same output.
+        pipe(80, "1", "01");
         let roots = Roots { proc: proc.to_owned(), sys: proc.to_owned() };
         let held = |pid: u32| {
             let stat = Stat::read(proc, pid).unwrap();
@@ -280,7 +304,7 @@ pub(crate) mod tests {
             (40, "connection or terminal"),
             (41, "connection or terminal"),
             (50, "it is friday"),
-            (51, "same pipeline"),
+            (51, "reads what friday writes"),
             (60, "lets people in"),
             (70, "the victim itself"),
             (81, "a debugger"),
