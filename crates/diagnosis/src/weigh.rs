@@ -3,7 +3,7 @@
 use crate::{
     Cause, Confidence, Draft, Effect, Finding, Party, Scene, ShareIs, Victim,
     cause::WORTH_SAYING,
-    causes, chain,
+    causes, chain, experiment,
     path::{self, Gain},
 };
 use observe::{Pid, Ratio};
@@ -50,6 +50,7 @@ pub fn findings(scene: &Scene, victims: &[Victim], busiest: &[Victim], named: bo
         }
         weighed.extend(found);
     }
+    weighed.iter_mut().for_each(|w| experiment::apply(scene.rec, &mut w.finding));
     join(&mut weighed);
     rank(&mut weighed, &ways(scene, victims), named);
     let all_descriptive = weighed.iter().all(|w| w.descriptive);

@@ -29,10 +29,17 @@ pub enum Command {
     Health(Health),
     /// Is it one of the known issues?
     Checklist(Checklist),
+    /// Try it: change something, watch what it does to the victim, and undo it
+    Experiment(Experiment),
+    /// Show what friday has left changed, and undo it. It does so by itself however it ends; this is for when it could not
+    Undo(Undo),
+    /// What stands by to undo a change; friday starts it itself
+    #[command(hide = true)]
+    Guard(Guard),
 }
 
 /// Without a target, friday looks at the whole machine and chooses the victims itself. Reads only: nothing on the
-/// machine is changed.
+/// machine is changed, unless `--allow change` lets it prove what it has found.
 #[derive(clap::Args)]
 pub struct Run {
     /// Look at one process, and at the workers of the same program that it has forked
@@ -56,6 +63,11 @@ pub struct Run {
     /// paths, 4 adds the order of things for a few seconds, from which the critical path is computed
     #[arg(long, value_name = "1-4", default_value = "4", value_parser = parse_tier)]
     pub tier: week::Tier,
+
+    /// Prove what was found: `change` holds the culprits of the first findings for a second and a half, three times, and watches
+    /// the victims
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub allow: Option<Level>,
 
     /// Where to keep the case [default: $XDG_DATA_HOME/friday, /var/lib/friday as root, ~/.local/share/friday]
     #[arg(long, value_name = "DIR")]
@@ -274,6 +286,156 @@ pub enum CaseCommand {
     },
 }
 
+/// Each experiment is a trial with a control: the victim is measured without the change, with it, and without it again, some
+/// times over. A guard process undoes the change however friday ends, `kill -9` included.
+#[derive(clap::Args)]
+pub struct Experiment {
+    #[command(subcommand)]
+    pub kind: Kind,
+
+    /// Do it without asking. Without this, friday asks on a terminal and refuses elsewhere
+    #[arg(long, value_name = "LEVEL", value_enum, global = true)]
+    pub allow: Option<Level>,
+
+    /// How often the change is made
+    #[arg(long, value_name = "N", default_value = "3", global = true, value_parser = clap::value_parser!(u32).range(3..=20))]
+    pub rounds: u32,
+
+    /// For how long the victim is measured each time
+    #[arg(long = "for", value_name = "TIME", default_value = "2s", global = true, value_parser = parse_phase)]
+    pub phase: Duration,
+
+    /// What it should do to the victim if you are right; without it, either way counts
+    #[arg(long, value_enum, global = true)]
+    pub expect: Option<Expect>,
+
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    pub format: Format,
+}
+
+#[derive(Subcommand)]
+pub enum Kind {
+    /// What there is, and what it asks of the system
+    List,
+    /// Hold the culprit (its control group's freezer, else SIGSTOP)
+    Freeze {
+        #[command(flatten)]
+        parties: Parties,
+
+        /// Hold it for 10, 20 and 40 % of the time only, in random order, and give the answer as a line
+        #[arg(long)]
+        dose: bool,
+    },
+    /// Lower the culprit's claim to CPUs
+    Weight {
+        #[command(flatten)]
+        parties: Parties,
+    },
+    /// Keep victim and culprit on different CPUs
+    Cpuset {
+        #[command(flatten)]
+        parties: Parties,
+    },
+    /// Limit the culprit's I/O
+    IoLimit {
+        #[command(flatten)]
+        parties: Parties,
+
+        /// To so many bytes a second, read and written each; a tenth of what it does now where not given
+        #[arg(long, value_name = "BYTES")]
+        rate: Option<u64>,
+    },
+    /// Give a control group another CPU quota
+    Quota {
+        /// The control group: an absolute path, or one relative to the cgroup root
+        cgroup: PathBuf,
+
+        /// So many CPUs' worth of time, or `max`
+        #[arg(value_parser = parse_quota)]
+        cpus: Quota,
+
+        #[command(flatten)]
+        watched: Watched,
+    },
+    /// Change a setting below /proc/sys
+    Sysctl {
+        /// Such as vm.swappiness=10
+        #[arg(value_name = "NAME=VALUE")]
+        setting: String,
+
+        #[command(flatten)]
+        watched: Watched,
+    },
+    /// Switch transparent huge pages
+    Thp {
+        /// always, madvise or never
+        to: String,
+
+        #[command(flatten)]
+        watched: Watched,
+    },
+}
+
+/// Who is watched.
+#[derive(clap::Args)]
+pub struct Watched {
+    /// Who suffers: it is measured with all its descendants
+    #[arg(long = "victim", value_name = "PID", required = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub victims: Vec<u32>,
+}
+
+/// Who is watched, and to whom it is done.
+#[derive(clap::Args)]
+pub struct Parties {
+    #[command(flatten)]
+    pub watched: Watched,
+
+    /// Who is accused: it, and the workers of the same program that it has forked
+    #[arg(long = "culprit", value_name = "PID", required = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub culprits: Vec<u32>,
+}
+
+/// CPUs' worth of time; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota(pub Option<f64>);
+
+/// How much may be asked of the system; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Level {
+    /// Micro-benchmarks, bounded
+    Load,
+    /// Changes that are undone
+    Change,
+    /// What disturbs those who work there
+    Disrupt,
+}
+
+/// What a change should do to the victim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Expect {
+    /// It gets faster: the culprit competes with it
+    Helps,
+    /// It stops or gets slower: it depends on the culprit
+    Stops,
+}
+
+#[derive(clap::Args)]
+pub struct Undo {
+    /// Only show what there is to undo
+    #[arg(long)]
+    pub show: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Guard {
+    /// The undo journal
+    pub journal: PathBuf,
+
+    /// After so many seconds it is replayed even if friday is still there
+    pub patience: u64,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
@@ -304,6 +466,23 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// A time for which a process may be held.
+fn parse_phase(text: &str) -> Result<Duration, String> {
+    let longest = experiments::trial::LONGEST_PHASE;
+    match parse_duration(text) {
+        Ok(phase) if phase > longest => Err(format!("at most {} s at a time", longest.as_secs())),
+        other => other,
+    }
+}
+
+fn parse_quota(text: &str) -> Result<Quota, String> {
+    if text == "max" {
+        return Ok(Quota(None));
+    }
+    let cpus = text.parse().ok().filter(|cpus: &f64| (0.01..=8192.0).contains(cpus));
+    cpus.map(|cpus| Quota(Some(cpus))).ok_or_else(|| "CPUs' worth of time such as 1.5, or `max`".to_owned())
+}
+
 fn parse_tier(text: &str) -> Result<week::Tier, String> {
     match text {
         "1" => Ok(week::Tier::Counters),
@@ -332,6 +511,22 @@ mod tests {
         for bad in ["", "s", "-3", "3x", "0", "25h", "1e9", "nan"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn experiments_are_bounded() {
+        let parse = |args: &[&str]| {
+            let victim = ["--victim", "1", "--culprit", "2"];
+            Args::try_parse_from([&["friday", "experiment", "freeze"][..], &victim[..], args].concat()).is_ok()
+        };
+        assert!(parse(&["--rounds", "3", "--for", "500ms", "--expect", "stops", "--allow", "change"]));
+        assert!(!parse(&["--rounds", "2"]), "two prove nothing");
+        assert!(!parse(&["--for", "11s"]), "nobody is held for so long");
+        assert!(!parse(&["--allow", "everything"]));
+        assert!(Args::try_parse_from(["friday", "experiment", "freeze", "--victim", "1"]).is_err());
+        assert_eq!(parse_quota("max"), Ok(Quota(None)));
+        assert_eq!(parse_quota("1.5"), Ok(Quota(Some(1.5))));
+        assert!(parse_quota("-1").is_err() && parse_quota("many").is_err());
     }
 
     #[test]

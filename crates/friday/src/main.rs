@@ -5,7 +5,9 @@ mod cases;
 mod compared;
 mod command;
 mod health;
+mod experiment;
 mod progress;
+mod prove;
 mod run;
 
 use args::{Args, CaseCommand, Command};
@@ -40,9 +42,17 @@ fn main() -> ExitCode {
         Command::Compare(compare) => compared::compare(&compare),
         Command::Health(health) => health::health(&health),
         Command::Checklist(checklist) => health::checklist(&checklist),
+        Command::Experiment(experiment) => experiment::run(&experiment),
+        Command::Undo(undo) => experiment::undo(&undo),
+        Command::Guard(guard) => experiment::guard(&guard),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // As bad usage: nothing was done.
+        Err(error) if error.is::<experiment::NotAllowed>() => {
+            complain(error.as_ref());
+            ExitCode::from(2)
+        }
         Err(error) => {
             complain(error.as_ref());
             ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })

@@ -1,11 +1,11 @@
 //! `friday run`: one window on the live system, its conclusion, its case.
 
 use crate::{
-    args::{Format, Run},
+    args::{Format, Level, Run},
     command::Held,
-    compared,
-    print,
+    compared, experiment, print,
     progress::Progress,
+    prove,
 };
 use case::Document;
 use observe::{Pid, Recording, Target, TargetKind};
@@ -58,6 +58,7 @@ fn span(args: &Run, wanted: Wanted) -> Span {
 pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     let roots = Roots { btf: args.btf.clone(), ..Roots::default() };
     let mut progress = Progress::new(args.window);
+    experiment::mention_leftovers(&mut progress);
     let mut held = None;
     let chosen = if args.command.is_empty() {
         let request = request(args);
@@ -120,7 +121,10 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
         compared::remember(args.baseline.as_deref(), &mut recording, &mut progress)?;
     }
     let case = place.as_deref().map_or_else(String::new, |dir| dir.display().to_string());
-    let document = week::conclude(&recording, &case);
+    let mut document = week::conclude(&recording, &case);
+    if args.allow >= Some(Level::Change) && prove::prove(&document, &mut recording, &stop, &mut progress) {
+        document = week::conclude(&recording, &case);
+    }
     let stored = store(place.as_deref(), args.html.as_deref(), &document, &recording);
     match wanted {
         Wanted::Causes | Wanted::Baseline => show(&document, &recording, args.format)?,

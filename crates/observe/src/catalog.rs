@@ -366,6 +366,10 @@ catalog! {
         "A block request above the outlier threshold.", "block_rq_complete";
     SLOW_SYSCALL: Event = "process.syscall.duration.outlier", "s", ["name", "syscall"],
         "A system call of the target above the outlier threshold, idle waits excluded.", "sys_exit";
+
+    EXPERIMENT: Fact = "friday.experiment", "1", ["cause", "victim", "culprit"],
+        "What was tried after the window, and what it did to the victim: JSON, as `observe::Experiment` describes it.",
+        "/proc/PID/task/TID/schedstat and stat, /proc/PID/io";
 }
 
 #[cfg(test)]

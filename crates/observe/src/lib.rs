@@ -3,6 +3,7 @@
 mod absent;
 pub mod catalog;
 mod episode;
+mod experiment;
 mod histogram;
 pub mod reading;
 mod recording;
@@ -14,6 +15,7 @@ mod units;
 
 pub use absent::{Absent, Observed};
 pub use episode::{Episode, EpisodeKind};
+pub use experiment::{Dose, Expect, Experiment, Measured, Verdict};
 pub use histogram::{Bucket, Histogram};
 pub use recording::{AnyMetric, Cost, Host, Process, ProgramCost, Recording, Table, Window};
 pub use request::Request;

@@ -19,7 +19,7 @@ use observe::{Pid, Recording, Series, ThreadTime, TimeClass, catalog};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 pub use checks;
-pub use diagnosis::{self, causes};
+pub use diagnosis::{self, Accusation, accusations, causes};
 pub use probes::{
     Session, Span, Tier,
     host::facts::HostError,
