@@ -12,6 +12,17 @@ macro_rules! files {
 files! {
     /// Health tools, by their files' names.
     ALL: "rules", [
+        "irq.backlog",
+        "irq.balance",
+        "irq.budget",
+        "irq.time",
+        "memory.commit",
+        "memory.edac",
+        "memory.numa",
+        "memory.slab",
+        "memory.thp",
+        "sched.pinned",
+        "sched.priority",
         "udp.receive-buffer",
     ];
     /// Signatures of known issues.
