@@ -12,6 +12,18 @@ macro_rules! files {
 files! {
     /// Health tools, by their files' names.
     ALL: "rules", [
+        "cache.dirty",
+        "cache.dropped",
+        "cache.refaults",
+        "disk.errors",
+        "disk.nvme",
+        "disk.raid",
+        "fs.btrfs-errors",
+        "fs.ext4-errors",
+        "fs.inodes",
+        "fs.journal",
+        "fs.readonly",
+        "fs.space",
         "irq.backlog",
         "irq.balance",
         "irq.budget",
@@ -21,6 +33,9 @@ files! {
         "memory.numa",
         "memory.slab",
         "memory.thp",
+        "nic.carrier",
+        "nic.fifo",
+        "nic.link",
         "sched.pinned",
         "sched.priority",
         "udp.receive-buffer",
