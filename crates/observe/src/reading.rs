@@ -118,7 +118,7 @@ impl Parse {
             Parse::Table { key, value } => some(text.lines().filter_map(|line| {
                 let columns: Vec<&str> = line.split_whitespace().collect();
                 let column = |number: usize| columns.get(number.checked_sub(1)?).copied();
-                Some((column(*key)?.trim_end_matches(':').to_owned(), Value::of(column(*value)?, scale)))
+                Some((column(*key)?.trim_end_matches([':', ',']).to_owned(), Value::of(column(*value)?, scale)))
             })),
             Parse::Sums { hex } => some(sums(text, if *hex { hexadecimal } else { number }, scale).into_iter()),
             Parse::Lines(texts) => {
@@ -196,6 +196,8 @@ mod tests {
         let values = read(&Parse::Table { key: 1, value: 3 }, text);
         assert!(values.contains(&("hits".into(), Value::Number(100.0))));
         assert!(values.contains(&("size".into(), Value::Number(7.0))));
+        let listed = read(&Parse::Table { key: 1, value: 2 }, "0, 0x0000000000000040\n");
+        assert_eq!(listed, [("0".into(), Value::Number(64.0))]);
         assert!(Parse::Table { key: 0, value: 3 }.values(text, 1.0).is_err());
         assert!(Parse::Table { key: 1, value: 9 }.values(text, 1.0).is_err());
     }
