@@ -53,6 +53,12 @@ pub enum Parse {
         /// The column of the value, from 1.
         value: usize,
     },
+    /// Columns of numbers, each summed over the lines, by the names in the first line or, where that holds numbers, by
+    /// their place from 1. White space, `,` and `/` part them.
+    Sums {
+        /// Whether the numbers are hexadecimal without saying so.
+        hex: bool,
+    },
     /// How many lines hold one of these texts.
     Lines(Vec<String>),
 }
@@ -76,7 +82,14 @@ impl Value {
 /// The number that a text begins with, where it is followed by nothing or by white space and a unit.
 fn number(text: &str) -> Option<f64> {
     let first = text.split_whitespace().next()?;
-    first.parse::<f64>().ok().filter(|value| value.is_finite())
+    match first.strip_prefix("0x") {
+        Some(digits) => hexadecimal(digits),
+        None => first.parse::<f64>().ok().filter(|value| value.is_finite()),
+    }
+}
+
+fn hexadecimal(digits: &str) -> Option<f64> {
+    u64::from_str_radix(digits, 16).ok().map(|value| value as f64)
 }
 
 impl Parse {
@@ -105,14 +118,35 @@ impl Parse {
             Parse::Table { key, value } => some(text.lines().filter_map(|line| {
                 let columns: Vec<&str> = line.split_whitespace().collect();
                 let column = |number: usize| columns.get(number.checked_sub(1)?).copied();
-                Some((column(*key)?.trim_end_matches(':').to_owned(), Value::of(column(*value)?, scale)))
+                Some((column(*key)?.trim_end_matches([':', ',']).to_owned(), Value::of(column(*value)?, scale)))
             })),
+            Parse::Sums { hex } => some(sums(text, if *hex { hexadecimal } else { number }, scale).into_iter()),
             Parse::Lines(texts) => {
                 let holds = |line: &&str| texts.iter().any(|text| line.contains(text.as_str()));
                 one(Value::Number(text.lines().filter(holds).count() as f64))
             }
         }
     }
+}
+
+fn sums(text: &str, number: fn(&str) -> Option<f64>, scale: f64) -> BTreeMap<String, Value> {
+    let columns =
+        |line| str::split(line, |c: char| c.is_whitespace() || c == ',' || c == '/').filter(|part| !part.is_empty());
+    let mut lines = text.lines().peekable();
+    let names: Vec<&str> = match lines.peek().filter(|first| columns(first).any(|column| number(column).is_none())) {
+        Some(first) => columns(first).collect(),
+        None => Vec::new(),
+    };
+    let mut all: BTreeMap<String, f64> = BTreeMap::new();
+    for line in lines.skip(usize::from(!names.is_empty())) {
+        for (at, value) in columns(line).enumerate() {
+            let name = names.get(at).map_or_else(|| (at + 1).to_string(), |name| (*name).to_owned());
+            if let Some(value) = number(value) {
+                *all.entry(name).or_default() += value * scale;
+            }
+        }
+    }
+    all.into_iter().map(|(name, value)| (name, Value::Number(value))).collect()
 }
 
 fn some(values: impl Iterator<Item = (String, Value)>) -> Result<BTreeMap<String, Value>, String> {
@@ -135,6 +169,8 @@ mod tests {
         assert!(Parse::Number.values("performance", 1.0).is_err());
         assert!(Parse::Number.values("", 1.0).is_err());
         assert!(Parse::Number.values("inf", 1.0).is_err());
+        assert_eq!(read(&Parse::Number, "0x1f\n"), [(String::new(), Value::Number(31.0))]);
+        assert!(Parse::Number.values("0xyz", 1.0).is_err());
     }
 
     #[test]
@@ -160,8 +196,25 @@ mod tests {
         let values = read(&Parse::Table { key: 1, value: 3 }, text);
         assert!(values.contains(&("hits".into(), Value::Number(100.0))));
         assert!(values.contains(&("size".into(), Value::Number(7.0))));
+        let listed = read(&Parse::Table { key: 1, value: 2 }, "0, 0x0000000000000040\n");
+        assert_eq!(listed, [("0".into(), Value::Number(64.0))]);
         assert!(Parse::Table { key: 0, value: 3 }.values(text, 1.0).is_err());
         assert!(Parse::Table { key: 1, value: 9 }.values(text, 1.0).is_err());
+    }
+
+    #[test]
+    fn columns_are_summed_by_the_names_above_them_or_by_their_place() {
+        let value = |parse: &Parse, text: &str, name: &str| parse.values(text, 1.0).unwrap().get(name).cloned();
+        let (decimal, hex) = (Parse::Sums { hex: false }, Parse::Sums { hex: true });
+        let cpus = "0b2a98ae 00000001 000000e8\n0c3b9cb9 0000000f 000000b2\n";
+        assert_eq!(value(&hex, cpus, "2"), Some(Value::Number(16.0)));
+        assert_eq!(value(&hex, cpus, "3"), Some(Value::Number(410.0)));
+        let named = "entries  drop early_drop\n00000001  0000000a 00000000\n00000001  00000001 00000002\n";
+        assert_eq!(value(&hex, named, "drop"), Some(Value::Number(11.0)));
+        assert_eq!(value(&hex, named, "2"), None);
+        assert_eq!(value(&decimal, "638\t0\t2466174\n", "3"), Some(Value::Number(2_466_174.0)));
+        assert_eq!(value(&decimal, "1.42 1.44 1.52 1/109 23691\n", "5"), Some(Value::Number(109.0)));
+        assert!(decimal.values("a b\n", 1.0).is_err());
     }
 
     #[test]

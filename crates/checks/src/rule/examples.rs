@@ -69,6 +69,9 @@ struct ReadPart {
     text: Option<String>,
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// Those of these files that held something else when the window began.
+    #[serde(default)]
+    before: BTreeMap<String, String>,
     /// Why it could not be read.
     #[serde(default)]
     absent: Option<String>,
@@ -274,7 +277,7 @@ impl Example {
         };
         let end = part.end.as_ref().or(part.text.as_ref());
         let begin = part.begin.as_ref().or(end);
-        let files = part.files.iter().map(|(key, text)| (key.as_str(), text, text));
+        let files = part.files.iter().map(|(key, text)| (key.as_str(), part.before.get(key).unwrap_or(text), text));
         let one = begin.zip(end).map(|(begin, end)| ("", begin, end));
         for (name, begin, end) in files.chain(one) {
             let values = |text: &str| reading.parse.values(text, reading.scale);

@@ -71,7 +71,7 @@ pub struct Rule {
     pub(super) each: Option<String>,
     pub(super) inputs: BTreeMap<String, Input>,
     pub(super) values: Vec<Value>,
-    pub(super) untested: Vec<(Expression, Text)>,
+    pub(super) untested: Vec<Untested>,
     pub(super) bad: Option<Expression>,
     pub(super) maybe: Option<Expression>,
     pub(super) says: Says,
@@ -108,6 +108,15 @@ pub(super) struct Value {
     pub(super) unit: Option<String>,
     pub(super) threshold: Option<String>,
     pub(super) source: Option<String>,
+}
+
+/// When nothing can be said.
+#[derive(Debug)]
+pub(super) struct Untested {
+    pub(super) when: Expression,
+    pub(super) why: Text,
+    /// The machine does not have what is judged.
+    pub(super) not_here: bool,
 }
 
 /// One line by light.
@@ -157,6 +166,8 @@ struct ValuePart {
 struct UntestedPart {
     when: Spanned<String>,
     why: Spanned<String>,
+    #[serde(default)]
+    not_here: bool,
 }
 
 #[derive(Deserialize)]
@@ -298,7 +309,10 @@ impl Rule {
         let untested = part
             .untested
             .iter()
-            .map(|part| Ok((reader.expression(&part.when)?, reader.text(&part.why)?)))
+            .map(|part| {
+                let (when, why) = (reader.expression(&part.when)?, reader.text(&part.why)?);
+                Ok(Untested { when, why, not_here: part.not_here })
+            })
             .collect::<Result<_, RuleError>>()?;
         let expression = |part: &Option<Spanned<String>>| part.as_ref().map(|part| reader.expression(part)).transpose();
         let (bad, maybe) = (expression(&part.verdict.bad)?, expression(&part.verdict.maybe)?);

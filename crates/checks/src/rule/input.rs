@@ -29,6 +29,7 @@ pub(super) struct InputPart {
     timeout: Option<f64>,
     parse: Option<String>,
     columns: Option<[usize; 2]>,
+    hex: Option<bool>,
     containing: Option<Vec<String>>,
     scale: Option<f64>,
     lost: Option<Vec<String>>,
@@ -133,6 +134,7 @@ impl Input {
             ("parse", part.parse.is_some() && !is_read),
             ("scale", part.scale.is_some() && !is_read),
             ("columns", part.columns.is_some() != (is_read && part.parse.as_deref() == Some("table"))),
+            ("hex", part.hex.is_some() && part.parse.as_deref() != Some("sums")),
             ("containing", part.containing.is_some() != (is_read && part.parse.as_deref() == Some("lines"))),
         ];
         if let Some((name, _)) = stray.iter().find(|(_, stray)| *stray) {
@@ -147,7 +149,7 @@ impl Input {
         } else if let Some(waits) = part.waits {
             Source::Waits { classes: classes(&waits.class)?, part: waits }
         } else {
-            let parse = parse(part.parse.as_deref(), part.columns, part.containing)?;
+            let parse = parse(part.parse.as_deref(), part.columns, part.hex, part.containing)?;
             Source::Reading {
                 from: from(part.file, part.command, part.timeout)?,
                 parse,
@@ -163,7 +165,7 @@ impl Input {
             Source::Metric { key, .. } => key.is_some(),
             Source::Reading { from, parse, .. } => {
                 matches!(from, ReadFrom::File(path) if path.contains('*'))
-                    || matches!(parse, Parse::Pairs | Parse::Table { .. })
+                    || matches!(parse, Parse::Pairs | Parse::Table { .. } | Parse::Sums { .. })
             }
             Source::Lost(_) | Source::Samples(_) | Source::Waits { .. } => false,
         }
@@ -249,7 +251,12 @@ fn metric(
     }
 }
 
-fn parse(name: Option<&str>, columns: Option<[usize; 2]>, containing: Option<Vec<String>>) -> Result<Parse, String> {
+fn parse(
+    name: Option<&str>,
+    columns: Option<[usize; 2]>,
+    hex: Option<bool>,
+    containing: Option<Vec<String>>,
+) -> Result<Parse, String> {
     Ok(match name.unwrap_or("number") {
         "number" => Parse::Number,
         "text" => Parse::Text,
@@ -259,8 +266,9 @@ fn parse(name: Option<&str>, columns: Option<[usize; 2]>, containing: Option<Vec
             let [key, value] = columns.unwrap_or([1, 2]);
             Parse::Table { key, value }
         }
+        "sums" => Parse::Sums { hex: hex.unwrap_or(false) },
         "lines" => Parse::Lines(containing.unwrap_or_default()),
-        other => return Err(format!("`{other}` is not number, text, choice, pairs, table or lines")),
+        other => return Err(format!("`{other}` is not number, text, choice, pairs, table, sums or lines")),
     })
 }
 
@@ -405,7 +413,10 @@ fn settle(
 fn of_reading(rec: &Recording, tool: &str, input: &str, keyed: bool) -> Observed<Value> {
     let mine = |labels: &Labels| labels.get("tool") == tool && labels.get("input") == input;
     if let Some(why) = rec.get(&catalog::TOOL_ABSENT).into_iter().flatten().find(|row| mine(&row.labels)) {
-        return Err(Absent::Unsupported(why.value.clone()));
+        // As the C library words EACCES and EPERM: there is something, and it is kept from us.
+        let refused = ["Permission denied", "Operation not permitted"].iter().any(|text| why.value.contains(text));
+        let absent = if refused { Absent::NoPermission } else { Absent::Unsupported };
+        return Err(absent(why.value.clone()));
     }
     let mut values: BTreeMap<String, Value> = BTreeMap::new();
     for row in rec.get(&catalog::TOOL_READING).into_iter().flatten().filter(|row| mine(&row.labels)) {
@@ -547,6 +558,7 @@ mod tests {
             "metric = 'system.network.protocol'\nwhere = { protocol = 'Tcp', counter = ['InErrs', 'Out*'] }",
             "file = '/proc/x'\nparse = 'table'\ncolumns = [1, 3]",
             "file = '/var/log/x'\nparse = 'lines'\ncontaining = ['bad']",
+            "file = '/proc/net/softnet_stat'\nparse = 'sums'\nhex = true",
             "command = ['zpool', 'list']\ntimeout = 1.0\nparse = 'text'",
             "lost = ['blocked.disk']",
             "samples = ['asm_exc_page_fault']",
@@ -564,6 +576,7 @@ mod tests {
             ("file = 'proc/x'", "begins with"),
             ("file = '/x'\nparse = 'yaml'", "yaml"),
             ("file = '/x'\nparse = 'table'", "`columns`"),
+            ("file = '/x'\nhex = true", "`hex`"),
             ("command = ['x']\ntimeout = 60.0", "0.1 to 5"),
             ("command = []", "a list"),
             ("lost = ['blocked.disc']", "no class of time"),
@@ -633,6 +646,11 @@ mod tests {
         assert!(
             matches!(seen(&machine, part, "x.hits.rate"), Err(Absent::Unsupported(why)) if why.contains("No such"))
         );
+        let mut machine = Machine::new();
+        let labels = Labels::new([("tool", "a.tool".into()), ("input", "x".into())]);
+        let why = Fact { labels, value: "/proc/x: Permission denied (os error 13)".into(), source: "/proc/x".into() };
+        machine.rec.push(&catalog::TOOL_ABSENT, why);
+        assert!(matches!(seen(&machine, part, "x.hits.rate"), Err(Absent::NoPermission(_))));
     }
 
     #[test]

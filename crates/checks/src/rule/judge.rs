@@ -119,9 +119,13 @@ impl Rule {
             }
             context.add_variable_from_value(value.name.as_str(), seen);
         }
-        for (when, why) in &self.untested {
-            if when.holds(context)? {
-                return Ok(Verdict { light: Light::Untested, why: why.write(context)?, evidence });
+        for untested in &self.untested {
+            if untested.when.holds(context)? {
+                let why = untested.why.write(context)?;
+                if untested.not_here {
+                    return Err(Absent::Unsupported(why));
+                }
+                return Ok(Verdict { light: Light::Untested, why, evidence });
             }
         }
         let holds = |expression: &Option<super::expression::Expression>| {
@@ -210,6 +214,10 @@ bad = "{it} {part|percent} busy, {wait.who} waits"
         machine.rec.set(&observe::catalog::DISK_BUSY, Ok(Vec::new()));
         assert!(run(&machine).why.contains("no busy here"));
         let machine = machine.counter(&observe::catalog::DISK_BUSY, &[("device", "loop0")], 1.0);
-        assert_eq!((run(&machine).verdict, run(&machine).why.as_str()), (Light::Untested, "loop0 is a file"));
+        let test = run(&machine);
+        assert_eq!((test.verdict, test.why.as_str(), test.not_here), (Light::Untested, "loop0 is a file", false));
+        let text = EACH.replace("why = \"{it} is a file\"", "why = \"{it} is a file\"\nnot_here = true");
+        let test = Rule::parse("x.toml", &text).unwrap().run(&machine.rec);
+        assert!(test.verdict == Light::Untested && test.not_here && test.why.contains("loop0 is a file"), "{test:?}");
     }
 }

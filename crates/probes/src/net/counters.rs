@@ -10,7 +10,9 @@ use procfs::net::InterfaceDeviceStatus;
 use std::time::Duration;
 
 /// The counters that say something about time lost; the kernel has some hundreds.
-const KEPT: [(&str, &[&str]); 3] = [
+const KEPT: [(&str, &[&str]); 5] = [
+    ("Ip", &["ReasmReqds", "ReasmOKs", "ReasmFails", "ReasmTimeout"]),
+    ("IpExt", &["InNoECTPkts", "InECT0Pkts", "InECT1Pkts", "InCEPkts"]),
     (
         "Tcp",
         &[
@@ -48,6 +50,9 @@ const KEPT: [(&str, &[&str]); 3] = [
             "TCPAbortOnTimeout",
             "TCPAbortOnMemory",
             "TCPMemoryPressures",
+            "TCPTimeWaitOverflow",
+            "TCPDelivered",
+            "TCPDeliveredCE",
         ],
     ),
     (
