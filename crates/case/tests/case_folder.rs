@@ -166,6 +166,7 @@ fn document(recording: &Recording) -> Document {
         requests: vec![],
         upstreams: vec![],
         stacks: vec![],
+        compared: None,
         untested: vec![Untested { id: "pmc".into(), why: HOSTILE.into() }],
         armed: vec![],
         overhead: Overhead::of(recording),

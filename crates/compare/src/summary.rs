@@ -156,7 +156,8 @@ fn busy(rec: &Recording) -> BTreeMap<String, Spread> {
             *work.entry(at).or_default() += if idle { 0.0 } else { rate };
         }
     }
-    let parts = whole.iter().filter(|(_, all)| **all > 0.0).map(|(at, all)| work.get(at).map_or(0.0, |work| work / all));
+    let parts =
+        whole.iter().filter(|(_, all)| **all > 0.0).map(|(at, all)| work.get(at).map_or(0.0, |work| work / all));
     all.extend(Spread::of(parts.collect()).map(|spread| ("cpu".to_owned(), spread)));
     for row in rec.get(&catalog::DISK_BUSY).into_iter().flatten() {
         let spread = Spread::of_rate(row).filter(|spread| spread.high > 0.0);

@@ -42,13 +42,17 @@ pub struct Refused {
 impl Refused {
     /// The refusals of some kind, where they are a habit.
     pub fn of(scene: &Scene, victim: &Victim, kind: impl Fn(&str, &str) -> bool) -> Option<Self> {
+        let refused = Self::any(scene, victim, kind)?;
+        let count = refused.rate * scene.window().as_secs_f64();
+        (count >= AGAIN && refused.rate >= RATE).then_some(refused)
+    }
+
+    /// The refusals of some kind, be they ever so few: for those of which something else is known.
+    pub fn any(scene: &Scene, victim: &Victim, kind: impl Fn(&str, &str) -> bool) -> Option<Self> {
         let rows: Vec<&Series> =
             rows(scene, &kind).filter(|row| row.labels.pid().is_some_and(|p| victim.contains(p))).collect();
         let count: f64 = rows.iter().map(|row| row.last()).sum();
         let rate = count / scene.window().as_secs_f64();
-        if count < AGAIN || rate < RATE {
-            return None;
-        }
         let most = rows.iter().max_by(|a, b| a.last().total_cmp(&b.last()))?;
         let argument = rows.iter().map(|row| row.labels.get("argument")).find(|path| path.starts_with('/'));
         let of_requests = Ratio(Ratio::of_counts(count, requests(scene, victim)).0.min(1.0));

@@ -17,7 +17,11 @@ use week::diagnosis::Conclusion;
 ///
 /// # Errors
 /// The named case cannot be read. One that nobody named is left out, with a word why.
-pub fn remember(named: Option<&Path>, recording: &mut Recording, progress: &mut Progress) -> Result<(), Box<dyn Error>> {
+pub fn remember(
+    named: Option<&Path>,
+    recording: &mut Recording,
+    progress: &mut Progress,
+) -> Result<(), Box<dyn Error>> {
     if named.is_some_and(|case| case == Path::new("none")) {
         return Ok(());
     }

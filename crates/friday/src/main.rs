@@ -2,10 +2,10 @@
 
 mod args;
 mod cases;
-mod compared;
 mod command;
-mod health;
+mod compared;
 mod experiment;
+mod health;
 mod progress;
 mod prove;
 mod run;

@@ -146,10 +146,10 @@ fn live_what_is_different_is_named_and_nothing_else() {
     fs::write("/proc/sys/vm/stat_interval", if setting.0.trim() == "1" { "2" } else { "1" }).unwrap();
     let set = different(&before, &shop.look("set"), &KINDS);
     drop(setting);
-    assert_eq!(set.iter().map(|(kind, of, _)| (kind.as_str(), of.as_str())).collect::<Vec<_>>(), [(
-        "config",
-        "vm.stat_interval"
-    )]);
+    assert_eq!(
+        set.iter().map(|(kind, of, _)| (kind.as_str(), of.as_str())).collect::<Vec<_>>(),
+        [("config", "vm.stat_interval")]
+    );
     drop(shop);
 
     // Another version of it, that takes twice the work.

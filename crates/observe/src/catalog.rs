@@ -69,6 +69,9 @@ catalog! {
         "statvfs";
     FILESYSTEM_INODES: Series = "system.filesystem.inodes.usage", "{inode}", ["mountpoint", "type", "state"],
         "The same of inodes; no rows where a file system makes them as it needs them.", "statvfs";
+    FILESYSTEM_WRITERS: Series = "process.filesystem.open", "{file}", ["pid", "mountpoint"],
+        "Files that a process has open for writing on file systems that are full; when the window ended.",
+        "/proc/PID/fd, /proc/PID/fdinfo";
     CGROUP_QUOTA: Fact = "cgroup.cpu.quota", "1", ["cgroup"],
         "CPU quota and period in microseconds, as `QUOTA PERIOD`; only groups that have one.",
         "cpu.max (v2), cpu.cfs_quota_us and cpu.cfs_period_us (v1)";
@@ -99,6 +102,11 @@ catalog! {
 
     FILE_WAITS: Series = "process.file.wait", "s", ["pid", "file", "for"],
         "Time blocked on disks and file systems by file, in the system call that is named, or in page faults (`fault`), total.", "sched_switch, sched_waking";
+    FILE_LOCKS: Series = "process.file.lock", "1", ["pid", "file", "mode"],
+        "Part of the looks, two a second, in which a process held a lock (POSIX or flock) on a file, by mode (read, write).",
+        "/proc/locks";
+    FILE_LOCKED: Fact = "process.file.locked", "1", ["pid", "file"],
+        "Processes that have a file open on which another held a lock for writing.", "/proc/locks, /proc/PID/fd";
     FILE_SIZE: Series = "process.file.size", "By", ["pid", "file"],
         "Sizes of these files, of those that were still open when the window ended.", "/proc/PID/fd";
 

@@ -8,6 +8,7 @@ use crate::{
     host::{
         counters::Counters,
         facts::{self, HostError},
+        file_locks::FileLocks,
         filesystems,
         io_limits::IoLimits,
         limits::Limits,
@@ -98,6 +99,7 @@ pub struct Session {
     limits: Limits,
     io_limits: IoLimits,
     members: Members,
+    file_locks: FileLocks,
     network: Network,
     processes: BTreeMap<Pid, Process>,
     lifecycle: Lifecycle,
@@ -186,6 +188,7 @@ impl Session {
             limits,
             io_limits: IoLimits::new(roots),
             members: Members::new(roots),
+            file_locks: FileLocks::default(),
             network,
             processes,
             lifecycle: Lifecycle::default(),
@@ -299,6 +302,7 @@ impl Session {
             self.counters.sample(self.started.elapsed());
             self.usage.sample(self.started.elapsed());
             self.limits.sample(self.started.elapsed());
+            self.file_locks.sample(&self.roots);
             self.network.sample(self.started.elapsed());
             self.next_counters += COUNTER_INTERVAL;
         }
@@ -338,6 +342,7 @@ impl Session {
         self.io_limits.finish(&self.roots, &mut Disks::default(), length, &mut self.recording);
         self.members.finish(&self.roots, &mut self.recording);
         filesystems::collect(&self.roots, length, &mut self.recording);
+        self.file_locks.finish(&self.roots, length, &mut self.recording);
         let sockets = self.network.finish(length, &mut self.recording);
         processes::snapshot(&self.roots, &mut self.processes);
         self.lifecycle.identify(&mut self.processes);

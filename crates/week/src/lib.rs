@@ -11,7 +11,9 @@ mod thursday;
 mod tuesday;
 mod wednesday;
 
-use case::{Compared, Day, Document, HostPart, LedgerRow, Overhead, Reason, SCHEMA, StackSet, TargetPart, WaitRow, WindowPart};
+use case::{
+    Compared, Day, Document, HostPart, LedgerRow, Overhead, Reason, SCHEMA, StackSet, TargetPart, WaitRow, WindowPart,
+};
 use checks::Test;
 use compare::Summary;
 use diagnosis::Diagnosis;

@@ -68,12 +68,16 @@ mod tests {
 
     #[test]
     fn a_line_says_what_changed_and_what_did_not() {
-        let change = |kind, of: &str| Change { kind, of: of.into(), before: "a".into(), after: "b".into(), times: None };
+        let change =
+            |kind, of: &str| Change { kind, of: of.into(), before: "a".into(), after: "b".into(), times: None };
         let said = |changes: Vec<Change>| against(&Compared { with: "monday".into(), changes });
         assert_eq!(said(Vec::new()), "against monday: load, cost and time of requests are as they were");
-        assert!(said(vec![change(Kind::Load, "x"), change(Kind::Latency, "x")]).contains("the load is not what it was"));
+        assert!(
+            said(vec![change(Kind::Load, "x"), change(Kind::Latency, "x")]).contains("the load is not what it was")
+        );
         assert!(said(vec![change(Kind::Cost, "x")]).contains("not just load"));
-        let config = said(vec![change(Kind::Config, "vm.swappiness"), change(Kind::Config, "b"), change(Kind::Software, "c")]);
+        let config =
+            said(vec![change(Kind::Config, "vm.swappiness"), change(Kind::Config, "b"), change(Kind::Software, "c")]);
         assert!(config.ends_with("changed settings: vm.swappiness and 1 more; changed programs: c"), "{config}");
     }
 }

@@ -122,7 +122,14 @@ const AGAINST_SPECULATION: Setting = Setting {
 
 /// What looks for room for huge pages while a process waits, and what copies memory together for them.
 const HUGE_PAGES: Setting = Setting {
-    functions: &["compact_zone", "isolate_migratepages", "isolate_freepages", "migrate_pages", "collapse_huge_page", "hpage_collapse_"],
+    functions: &[
+        "compact_zone",
+        "isolate_migratepages",
+        "isolate_freepages",
+        "migrate_pages",
+        "collapse_huge_page",
+        "hpage_collapse_",
+    ],
     fact: "thp",
     name: "the wish for transparent huge pages",
     next: [

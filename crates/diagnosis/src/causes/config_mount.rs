@@ -25,8 +25,22 @@ pub const CAUSE: Cause = Cause {
 
 /// Calls that return at once where a mount does not say otherwise.
 const PLAIN: [&str; 16] = [
-    "write", "pwrite64", "writev", "pwritev", "pwritev2", "sendfile", "splice", "copy_file_range", "openat", "open", "creat",
-    "unlink", "unlinkat", "rename", "renameat2", "mkdir",
+    "write",
+    "pwrite64",
+    "writev",
+    "pwritev",
+    "pwritev2",
+    "sendfile",
+    "splice",
+    "copy_file_range",
+    "openat",
+    "open",
+    "creat",
+    "unlink",
+    "unlinkat",
+    "rename",
+    "renameat2",
+    "mkdir",
 ];
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
@@ -65,10 +79,13 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ],
         codepath: path(scene.rec, &heaviest.stack),
         next: vec![
-            format!("mount -o remount,{} {mountpoint}, where losing the last seconds in a crash is accepted", match option {
-                "dirsync" => "rw",
-                _ => "async",
-            }),
+            format!(
+                "mount -o remount,{} {mountpoint}, where losing the last seconds in a crash is accepted",
+                match option {
+                    "dirsync" => "rw",
+                    _ => "async",
+                }
+            ),
             "and let the program sync what must not be lost (fsync, O_DSYNC)".to_owned(),
         ],
         removes: Removes::Waits(Waits {
@@ -87,7 +104,10 @@ fn synchronous<'a>(rec: &'a Recording, wait: &Wait) -> Option<(&'a str, &'static
     let holds = |mountpoint: &str| {
         file.strip_prefix(mountpoint).is_some_and(|rest| mountpoint == "/" || rest.is_empty() || rest.starts_with('/'))
     };
-    let mount = rows.iter().filter(|row| holds(row.labels.get("mountpoint"))).max_by_key(|row| row.labels.get("mountpoint").len())?;
+    let mount = rows
+        .iter()
+        .filter(|row| holds(row.labels.get("mountpoint")))
+        .max_by_key(|row| row.labels.get("mountpoint").len())?;
     let option = ["sync", "dirsync"].into_iter().find(|option| mount.value.split(',').any(|one| one == *option))?;
     Some((mount.labels.get("mountpoint"), option))
 }

@@ -6,32 +6,49 @@
 //! **Experiment:** making room.
 
 use crate::{
-    Cause, Draft, Effect, Party, Scene, Victim,
+    Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::how_much,
     path::Removes,
     refused::{self, Refused},
 };
 use checks::Evidence;
-use observe::{Bytes, Pid, Ratio, Series, catalog, catalog::Metric};
+use observe::{Bytes, Pid, Ratio, Series, TimeClass, catalog, catalog::Metric};
 use std::collections::BTreeSet;
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause {
     id: "fs.full",
     frozen: Effect::None,
-    root_of: &["app.failing-calls", "app.sleeps", "app.syscall-storm", "cpu.hot-code", "cpu.kernel-time"],
+    root_of: &[
+        "app.failing-calls",
+        "app.sleeps",
+        "app.syscall-storm",
+        "app.pool",
+        "app.waits-for-child",
+        "cpu.hot-code",
+        "cpu.kernel-time",
+        "lock.contention",
+    ],
     judge,
 };
 
 /// node_exporter mixin: less than this part left is critical.
 const LEFT: Ratio = Ratio(0.03);
 
+/// ours: where less than a thousandth is left, whoever needs a block finds none.
+const NONE_LEFT: Ratio = Ratio(0.001);
+
+/// ours: who runs no more than this part of its active time does hardly anything.
+const HARDLY: Ratio = Ratio(0.1);
+
 /// Calls that need no file system.
 const OTHERS: &[&str] =
     &["inotify", "epoll", "bpf", "perf", "mq_", "add_key", "keyctl", "io_uring", "ioctl", "sem", "shm", "msg"];
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let Some(refused) = Refused::of(scene, victim, is_want_of_space) else { return Vec::new() };
+    let Some(refused) = Refused::of(scene, victim, is_want_of_space) else {
+        return waiting(scene, victim).into_iter().collect();
+    };
     let full = full(scene, &refused.argument);
     let quota = refused.errno == "EDQUOT";
     let mut evidence = refused.evidence();
@@ -67,18 +84,74 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         codepath: Vec::new(),
         next: match &full {
             _ if quota => vec!["see whose quota is used up: repquota -a, or quota -v".to_owned()],
-            Some(full) if full.inodes => vec![
-                format!("find where the files are: du --inodes -x {place} | sort -n | tail"),
-                "remove small files, or make the file system anew with more inodes (mkfs -N)".to_owned(),
-            ],
-            _ => vec![
-                format!("find what takes the space: du -x {place} | sort -n | tail; deleted but open: lsof +L1"),
-                format!("remove it, or enlarge {place}"),
-            ],
+            full => next(place, full.as_ref().is_some_and(|full| full.inodes)),
         },
         removes: Removes::Unsaid,
         descriptive: false,
     }]
+}
+
+fn next(place: &str, inodes: bool) -> Vec<String> {
+    if inodes {
+        return vec![
+            format!("find where the files are: du --inodes -x {place} | sort -n | tail"),
+            "remove small files, or make the file system anew with more inodes (mkfs -N)".to_owned(),
+        ];
+    }
+    vec![
+        format!("find what takes the space: du -x {place} | sort -n | tail; deleted but open: lsof +L1"),
+        format!("remove it, or enlarge {place}"),
+    ]
+}
+
+/// A victim that does hardly anything but wait, and has files open for writing where nothing is left: it may have been
+/// refused before anybody looked, and try again in a minute.
+fn waiting(scene: &Scene, victim: &Victim) -> Option<Draft> {
+    let rows = scene.rec.get(&catalog::FILESYSTEM_WRITERS).ok()?.iter();
+    let mine = rows.filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)));
+    let most = mine.max_by(|a, b| a.last().total_cmp(&b.last()))?;
+    let full = full(scene, &format!("{}/", most.labels.get("mountpoint"))).filter(|full| full.left() < NONE_LEFT)?;
+    use TimeClass::*;
+    let waits = |class| matches!(class, BlockedLock | BlockedThread | BlockedFs | BlockedSleep | BlockedProcess);
+    let time = victim.times.sum(waits).min(victim.active());
+    if victim.share(victim.times.sum(TimeClass::is_running)) > HARDLY || victim.share(time) < Ratio(1.0 - HARDLY.0) {
+        return None;
+    }
+    let (place, what) = (full.mountpoint, full.what());
+    Some(Draft {
+        confidence: Confidence::Possible,
+        time,
+        summary: format!(
+            "{} does hardly anything but wait ({}), and has {:.0} files open for writing on {place}, which has no {what} left. \
+             Whether it was refused any was not seen: that may have been earlier.",
+            victim.label(),
+            how_much(victim, time),
+            most.last(),
+        ),
+        culprit: Party {
+            kind: "file system".into(),
+            pid: None,
+            name: place.to_owned(),
+            detail: Some(full.detail(scene)),
+        },
+        evidence: vec![
+            Evidence::new(format!("statvfs: {what} of {place} left"), full.left().0 * 100.0, "%")
+                .against(format!("< {NONE_LEFT}"))
+                .at("recording/series.parquet"),
+            Evidence::new("files open for writing there", most.last(), "files"),
+        ],
+        codepath: Vec::new(),
+        next: [
+            vec![format!(
+                "see its log for `No space left on device`, or wait for its next try: strace -f -e trace=%desc -p {}",
+                most.labels.get("pid")
+            )],
+            next(place, full.inodes),
+        ]
+        .concat(),
+        removes: Removes::Unsaid,
+        descriptive: false,
+    })
 }
 
 /// Whoever has no room left.
@@ -156,7 +229,7 @@ mod tests {
         testing::{System, all, one},
     };
     use observe::{
-        TimeClass::{BlockedSleep, RunningUser},
+        TimeClass::{BlockedLock, BlockedSleep, RunningUser},
         catalog,
     };
 
@@ -197,6 +270,24 @@ mod tests {
         assert!(finding.summary.contains("no inodes left on /:"), "{}", finding.summary);
         let unknown = one(&spool("openat", "/home/news/1", 1900).build(), "fs.full");
         assert!(unknown.culprit.name.contains("that it writes to"), "the full one is another");
+    }
+
+    #[test]
+    fn a_process_that_waits_with_files_open_where_nothing_is_left_is_possible() {
+        let labels = |state| [("mountpoint", "/var/lib/db"), ("state", state)];
+        let database = |free: f64, running: f64| {
+            System::new()
+                .thread(10, "database", &[(RunningUser, running), (BlockedLock, 9.0)])
+                .total(&catalog::FILESYSTEM_USAGE, &labels("used"), 4e7)
+                .total(&catalog::FILESYSTEM_USAGE, &labels("free"), free)
+                .total(&catalog::FILESYSTEM_WRITERS, &[("pid", "10"), ("mountpoint", "/var/lib/db")], 3.0)
+                .target(10)
+                .build()
+        };
+        let finding = one(&database(4096.0, 0.01), "fs.full");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("/var/lib/db", Confidence::Possible));
+        assert!(all(&database(4e6, 0.01), "fs.full").is_empty(), "there is room");
+        assert!(all(&database(4096.0, 3.0), "fs.full").is_empty(), "it works");
     }
 
     #[test]

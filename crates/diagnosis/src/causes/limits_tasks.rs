@@ -7,7 +7,7 @@
 
 use crate::{
     Cause, Draft, Effect, Party, Scene, Victim,
-    cause::{how_much, process},
+    cause::{MATTERS, how_much, process},
     groups::Groups,
     path::Removes,
     refused::{self, Refused},
@@ -34,8 +34,11 @@ pub const CAUSE: Cause = Cause {
 const STARTS: &[&str] = &["clone", "clone3", "fork", "vfork"];
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let Some(refused) = Refused::of(scene, victim, is_want_of_tasks) else { return Vec::new() };
     let full = full_group(scene, victim);
+    // A group that has refused as often, and for which the victim pauses, needs no habit.
+    let told =
+        || Refused::any(scene, victim, is_want_of_tasks).filter(|refused| full.is_some() && costs(victim, refused));
+    let Some(refused) = Refused::of(scene, victim, is_want_of_tasks).or_else(told) else { return Vec::new() };
     let pid = refused.pid;
     let mut evidence = refused.evidence();
     let (culprit, why, next) = match full {
@@ -64,7 +67,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence: refused.grade(scene, victim),
         time: refused.time,
         summary: format!(
-            "{} may not start another thread or process: {} fails with {} {:.0} times a second, because {why}. It spends {} \
+            "{} may not start another thread or process: {} fails with {} {:.1} times a second, because {why}. It spends {} \
              on that.",
             scene.label(pid),
             refused.call,
@@ -79,6 +82,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         removes: Removes::Unsaid,
         descriptive: false,
     }]
+}
+
+/// Whether it loses enough by it to be noticed.
+fn costs(victim: &Victim, refused: &Refused) -> bool {
+    victim.share(refused.time) >= MATTERS
 }
 
 /// Whoever may start no more.
@@ -151,6 +159,25 @@ mod tests {
         assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("/uploads", Confidence::Likely));
         assert_eq!(finding.culprit.detail.as_deref(), Some("pids.max 24, 24 tasks"));
         assert_eq!(finding.rank, 1);
+    }
+
+    #[test]
+    fn a_few_refusals_of_a_group_that_cost_long_pauses_are_enough() {
+        let few = |refused: f64| {
+            System::new()
+                .thread(10, "photod", &[(RunningUser, 0.1), (BlockedSleep, 9.0)])
+                .calls(10, "clone", 5, 0.0, 0.0)
+                .failures(10, "clone", "EAGAIN", "", 5)
+                .wait(10, BlockedSleep, "clock_nanosleep", "timer", None, 9.0, 5)
+                .member("/photos", 10)
+                .limit("/photos", "pids.max", "8")
+                .grows(&catalog::CGROUP_EVENTS, &[("cgroup", "/photos"), ("event", "pids.max")], refused)
+                .target(10)
+                .build()
+        };
+        let finding = one(&few(5.0), "limits.tasks");
+        assert_eq!((finding.culprit.name.as_str(), finding.rank), ("/photos", 1));
+        assert!(all(&few(0.0), "limits.tasks").is_empty(), "nobody says that it was refused");
     }
 
     #[test]

@@ -47,9 +47,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let rows = scene.rec.get(&catalog::REQUEST_COUNT).into_iter().flatten();
     let mine: BTreeSet<String> = rows
         .filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)))
-        .filter_map(|row| {
-            Some(format!("{} {}", scene.rec.process_name(row.labels.pid()?), row.labels.get("service")))
-        })
+        .filter_map(|row| Some(format!("{} {}", scene.rec.process_name(row.labels.pid()?), row.labels.get("service"))))
         .collect();
     let grown = mine.iter().filter_map(|name| {
         let (before, after) = (then.services.get(name)?, now.services.get(name)?);
@@ -126,7 +124,12 @@ fn used_up(scene: &Scene, victim: &Victim, times: f64) -> Option<(String, Durati
         return Some(("it waits for the disk".to_owned(), disk));
     }
     // A single thread is a resource too.
-    let busiest = victim.pids.iter().flat_map(|pid| scene.threads(*pid)).map(|thread| thread.classes.sum(TimeClass::is_running)).max()?;
+    let busiest = victim
+        .pids
+        .iter()
+        .flat_map(|pid| scene.threads(*pid))
+        .map(|thread| thread.classes.sum(TimeClass::is_running))
+        .max()?;
     if Ratio::of(busiest, scene.window()) >= USED_UP {
         // What more was asked for is what would go.
         return Some(("its busiest thread has hardly a moment left".to_owned(), busiest.mul_f64(1.0 - 1.0 / times)));
@@ -176,7 +179,11 @@ mod tests {
     fn twice_the_load_at_the_same_cost_is_the_load() {
         let finding = one(&now(&then(50.0, 0.002, 0.01)), "load.grew");
         assert_eq!((finding.confidence, finding.culprit.kind.as_str()), (Confidence::Likely, "load"));
-        assert!(finding.summary.contains("2.0 times as much") && finding.summary.contains("CPUs"), "{}", finding.summary);
+        assert!(
+            finding.summary.contains("2.0 times as much") && finding.summary.contains("CPUs"),
+            "{}",
+            finding.summary
+        );
     }
 
     #[test]

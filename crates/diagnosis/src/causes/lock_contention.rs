@@ -2,9 +2,11 @@
 //!
 //! **Speaks for it:** futex waits that follow a mutex protocol, or in which the same threads wait and wake one another, or
 //! in which a thread with a request in hand waits for another that serves requests; the thread that wakes has held the lock.
+//! Of locks on files, calls that ask in vain and pauses in between.
 //! **Speaks against it:** a pool waiting for work: there one side only waits, and that is idleness.
 //! **Experiment:** freezing the holder stops the victim; halving the threads helps it.
 
+use super::lock_files::polled;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, grade, how_much},
@@ -19,10 +21,11 @@ use std::{
 };
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "lock.contention", frozen: Effect::Hurts, root_of: &[], judge };
+pub const CAUSE: Cause =
+    Cause { id: "lock.contention", frozen: Effect::Hurts, root_of: &["app.sleeps", "app.failing-calls"], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let drafts = of_threads(scene, victim).into_iter().chain(of_goroutines(scene, victim));
+    let drafts = of_threads(scene, victim).into_iter().chain(of_goroutines(scene, victim)).chain(polled(scene, victim));
     drafts.max_by_key(|draft| (draft.confidence, draft.time)).into_iter().collect()
 }
 

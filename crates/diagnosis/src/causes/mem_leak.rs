@@ -45,14 +45,19 @@ const STEADY: f64 = 0.25;
 /// ours: less growth than this in a window is what allocators do.
 const GROWS: Bytes = Bytes(16 << 20);
 
+/// ours: of a process that somebody asks about, growth by this part of what it held, and by this much, is worth a word, however
+/// long there is room for it.
+const OF_ITS_OWN: f64 = 0.25;
+const WORTH_A_WORD: Bytes = Bytes(4 << 20);
+
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let stalled = stalled(scene, victim);
     // Another's leak is the victim's matter when it lacks memory.
     let concerns = |pid: Pid| victim.contains(pid) || !stalled.is_zero();
     let leaks = holders(scene).into_iter().map(|holder| holder.pid).filter(|pid| concerns(*pid));
-    let leaks = leaks.filter_map(|pid| Leak::of(scene, pid));
+    let leaks = leaks.filter_map(|pid| Leak::of(scene, pid, victim.named && victim.contains(pid)));
     let Some(leak) = leaks.min_by_key(|leak| leak.runs_out) else { return Vec::new() };
-    let sure = leak.held >= LARGE && (victim.named || !stalled.is_zero());
+    let sure = leak.held >= LARGE && leak.runs_out < RUNS_OUT && (victim.named || !stalled.is_zero());
     let minutes = leak.runs_out.as_secs_f64() / 60.0;
     vec![Draft {
         confidence: if sure { Confidence::Likely } else { Confidence::Possible },
@@ -89,7 +94,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 
 /// Who grows so that memory runs out, the first to use it up first.
 pub fn growing(scene: &Scene) -> Vec<Pid> {
-    let mut leaks: Vec<Leak> = holders(scene).into_iter().filter_map(|holder| Leak::of(scene, holder.pid)).collect();
+    let mut leaks: Vec<Leak> =
+        holders(scene).into_iter().filter_map(|holder| Leak::of(scene, holder.pid, false)).collect();
     leaks.sort_by_key(|leak| (leak.runs_out, leak.pid));
     leaks.into_iter().map(|leak| leak.pid).collect()
 }
@@ -118,18 +124,23 @@ struct Leak {
 }
 
 impl Leak {
-    fn of(scene: &Scene, pid: Pid) -> Option<Self> {
+    fn of(scene: &Scene, pid: Pid, asked: bool) -> Option<Self> {
         let points = own_memory(scene, pid)?;
         let ((begin, from), (end, to)) = (points.first_key_value()?, points.last_key_value()?);
         // One that began inside the window has not shown how it goes on.
         let whole = begin.is_zero() && points.len() >= READINGS;
         let (grown, time) = (to - from, end.saturating_sub(*begin).as_secs_f64());
-        if !whole || grown < GROWS.0 as f64 || !steady(&points, grown / time) {
+        if !whole || !steady(&points, grown / time) {
             return None;
         }
         let rate = grown / time;
         let (of, all, left) = room(scene, pid, *to)?;
-        let runs_out = Duration::try_from_secs_f64(left / rate).ok().filter(|time| *time < RUNS_OUT)?;
+        let runs_out = Duration::try_from_secs_f64(left / rate).ok()?;
+        let soon = grown >= GROWS.0 as f64 && runs_out < RUNS_OUT;
+        let noticed = asked && grown >= (from * OF_ITS_OWN).max(WORTH_A_WORD.0 as f64);
+        if !soon && !noticed {
+            return None;
+        }
         let held = Ratio::of_counts(*to, all);
         Some(Leak { pid, rate, from: Bytes(*from as u64), to: Bytes(*to as u64), of, held, runs_out })
     }

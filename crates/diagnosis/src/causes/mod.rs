@@ -36,6 +36,7 @@ mod limits_fds;
 mod limits_tasks;
 mod load_grew;
 mod lock_contention;
+mod lock_files;
 mod lock_kernel;
 mod mem_cgroup_limit;
 mod mem_leak;

@@ -4,6 +4,7 @@ pub(crate) mod cgroups;
 pub(crate) mod containers;
 pub mod counters;
 pub mod facts;
+pub(crate) mod file_locks;
 pub(crate) mod filesystems;
 pub(crate) mod io_limits;
 pub(crate) mod limits;

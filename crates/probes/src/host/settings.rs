@@ -97,7 +97,11 @@ mod tests {
         let seen: Vec<(&str, &str)> = rows.iter().map(|f| (f.labels.get("name"), f.value.as_str())).collect();
         assert_eq!(
             seen,
-            [("net.ipv4.conf.all.forwarding", "0"), ("net.ipv4.tcp_rmem", "4096 131072 6291456"), ("vm.swappiness", "60")]
+            [
+                ("net.ipv4.conf.all.forwarding", "0"),
+                ("net.ipv4.tcp_rmem", "4096 131072 6291456"),
+                ("vm.swappiness", "60")
+            ]
         );
     }
 }

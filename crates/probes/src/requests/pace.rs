@@ -62,16 +62,15 @@ impl Pace {
             return;
         }
         self.next = now + self.every;
-        let requests: HashMap<Key, (u64, u64)> = rows::<types::request_key, types::request_value>(
-            &kernel.maps().request_rows,
-        )
-        .into_iter()
-        .filter(|(key, _)| key.side == SERVER)
-        .map(|(key, value)| {
-            let count = value.time.slots.iter().map(|slot| u64::from(*slot)).sum();
-            ((key.end, key.within, key.tgid), (count, value.time.sum))
-        })
-        .collect();
+        let requests: HashMap<Key, (u64, u64)> =
+            rows::<types::request_key, types::request_value>(&kernel.maps().request_rows)
+                .into_iter()
+                .filter(|(key, _)| key.side == SERVER)
+                .map(|(key, value)| {
+                    let count = value.time.slots.iter().map(|slot| u64::from(*slot)).sum();
+                    ((key.end, key.within, key.tgid), (count, value.time.sum))
+                })
+                .collect();
         let mut pids: Vec<Pid> = target.members.clone();
         pids.extend(requests.keys().map(|(_, _, tgid)| Pid(*tgid)).filter(|pid| pid.0 != 0));
         pids.sort_unstable();
@@ -100,9 +99,7 @@ impl Pace {
         let ends: HashMap<u64, types::request_end> = rows(&kernel.maps().request_ends).into_iter().collect();
         let table = rows::<types::request_key, types::request_value>(&kernel.maps().request_rows);
         let namer = Namer::new(&ends, &table, names);
-        let labels = |(end, within, tgid): Key| {
-            namer.labels(&types::request_key { end, within, tgid, side: SERVER })
-        };
+        let labels = |(end, within, tgid): Key| namer.labels(&types::request_key { end, within, tgid, side: SERVER });
         let (mut counts, mut seconds) = (BTreeMap::new(), BTreeMap::new());
         for (key, points) in followed(&self.ticks) {
             let labels = labels(key);

@@ -7,7 +7,10 @@ use compare::{Change, Kind};
 
 /// The differences from the baseline, where there is one.
 pub fn compared<'a>(document: &Document, rows: Rows) -> Section<'a> {
-    document.compared.as_ref().map_or_else(|| Section::new("compared", "", Vec::new()), |compared| section(compared, rows))
+    document
+        .compared
+        .as_ref()
+        .map_or_else(|| Section::new("compared", "", Vec::new()), |compared| section(compared, rows))
 }
 
 /// The same of two cases.

@@ -124,7 +124,7 @@ fn line_chart(line: &Line, end: f64) -> Markup {
     let top = if most > 0.0 { most * 1.1 } else { 1.0 };
     let at = |(at, value): &(f64, f64)| (at / end * WIDTH, HEIGHT - value.max(0.0) / top * HEIGHT);
     let number = |value: f64| format!("{value:.1}");
-    let path: Vec<String> = line.points.iter().map(|point| at(point)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    let path: Vec<String> = line.points.iter().map(at).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
     html! {
         figure.distribution {
             figcaption { strong { (clean(&line.title)) } span.dim { (format::digits(least)) " to " (format::digits(most)) } }

@@ -492,6 +492,7 @@ pub fn realistic() -> (Document, Recording) {
             not_unwound: vec![case::Reason { why: "no table".into(), part: 0.015 }],
             not_symbolized: vec![case::Reason { why: "stripped: no symbols in <b>.so".into(), part: 0.04 }],
         }],
+        compared: None,
         untested: vec![
             Untested { id: "pmc".into(), why: "no hardware counters in this guest".into() },
             Untested { id: "app.pool".into(), why: "shopd's own queues were not seen".into() },
