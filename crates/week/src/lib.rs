@@ -2,6 +2,7 @@
 //! recording on.
 
 mod armed;
+mod friday;
 mod monday;
 mod prior;
 mod requests;
@@ -45,6 +46,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         ("tuesday", tuesday::known(&seen)),
         ("wednesday", wednesday::known(&seen)),
         ("thursday", thursday::known(&seen)),
+        ("friday", friday::known(&seen)),
     ];
     let days = days
         .into_iter()
