@@ -21,7 +21,10 @@ mod tests {
         assert!(of(&rec).is_none(), "nothing was tried");
         let value = r#"{"kind":"freeze","about":"","cause":"cpu.saturated","victim":1,"culprit":2,"expect":"helps",
             "verdict":"confirmed","said":"confirmed: it helps.","measure":null,"beside":[],"dose":null,"notes":[]}"#;
-        rec.push(&catalog::EXPERIMENT, Fact { labels: Labels::default(), value: value.to_owned(), source: String::new() });
+        rec.push(
+            &catalog::EXPERIMENT,
+            Fact { labels: Labels::default(), value: value.to_owned(), source: String::new() },
+        );
         assert_eq!(of(&rec).unwrap().known, ["confirmed: it helps."]);
     }
 }
