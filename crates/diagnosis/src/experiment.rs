@@ -10,8 +10,9 @@ pub struct Accusation {
     pub cause: String,
     /// Who suffers: one process, or all of a target that was named.
     pub victims: Vec<Pid>,
-    /// Who is to be held.
-    pub culprit: Pid,
+    /// Who is to be held, who was accused first: of a competitor also what runs under the same name with the same arguments,
+    /// since a finding sums over those.
+    pub culprits: Vec<Pid>,
     /// What it does to the victim if it is true.
     pub expect: Expect,
     /// The part of the victim's time that it is about.
@@ -34,12 +35,21 @@ pub fn accusations(rec: &Recording, findings: &[Finding]) -> Vec<Accusation> {
             None if is_target => rec.target.members.clone(),
             None => Vec::new(),
         };
+        let alike = |pid: &Pid| match (rec.processes.get(pid), rec.processes.get(&culprit)) {
+            (Some(one), Some(other)) => one.name == other.name && one.cmdline == other.cmdline && one.exe == other.exe,
+            _ => false,
+        };
+        let mut culprits = vec![culprit];
+        if expect == Expect::Helps {
+            let more = rec.processes.keys().filter(|pid| **pid != culprit && !victims.contains(pid) && alike(pid));
+            culprits.extend(more);
+        }
         let is_other = !victims.is_empty() && !victims.contains(&culprit);
         let is_kernel = rec.processes.get(&culprit).is_some_and(|p| p.is_kernel);
         (is_other && !is_kernel).then(|| Accusation {
             cause: finding.cause.clone(),
             victims,
-            culprit,
+            culprits,
             expect,
             share: finding.share,
         })
@@ -121,9 +131,16 @@ mod tests {
         let found = accusations(&rec, &findings);
         assert_eq!(found.len(), 1, "{findings:#?}");
         let first = &found[0];
-        assert_eq!((first.cause.as_str(), first.culprit, first.expect), ("cpu.saturated", Pid(20), Expect::Helps));
+        assert_eq!((first.cause.as_str(), first.expect), ("cpu.saturated", Expect::Helps));
+        assert_eq!(first.culprits, [Pid(20)]);
         assert_eq!(first.victims, [Pid(10)]);
         assert!(first.share.0 > 0.5);
+        // Findings sum over processes of one name and with the same arguments.
+        let mut several = queued();
+        let worker = observe::Process { pid: Pid(21), ..several.processes[&Pid(20)].clone() };
+        let other = observe::Process { pid: Pid(22), cmdline: "another".into(), ..worker.clone() };
+        several.processes.extend([(Pid(21), worker), (Pid(22), other)]);
+        assert_eq!(accusations(&several, &findings)[0].culprits, [Pid(20), Pid(21)]);
         let mut kernel = queued();
         kernel.processes.get_mut(&Pid(20)).unwrap().is_kernel = true;
         assert!(accusations(&kernel, &findings).is_empty(), "the kernel's threads cannot be held");

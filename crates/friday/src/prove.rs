@@ -32,7 +32,10 @@ pub fn prove(document: &Document, recording: &mut Recording, stop: &AtomicBool, 
     let mut trials = 0;
     for accusation in accused {
         let victims: Vec<u32> = accusation.victims.iter().map(|pid| pid.0).collect();
-        let culprit = accusation.culprit.0;
+        let mut culprits: Vec<u32> = accusation.culprits.iter().map(|pid| pid.0).collect();
+        let culprit = culprits.first().copied().unwrap_or_default();
+        // Of those beside it, some may have ended since.
+        culprits.retain(|pid| *pid == culprit || std::path::Path::new(&format!("/proc/{pid}")).exists());
         // The same parties need no second trial for another cause.
         let known = done.iter().find(|tried| {
             victims.first() == Some(&tried.victim)
@@ -54,7 +57,7 @@ pub fn prove(document: &Document, recording: &mut Recording, stop: &AtomicBool, 
             journal: &places.journal,
             program: &places.program,
             victims: &victims,
-            culprits: &[culprit],
+            culprits: &culprits,
             cause: &accusation.cause,
             stop,
         };

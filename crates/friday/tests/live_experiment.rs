@@ -527,6 +527,42 @@ fn live_a_journal_that_nobody_guards_is_mentioned_and_undone() {
     assert!(undo(&[]).contains("Nothing to undo") && !Path::new("/run/friday").exists());
 }
 
+#[test]
+#[ignore = "needs root"]
+fn live_a_friday_that_hangs_holds_nobody_for_long() {
+    let parties = Parties::new();
+    sleep(Duration::from_millis(200));
+    let [victim, hog] = parties.pids().map(|pid| pid.to_string());
+    let child = friday(&["freeze", "--victim", &victim, "--culprit", &hog, "--allow", "change", "--for", "300ms"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let signal = |name: &str| {
+        assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+    };
+    let until = Instant::now() + Duration::from_secs(5);
+    while parties.hog.state() != 'T' {
+        assert!(Instant::now() < until, "it is never frozen");
+        sleep(Duration::from_millis(5));
+    }
+    signal("-STOP");
+    assert_eq!(parties.hog.state(), 'T');
+    // One and a half times as long as planned, and fifteen seconds.
+    let until = Instant::now() + Duration::from_secs(25);
+    while parties.hog.state() == 'T' {
+        assert!(Instant::now() < until, "the guard's patience does not end");
+        sleep(Duration::from_millis(100));
+    }
+    signal("-CONT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "what was measured is worth nothing");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("time for this experiment is over"), "{said}");
+    assert_eq!(parties.hog.state(), 'R');
+    assert!(!Path::new("/run/friday").exists());
+}
+
 /// The guard of a friday: its child that runs the same program.
 fn guard_of(friday: u32) -> Option<u32> {
     let pids =

@@ -2,6 +2,7 @@
 //! recording on.
 
 mod armed;
+mod friday;
 mod monday;
 pub mod plugged;
 pub mod post;
@@ -76,6 +77,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         ("tuesday", tuesday::known(&seen)),
         ("wednesday", wednesday::known(&seen)),
         ("thursday", thursday::known(&seen)),
+        ("friday", friday::known(&seen)),
     ];
     let days = days
         .into_iter()

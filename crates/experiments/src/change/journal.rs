@@ -254,10 +254,13 @@ impl Journal {
     /// Undoes all that is not undone yet, the last first.
     ///
     /// # Errors
-    /// The journal cannot be read or written.
+    /// The journal cannot be read or written; or the guard has undone it already, and nobody knows when.
     pub fn undo(&mut self, roots: &Roots) -> Result<Vec<Report>, JournalError> {
         let file = self.file.try_clone().map_err(self.failed())?;
         let _held = Held::take(&file).map_err(self.failed())?;
+        if file.metadata().map_err(self.failed())?.nlink() == 0 {
+            return Err(JournalError::Over);
+        }
         self.undo_held(roots)
     }
 
@@ -494,6 +497,7 @@ mod tests {
             Ok::<(), JournalError>(())
         });
         assert!(matches!(late, Err(JournalError::Over)) && !done, "{late:?}");
+        assert!(matches!(journal.undo(&place.roots), Err(JournalError::Over)));
         assert!(journal.finish(&place.roots).unwrap().is_empty());
     }
 

@@ -115,7 +115,14 @@ impl Property for Attr {
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
-        let RawAttr { policy, flags, nice, priority, runtime, deadline, period, .. } = raw;
+        // A real-time thread keeps a niceness for later, which only this call tells: 20 less it.
+        // SAFETY: plain numbers.
+        let nice = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, tid) };
+        if nice < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let nice = 20 - nice as i32;
+        let RawAttr { policy, flags, priority, runtime, deadline, period, .. } = raw;
         // The slice of ordinary threads is shown as their runtime, and is no setting of theirs.
         let own = policy as libc::c_int == libc::SCHED_DEADLINE;
         let (runtime, deadline, period) = if own { (runtime, deadline, period) } else { (0, 0, 0) };
@@ -127,7 +134,14 @@ impl Property for Attr {
         let size = size_of::<RawAttr>() as u32;
         let raw = RawAttr { size, policy, flags, nice, priority, runtime, deadline, period };
         // SAFETY: a valid structure that says its size.
-        let result = unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const raw, 0) };
+        if unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const raw, 0) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if !self.is_realtime() {
+            return Ok(());
+        }
+        // SAFETY: plain numbers.
+        let result = unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, tid, nice) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
@@ -274,15 +288,19 @@ pub(super) fn restore<P: Property>(roots: &Roots, of: &Of<P>) -> io::Result<Undo
     })
 }
 
-/// The processes that were changed, and what came after them and descends from them or shares their session.
+/// The processes that were changed, and what came after them and descends from them, or shares their session and has lost its
+/// parent since.
 fn family<P>(roots: &Roots, of: &Of<P>) -> BTreeMap<u32, Stat> {
     let all = process::all(&roots.proc);
     let known = |stat: &Stat| of.processes.contains(&stat.id());
     let tops: BTreeSet<u32> = all.values().filter(|s| known(s)).map(|s| s.pid).collect();
     let sessions: BTreeSet<u32> = all.values().filter(|s| known(s) && s.session != 0).map(|s| s.session).collect();
     let below = process::with_descendants(&all, &tops);
-    let of_it = |s: &Stat| known(s) || s.start >= of.since && (below.contains(&s.pid) || sessions.contains(&s.session));
-    all.into_iter().filter(|(_, stat)| of_it(stat)).collect()
+    let session_of = |pid: u32| all.get(&pid).map(|stat| stat.session);
+    let orphaned = |s: &Stat| sessions.contains(&s.session) && session_of(s.parent) != Some(s.session);
+    let of_it = |s: &Stat| known(s) || s.start >= of.since && (below.contains(&s.pid) || orphaned(s));
+    let found: BTreeSet<u32> = all.values().filter(|stat| of_it(stat)).map(|stat| stat.pid).collect();
+    all.into_iter().filter(|(pid, _)| found.contains(pid)).collect()
 }
 
 /// Now, in clock ticks since boot, as start times are given.
@@ -344,6 +362,22 @@ mod tests {
             // Who is not root may only become nicer.
             Err(e) => assert_eq!(e.raw_os_error(), Some(libc::EPERM)),
         }
+    }
+
+    #[test]
+    fn a_realtime_thread_gets_its_niceness_back_too() {
+        let (_sleeper, id) = Sleeper::start();
+        let realtime = Attr { policy: libc::SCHED_RR as u32, priority: 1, ..Attr::ordinary(5) };
+        if realtime.set(id.pid).is_err() {
+            eprintln!("skipped: only root may");
+            return;
+        }
+        assert_eq!(Attr::get(id.pid).unwrap(), realtime);
+        let of = read(&Roots::default(), &[id], |old: &Attr| Some(old.held_back())).unwrap();
+        give(&of).unwrap();
+        assert_eq!(Attr::get(id.pid).unwrap(), Attr::ordinary(19));
+        restore(&Roots::default(), &of).unwrap();
+        assert_eq!(Attr::get(id.pid).unwrap(), realtime);
     }
 
     #[test]
