@@ -102,6 +102,16 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// What compilers append to the name of a function that they split or change.
+const APPENDED: [&str; 6] = [".isra.", ".constprop.", ".part.", ".cold", ".llvm.", ".lto_priv."];
+
+/// Whether a function is a pattern's, with or without what compilers append to its name and the version of its symbol.
+fn is_function(pattern: &str, name: &str) -> bool {
+    let plain = name.split('@').next().unwrap_or(name);
+    let end = APPENDED.iter().filter_map(|suffix| plain.find(suffix)).min().unwrap_or(plain.len());
+    matches(pattern, name) || matches(pattern, &plain[..end])
+}
+
 fn classes(names: &[String]) -> Result<Vec<TimeClass>, String> {
     let class = |name: &String| {
         TimeClass::from_name(name).ok_or_else(|| {
@@ -447,6 +457,7 @@ fn of_lost(lost: &Lost) -> Value {
             "who".to_owned(),
             Value::from(lost.felt().or(most).map_or_else(|| "nobody".to_owned(), |loss| loss.who.clone())),
         ),
+        ("most".to_owned(), Value::Float(lost.felt().or(most).map_or(0.0, |loss| loss.time.as_secs_f64()))),
     ])
 }
 
@@ -464,30 +475,61 @@ fn most<T: PartialOrd + Copy>(rec: &Recording, by: &BTreeMap<Pid, T>) -> Option<
 fn of_samples(rec: &Recording, functions: &[String]) -> Observed<Value> {
     let (mut all, mut found) = (0_u64, 0_u64);
     let mut by: BTreeMap<Pid, u64> = BTreeMap::new();
+    let mut taken: BTreeMap<Pid, u64> = BTreeMap::new();
     for stack in rec.get(&catalog::CPU_STACKS)?.iter().filter(|stack| is_ordinary(rec, stack.pid)) {
         all += stack.samples;
-        let is_in = |name: &str| functions.iter().any(|function| matches(function, name));
+        *taken.entry(stack.pid).or_default() += stack.samples;
+        let is_in = |name: &str| functions.iter().any(|function| is_function(function, name));
         if stack.frames.iter().any(|frame| is_in(&rec.frame(*frame).name)) {
             found += stack.samples;
             *by.entry(stack.pid).or_default() += stack.samples;
         }
     }
     let who = most(rec, &by).map_or_else(|| "nobody".to_owned(), |(who, _)| who);
-    Ok(map([
+    let mut values = vec![
         ("all".to_owned(), Value::Float(all as f64)),
         ("count".to_owned(), Value::Float(found as f64)),
         ("share".to_owned(), Value::Float(Ratio::of_counts(found as f64, all as f64).0)),
         ("who".to_owned(), Value::from(who)),
-    ]))
+    ];
+    // Without a ledger nobody knows what time the samples stand for.
+    if let Ok(spent) = spent(rec, &by, &taken) {
+        let of_who = spent.felt().or(spent.losses.first());
+        values.extend([
+            ("felt".to_owned(), Value::Bool(spent.felt().is_some())),
+            ("seconds".to_owned(), Value::Float(spent.losses.iter().map(|loss| loss.time.as_secs_f64()).sum())),
+            ("of_window".to_owned(), Value::Float(spent.of_window().0)),
+            ("of_who".to_owned(), Value::Float(of_who.map_or(0.0, |loss| loss.share.0))),
+        ]);
+        if let Some(loss) = of_who {
+            values.retain(|(name, _)| name != "who");
+            values.push(("who".to_owned(), Value::from(loss.who.clone())));
+        }
+    }
+    Ok(map(values))
+}
+
+/// The running time that samples stand for: the part of a process' samples that was found, of the time that it ran.
+fn spent(rec: &Recording, found: &BTreeMap<Pid, u64>, taken: &BTreeMap<Pid, u64>) -> Observed<Lost> {
+    let mut running: BTreeMap<Pid, Duration> = BTreeMap::new();
+    for row in rec.get(&catalog::THREAD_TIME)? {
+        *running.entry(row.pid).or_default() += row.classes.sum(TimeClass::is_running);
+    }
+    let time = |pid: &Pid, found: u64| {
+        let part = Ratio::of_counts(found as f64, taken.get(pid).copied().unwrap_or_default() as f64);
+        running.get(pid).copied().unwrap_or_default().mul_f64(part.0)
+    };
+    Lost::of_times(rec, &found.iter().map(|(pid, found)| (*pid, time(pid, *found))).collect())
 }
 
 fn of_waits(rec: &Recording, classes: &[TimeClass], part: &WaitsPart) -> Observed<Value> {
     let any = |patterns: &[String], name: &str| patterns.is_empty() || patterns.iter().any(|p| matches(p, name));
+    let in_function = |name: &str| part.function.iter().any(|pattern| is_function(pattern, name));
     let is = |wait: &observe::Wait| {
         (classes.is_empty() || classes.contains(&wait.class))
             && any(&part.resource, &wait.resource)
             && any(&part.syscall, &wait.syscall)
-            && (part.function.is_empty() || wait.stack.iter().any(|frame| any(&part.function, &rec.frame(*frame).name)))
+            && (part.function.is_empty() || wait.stack.iter().any(|frame| in_function(&rec.frame(*frame).name)))
     };
     let lost = Lost::to_waits(rec, is)?;
     let (mut count, mut longest) = (0_u64, Duration::ZERO);
@@ -626,6 +668,13 @@ mod tests {
             Ok(Value::Bool(true))
         );
         assert_eq!(seen(&machine, "samples = ['asm_exc_*']", "x.share"), Ok(Value::Float(0.9)));
+        // Nine tenths of the two seconds that it ran, of the ten in which it wanted something.
+        let spent = "x.felt && x.who == 'api (pid 7)' && x.seconds > 1.79 && x.seconds < 1.81 && x.of_who < 0.19";
+        assert_eq!(seen(&machine, "samples = ['asm_exc_*']", spent), Ok(Value::Bool(true)));
+        assert_eq!(seen(&machine, "samples = ['nobody']", "x.felt || x.seconds > 0.0"), Ok(Value::Bool(false)));
+        let unclocked = Machine::new().samples(7, &["main"], &[], 10);
+        assert!(seen(&unclocked, "samples = ['main']", "x.felt").is_err());
+        assert_eq!(seen(&machine, "lost = ['blocked.disk']", "x.most"), Ok(Value::Float(2.0)));
         let waits = "waits = { class = ['blocked.lock'], resource = ['futex:*'] }";
         assert_eq!(seen(&machine, waits, "[x.seconds, x.count]"), seen(&machine, waits, "[2.0, 200.0]"));
         assert_eq!(seen(&machine, "waits = { resource = ['pipe:*'] }", "x.felt"), Ok(Value::Bool(false)));
@@ -651,6 +700,23 @@ mod tests {
         let why = Fact { labels, value: "/proc/x: Permission denied (os error 13)".into(), source: "/proc/x".into() };
         machine.rec.push(&catalog::TOOL_ABSENT, why);
         assert!(matches!(seen(&machine, part, "x.hits.rate"), Err(Absent::NoPermission(_))));
+    }
+
+    #[test]
+    fn functions_are_known_by_their_plain_names() {
+        for (pattern, name) in [
+            ("do_sync", "do_sync"),
+            ("do_sync", "do_sync.isra.0"),
+            ("do_sync", "do_sync.part.0.cold"),
+            ("malloc", "malloc@@GLIBC_2.2.5"),
+            ("*_sync", "do_sync.constprop.0"),
+            ("runtime.schedule", "runtime.schedule"),
+        ] {
+            assert!(is_function(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("do_sync", "do_sync_page"), ("runtime", "runtime.schedule"), ("do_sync", "")] {
+            assert!(!is_function(pattern, name), "{pattern} {name}");
+        }
     }
 
     #[test]
