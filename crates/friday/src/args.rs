@@ -367,6 +367,14 @@ pub enum Kind {
         #[command(flatten)]
         watched: Watched,
     },
+    /// Do without the second-level cache of ZFS for a dataset
+    ZfsL2arc {
+        /// The dataset, such as tank/srv
+        dataset: String,
+
+        #[command(flatten)]
+        watched: Watched,
+    },
     /// Switch transparent huge pages
     Thp {
         /// always, madvise or never

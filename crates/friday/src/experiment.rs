@@ -33,7 +33,7 @@ pub enum NotAllowed {
 }
 
 /// What there is, for `list`: name, what it does, and the level that it needs.
-const CHANGES: [(&str, &str, &str); 8] = [
+const CHANGES: [(&str, &str, &str); 9] = [
     ("freeze", "hold the culprit for some seconds", "change"),
     ("freeze --dose", "hold it for 10, 20 and 40 % of the time", "change"),
     ("weight", "lower the culprit's claim to CPUs", "change"),
@@ -42,6 +42,7 @@ const CHANGES: [(&str, &str, &str); 8] = [
     ("quota", "give a control group another CPU quota", "change"),
     ("sysctl", "change a setting below /proc/sys", "change"),
     ("thp", "switch transparent huge pages", "change"),
+    ("zfs-l2arc", "do without the second-level cache of ZFS", "change"),
 ];
 
 /// Where the undo journal is kept, and which program stands guard.
@@ -165,6 +166,7 @@ fn plan<'a>(roots: &Roots, kind: &'a Kind) -> Result<Option<Plan<'a>>, ChangeErr
             })?;
             setting(watched, change::sysctl::plan(roots, name.trim(), to.trim()))
         }
+        Kind::ZfsL2arc { dataset, watched } => setting(watched, change::zfs_l2arc::plan(dataset)),
         Kind::Thp { to, watched } => setting(watched, change::thp::plan(roots, to)),
     }
 }

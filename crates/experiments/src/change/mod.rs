@@ -15,6 +15,7 @@ pub mod sysctl;
 pub mod thp;
 mod threads;
 pub mod weight;
+pub mod zfs_l2arc;
 
 use crate::{Id, Refused, Roots, process::Stat};
 use guard::{Guard, GuardError};
@@ -46,6 +47,8 @@ pub(crate) enum Act {
     Write { path: PathBuf, new: String },
     /// Write a text into a file; what it does is undone by writing to another.
     WriteFor { path: PathBuf, new: String, undo: Step },
+    /// Set a property of a ZFS dataset.
+    Property { dataset: String, property: String, new: String, undo: Step },
     /// Limit a disk in a group's `io.max`.
     Limit { path: PathBuf, disk: String, limit: String },
     /// Stop a process.
@@ -124,6 +127,7 @@ impl Act {
                 format!("write `{new}` to {}", path.display())
             }
             Act::Limit { path, disk, limit } => format!("write `{disk} {limit}` to {}", path.display()),
+            Act::Property { dataset, property, new, .. } => format!("zfs set {property}={new} {dataset}"),
             Act::Stop(id) => format!("send SIGSTOP to {id}, and SIGCONT afterwards"),
             Act::Freeze { file, frozen, .. } => format!("write `{frozen}` to {}", file.display()),
             Act::Group { dir, members, settings, .. } => {
@@ -155,6 +159,12 @@ impl Act {
                 let failed = ChangeError::io(format!("cannot limit disk {disk} by {}", path.display()));
                 let step = Step::Unlimit { path: path.clone(), disk: disk.clone(), limit: limit.clone() };
                 journal.step(&step, || fs::write(path, format!("{disk} {limit}")).map_err(failed))
+            }
+            Act::Property { dataset, property, new, undo } => {
+                let failed = ChangeError::io(format!("cannot set {property} of {dataset}"));
+                journal.step(undo, || {
+                    zfs_l2arc::zfs(&["set", &format!("{property}={new}"), dataset]).map(|_| ()).map_err(failed)
+                })
             }
             Act::Stop(process) => journal.step(&Step::Continue { process: *process }, || {
                 send(&roots.proc, *process, libc::SIGSTOP).map_err(ChangeError::io(format!("cannot stop {process}")))

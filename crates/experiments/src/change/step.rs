@@ -1,6 +1,9 @@
 //! How one change is taken back: typed, harmless when done twice, and never undoing what somebody else did meanwhile.
 
-use super::threads::{self, Attr, Mask, Of};
+use super::{
+    threads::{self, Attr, Mask, Of},
+    zfs_l2arc,
+};
 use crate::{Id, Roots, process::Stat};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -24,6 +27,17 @@ pub enum Step {
         /// The network namespace in which the file means this, where it depends on one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         netns: Option<u64>,
+    },
+    /// Give a ZFS dataset's property its value back.
+    Property {
+        /// The dataset.
+        dataset: String,
+        /// The property.
+        property: String,
+        /// What it was set to; nothing where it was inherited.
+        old: Option<String>,
+        /// What it was given.
+        new: String,
     },
     /// Take the limit of a disk out of a group's `io.max` again.
     Unlimit {
@@ -94,6 +108,9 @@ impl Step {
     pub fn undo(&self, roots: &Roots, confirmed: bool) -> io::Result<Undone> {
         match self {
             Step::Write { path, old, new, netns } => write_back(roots, path, old, new, *netns, confirmed),
+            Step::Property { dataset, property, old, new } => {
+                set_back(dataset, property, old.as_deref(), new, &mut |arguments| zfs_l2arc::zfs(arguments))
+            }
             Step::Unlimit { path, disk, limit } => unlimit(path, disk, limit),
             Step::Continue { process } => {
                 if !process.lives(&roots.proc) {
@@ -120,6 +137,8 @@ impl Step {
             Step::Write { path, old, new, .. } => {
                 format!("write `{old}` back to {} (it was given `{new}`)", path.display())
             }
+            Step::Property { dataset, property, old: Some(old), .. } => format!("zfs set {property}={old} {dataset}"),
+            Step::Property { dataset, property, old: None, .. } => format!("zfs inherit {property} {dataset}"),
             Step::Unlimit { path, disk, .. } => format!("take the limit of disk {disk} out of {}", path.display()),
             Step::Continue { process } => format!("let {process} go on (it was stopped)"),
             Step::Thaw { file, .. } => format!("thaw {}", group_of(file).display()),
@@ -179,6 +198,37 @@ fn write_back(
         return Err(io::Error::other(format!("{shown} is `{after}` although `{old}` was written")));
     }
     Ok(Undone::Restored(format!("{shown} is `{old}` again")))
+}
+
+/// Gives a property back what it was, if it still is what friday set.
+fn set_back(
+    dataset: &str,
+    property: &str,
+    old: Option<&str>,
+    new: &str,
+    zfs: &mut dyn FnMut(&[&str]) -> io::Result<String>,
+) -> io::Result<Undone> {
+    let present = match zfs(&["get", "-H", "-p", "-o", "value,source", property, dataset]) {
+        Ok(text) => text.trim().to_owned(),
+        Err(e) if e.to_string().contains("does not exist") => return Ok(Undone::Nothing(format!("{dataset} is gone"))),
+        Err(e) => return Err(e),
+    };
+    let (value, source) = present.split_once('\t').unwrap_or((&present, "-"));
+    let is_as_before = match old {
+        Some(old) => value == old && source == "local",
+        None => source != "local",
+    };
+    if is_as_before {
+        return Ok(Undone::Nothing(format!("{property} of {dataset} is `{value}` as before")));
+    }
+    if value != new {
+        return Ok(Undone::Left(format!("{property} of {dataset} is `{value}` now: somebody changed it, so it stays")));
+    }
+    match old {
+        Some(old) => zfs(&["set", &format!("{property}={old}"), dataset])?,
+        None => zfs(&["inherit", property, dataset])?,
+    };
+    Ok(Undone::Restored(format!("{property} of {dataset} is as before")))
 }
 
 fn unlimit(path: &Path, disk: &str, limit: &str) -> io::Result<Undone> {
@@ -294,6 +344,31 @@ mod tests {
         let path = dir.join("setting");
         fs::write(&path, text).unwrap();
         (Step::Write { path: path.clone(), old: "10".into(), new: "20".into(), netns: None }, path)
+    }
+
+    #[test]
+    fn a_property_is_set_back_or_inherited_again_unless_somebody_else_changed_it() {
+        let undo = |old: Option<&str>, present: &str| {
+            let mut done = Vec::new();
+            let undone = set_back("tank/srv", "secondarycache", old, "none", &mut |arguments| {
+                if arguments[0] == "get" {
+                    return Ok(format!("{present}\n"));
+                }
+                done.push(arguments.join(" "));
+                Ok(String::new())
+            });
+            (undone.unwrap(), done)
+        };
+        let (undone, done) = undo(Some("all"), "none\tlocal");
+        assert!(matches!(undone, Undone::Restored(_)));
+        assert_eq!(done, ["set secondarycache=all tank/srv"]);
+        assert_eq!(undo(None, "none\tlocal").1, ["inherit secondarycache tank/srv"]);
+        assert!(matches!(undo(None, "all\tdefault").0, Undone::Nothing(_)));
+        assert!(matches!(undo(Some("all"), "metadata\tlocal").0, Undone::Left(_)));
+        let gone = set_back("tank/x", "secondarycache", None, "none", &mut |_| {
+            Err(io::Error::other("cannot open 'tank/x': dataset does not exist"))
+        });
+        assert!(matches!(gone, Ok(Undone::Nothing(_))));
     }
 
     #[test]
