@@ -318,6 +318,20 @@ pub struct Experiment {
 pub enum Kind {
     /// What there is, and what it asks of the system
     List,
+    /// Micro-benchmarks of the machine's components, bounded in time and volume
+    Load {
+        /// Only these
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+
+        /// The file system, and the disk below it, that are tried
+        #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+        on: PathBuf,
+
+        /// All is well now: compare later results with these
+        #[arg(long)]
+        keep: bool,
+    },
     /// Hold the culprit (its control group's freezer, else SIGSTOP)
     Freeze {
         #[command(flatten)]

@@ -191,6 +191,6 @@ struct DraftError {
 }
 
 /// Now, RFC 3339.
-fn now() -> String {
+pub fn now() -> String {
     case::place::timestamp(std::time::SystemTime::now())
 }

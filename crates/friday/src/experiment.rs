@@ -2,7 +2,7 @@
 
 use crate::{
     args::{self, Experiment, Format, Guard, Kind, Level, Parties, Undo, Watched},
-    print,
+    load, print,
     progress::Progress,
 };
 use experiments::{
@@ -85,6 +85,9 @@ pub fn mention_leftovers(progress: &mut Progress) {
 
 /// Runs one experiment and prints what it comes to.
 pub fn run(args: &Experiment) -> Result<(), Box<dyn Error>> {
+    if let Kind::Load { names, on, keep } = &args.kind {
+        return load::run(&load::Wanted { names, folder: on, keep: *keep, allow: args.allow, format: args.format });
+    }
     let roots = Roots::default();
     let Some(Plan { change, victims, culprits }) = plan(&roots, &args.kind)? else { return list(args.format) };
     let by_dose = matches!(args.kind, Kind::Freeze { dose: true, .. });
@@ -154,7 +157,7 @@ fn plan<'a>(roots: &Roots, kind: &'a Kind) -> Result<Option<Plan<'a>>, ChangeErr
         Ok(Some(Plan { change: change?, victims: &watched.victims, culprits: &[] }))
     };
     match kind {
-        Kind::List => Ok(None),
+        Kind::List | Kind::Load { .. } => Ok(None),
         Kind::Freeze { parties, .. } => on(parties, &|c, v| change::freeze::plan(roots, c, v)),
         Kind::Weight { parties } => on(parties, &|c, v| change::weight::plan(roots, c, v)),
         Kind::Cpuset { parties } => on(parties, &|c, v| change::cpuset::plan(roots, c, v)),
@@ -208,17 +211,20 @@ fn ask(change: &Change, design: &Design, by_dose: bool, allowed: Option<Level>) 
 
 /// Every experiment there is.
 fn list(format: Format) -> Result<(), Box<dyn Error>> {
-    // Micro-benchmarks join here.
+    let benchmarks: Vec<(String, &str, &str)> =
+        experiments::load::all().iter().map(|b| (b.id.replace("load.", "load "), b.about, "load")).collect();
+    let changes = CHANGES.iter().map(|(name, about, level)| ((*name).to_owned(), *about, *level));
+    let all: Vec<(String, &str, &str)> = benchmarks.into_iter().chain(changes).collect();
     if format == Format::Json {
-        let rows: Vec<_> = CHANGES
+        let rows: Vec<_> = all
             .iter()
             .map(|(name, about, level)| serde_json::json!({ "name": name, "about": about, "level": level }))
             .collect();
         return print(&(serde_json::to_string_pretty(&rows)? + "\n"));
     }
     let mut text = String::new();
-    for (name, about, level) in CHANGES {
-        text.push_str(&format!("{name:14} {about} (--allow {level})\n"));
+    for (name, about, level) in all {
+        text.push_str(&format!("{name:22} {about} (--allow {level})\n"));
     }
     print(&text)
 }

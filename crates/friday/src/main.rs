@@ -6,6 +6,7 @@ mod command;
 mod compared;
 mod experiment;
 mod health;
+mod load;
 mod progress;
 mod prove;
 mod run;
