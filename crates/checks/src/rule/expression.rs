@@ -112,6 +112,8 @@ impl Shown {
                 other => format!("{other:?}"),
             };
         };
+        // A sum of nothing is -0.0, which nobody writes.
+        let number = number + 0.0;
         match self {
             Shown::Percent => Ratio(number).to_string(),
             Shown::Bytes => Bytes(number.max(0.0) as u64).to_string(),
@@ -227,6 +229,7 @@ mod tests {
             "250.00 ms 3.00 s 250.0 µs 3.0 MiB"
         );
         assert_eq!(write("{x > 0.1 || n > 9.0} {'a' + 'b'} {x}"), "true ab 0.25");
+        assert_eq!(write("{-0.0|seconds} {-0.0}"), "0.0 µs 0");
         assert_eq!(write("{ratio(n, 0.0)} {least(x, n)} {most(x, n)}"), "0 0.25 3");
     }
 
