@@ -68,7 +68,9 @@ pub fn run(wanted: &Wanted) -> Result<(), Box<dyn Error>> {
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Benchmark>, Usage> {
-    let is = |benchmark: &Benchmark, name: &String| benchmark.id == *name || benchmark.id.strip_prefix("load.") == Some(name);
+    let is = |benchmark: &Benchmark, name: &String| {
+        benchmark.id == *name || benchmark.id.strip_prefix("load.") == Some(name)
+    };
     let all = load::all();
     if let Some(unknown) = names.iter().find(|name| !all.iter().any(|benchmark| is(benchmark, name))) {
         let ids: Vec<&str> = all.iter().map(|benchmark| benchmark.id.trim_start_matches("load.")).collect();

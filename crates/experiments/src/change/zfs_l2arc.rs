@@ -43,7 +43,12 @@ fn plan_with(dataset: &str, zfs: &mut dyn FnMut(&[&str]) -> io::Result<String>) 
         about: format!("set {PROPERTY}=none on {dataset} (it is {old})"),
         level: Level::Change,
         notes: vec!["reads that the L2ARC would have served go to the pool's disks meanwhile".to_owned()],
-        acts: vec![Act::Property { dataset: dataset.to_owned(), property: PROPERTY.to_owned(), new: "none".to_owned(), undo }],
+        acts: vec![Act::Property {
+            dataset: dataset.to_owned(),
+            property: PROPERTY.to_owned(),
+            new: "none".to_owned(),
+            undo,
+        }],
     })
 }
 

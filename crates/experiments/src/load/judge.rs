@@ -11,9 +11,6 @@ const TIMES: f64 = 2.0;
 /// ours: who waits for a CPU for this part of a benchmark measures the queue.
 const QUEUED: Ratio = Ratio(0.1);
 
-/// ours: a result of fewer repetitions is not kept to compare with.
-pub const ENOUGH: usize = 3;
-
 /// A result that was kept while the machine was well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
@@ -66,7 +63,10 @@ pub fn judge(benchmark: &Benchmark, seen: &Observed<Measured>, kept: Option<&Kep
                 (seen.median / kept.median, seen.least > kept.most)
             };
             why += &format!("; it was {} {unit} on {}", digits(kept.median), kept.at);
-            (times >= TIMES && apart, format!("{TIMES} times as slow as when it was kept, {} {unit}", digits(kept.median)))
+            (
+                times >= TIMES && apart,
+                format!("{TIMES} times as slow as when it was kept, {} {unit}", digits(kept.median)),
+            )
         }
         (None, Some((from, source))) => {
             let beyond = if benchmark.more_is_better { "below" } else { "from" };
@@ -74,10 +74,12 @@ pub fn judge(benchmark: &Benchmark, seen: &Observed<Measured>, kept: Option<&Kep
         }
         (None, None) => (false, "nothing was kept to compare with".to_owned()),
     };
-    test.evidence.push(Evidence::new(format!("{}: {}", benchmark.id, benchmark.about), seen.median, unit).against(threshold));
+    test.evidence
+        .push(Evidence::new(format!("{}: {}", benchmark.id, benchmark.about), seen.median, unit).against(threshold));
     if let Some(waited) = seen.waited.filter(|waited| Ratio::of(*waited, seen.wall) >= QUEUED) {
         let part = Ratio::of(waited, seen.wall);
-        why += &format!("; it waited for a CPU for {part} of that itself, so this is the queue as much as the component");
+        why +=
+            &format!("; it waited for a CPU for {part} of that itself, so this is the queue as much as the component");
     }
     if seen.failed > 0 {
         why += &format!("; {} failed", seen.failed);

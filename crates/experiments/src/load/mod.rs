@@ -149,7 +149,9 @@ fn run_queue_wait() -> Option<Duration> {
 pub(crate) fn failed(what: &str) -> impl Fn(std::io::Error) -> Absent + '_ {
     move |error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => Absent::NoPermission(format!("{what}: {error}")),
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::Unsupported => Absent::Unsupported(format!("{what}: {error}")),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::Unsupported => {
+            Absent::Unsupported(format!("{what}: {error}"))
+        }
         _ => Absent::Failed(format!("{what}: {error}")),
     }
 }

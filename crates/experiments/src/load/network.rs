@@ -151,7 +151,8 @@ fn answer(socket: &OwnedFd, number: u16) -> io::Result<()> {
         let read = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
         let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
         let packet = &buffer[..read];
-        let packet = if packet.first().is_some_and(|first| first >> 4 == 4) { packet.get(20..).unwrap_or(&[]) } else { packet };
+        let packet =
+            if packet.first().is_some_and(|first| first >> 4 == 4) { packet.get(20..).unwrap_or(&[]) } else { packet };
         if packet.first() == Some(&0) && packet.get(6..8) == Some(&number.to_be_bytes()) {
             return Ok(());
         }
@@ -166,7 +167,8 @@ mod tests {
     #[test]
     fn the_default_gateway_is_read_from_the_routing_table() {
         let address = u32::from_ne_bytes([10, 0, 0, 1]);
-        let table = format!("Iface Destination Gateway\neth0 0000000A 00000000 0001\neth0 00000000 {address:08X} 0003\n");
+        let table =
+            format!("Iface Destination Gateway\neth0 0000000A 00000000 0001\neth0 00000000 {address:08X} 0003\n");
         assert_eq!(default_gateway(&table), Some(Ipv4Addr::new(10, 0, 0, 1)));
         assert_eq!(default_gateway("Iface Destination Gateway\n"), None);
     }
