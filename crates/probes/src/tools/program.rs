@@ -83,6 +83,10 @@ pub(super) fn run(argv: &[String], limits: Limits) -> Result<String, String> {
         }
     };
     let (text, whole) = out.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+    // Whoever writes more finds the pipe closed, and fails for that.
+    if text.len() as u64 > MOST_OUTPUT {
+        return Err(format!("it wrote more than {MOST_OUTPUT} bytes"));
+    }
     if !status.success() {
         let (said, _) = complaint.recv_timeout(Duration::from_millis(100)).unwrap_or_default();
         let said: String = said.trim().chars().take(MOST_COMPLAINT).collect();
@@ -90,7 +94,7 @@ pub(super) fn run(argv: &[String], limits: Limits) -> Result<String, String> {
         return Err(format!("{status}{said}"));
     }
     if !whole {
-        return Err(format!("it wrote more than {MOST_OUTPUT} bytes"));
+        return Err("what it wrote could not be read".to_owned());
     }
     Ok(text)
 }
