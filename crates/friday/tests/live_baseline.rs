@@ -61,7 +61,9 @@ fn python(script: &Path, args: &[&str]) -> Child {
 impl Shop {
     fn open(dir: &Path, port: u16, work: u32) -> Shop {
         fs::write(dir.join("service.py"), SERVICE.replace("WORK", &work.to_string())).unwrap();
-        fs::write(dir.join("client.py"), CLIENT).unwrap();
+        if !dir.join("client.py").exists() {
+            fs::write(dir.join("client.py"), CLIENT).unwrap();
+        }
         let service = python(&dir.join("service.py"), &[&port.to_string()]);
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -152,11 +154,11 @@ fn live_what_is_different_is_named_and_nothing_else() {
     );
     drop(shop);
 
-    // Another version of it, that takes twice the work.
-    let mut shop = Shop::open(dir.path(), port, 16_000);
+    // Another version of it, that takes three times the work; reading and answering stays what it is.
+    let mut shop = Shop::open(dir.path(), port, 24_000);
     shop.load(100);
     let slower = different(&before, &shop.look("slower"), &KINDS);
     let [(cost, of, times), (software, script, _)] = &slower[..] else { panic!("cost and script: {slower:?}") };
-    assert!(cost == "cost" && of.starts_with("python3 ") && (1.7..=2.3).contains(times), "{slower:?}");
+    assert!(cost == "cost" && of.starts_with("python3 ") && (2.1..=3.0).contains(times), "{slower:?}");
     assert!(software == "software" && script.ends_with("service.py"), "{slower:?}");
 }
