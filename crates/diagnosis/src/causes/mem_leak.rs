@@ -125,7 +125,7 @@ struct Leak {
 
 impl Leak {
     fn of(scene: &Scene, pid: Pid, asked: bool) -> Option<Self> {
-        let points = own_memory(scene, pid)?;
+        let points = own_memory(scene, pid, |kind| kind != "file")?;
         let ((begin, from), (end, to)) = (points.first_key_value()?, points.last_key_value()?);
         // One that began inside the window has not shown how it goes on.
         let whole = begin.is_zero() && points.len() >= READINGS;
@@ -137,7 +137,8 @@ impl Leak {
         let (of, all, left) = room(scene, pid, *to)?;
         let runs_out = Duration::try_from_secs_f64(left / rate).ok()?;
         let soon = grown >= GROWS.0 as f64 && runs_out < RUNS_OUT;
-        let noticed = asked && grown >= (from * OF_ITS_OWN).max(WORTH_A_WORD.0 as f64);
+        // Touching memory that others share already is no growth.
+        let noticed = asked && grows_alone(scene, pid);
         if !soon && !noticed {
             return None;
         }
@@ -147,13 +148,23 @@ impl Leak {
 }
 
 /// A process' own memory over time, swapped out or not.
-fn own_memory(scene: &Scene, pid: Pid) -> Option<BTreeMap<Duration, f64>> {
+fn own_memory(scene: &Scene, pid: Pid, is: impl Fn(&str) -> bool) -> Option<BTreeMap<Duration, f64>> {
     let mut points: BTreeMap<Duration, f64> = BTreeMap::new();
     let rows = scene.rec.get(&catalog::MEMORY_USAGE).ok()?.iter();
-    for row in rows.filter(|row| row.labels.pid() == Some(pid) && row.labels.get("kind") != "file") {
+    for row in rows.filter(|row| row.labels.pid() == Some(pid) && is(row.labels.get("kind"))) {
         row.points.iter().for_each(|point| *points.entry(point.at).or_default() += point.value);
     }
     Some(points)
+}
+
+/// Whether what a process has for itself alone grows by a part of what that was, without a break.
+fn grows_alone(scene: &Scene, pid: Pid) -> bool {
+    let Some(points) = own_memory(scene, pid, |kind| kind == "anonymous") else { return false };
+    let (Some((begin, from)), Some((end, to))) = (points.first_key_value(), points.last_key_value()) else {
+        return false;
+    };
+    let (grown, time) = (to - from, end.saturating_sub(*begin).as_secs_f64());
+    grown >= (from * OF_ITS_OWN).max(WORTH_A_WORD.0 as f64) && steady(&points, grown / time)
 }
 
 /// Whether every interval grows by a part of what the mean one does.
@@ -210,6 +221,20 @@ mod tests {
         assert_eq!((finding.culprit.pid, finding.confidence), (Some(10), Confidence::Likely));
         let small = one(&growing(&[20.0, 40.0, 60.0, 80.0, 100.0]).build(), "mem.leak");
         assert_eq!(small.confidence, Confidence::Possible);
+    }
+
+    #[test]
+    fn slow_growth_is_worth_a_word_to_who_asks_unless_it_is_memory_that_is_shared() {
+        let broker = |kind: &str| {
+            let values: Vec<f64> = [10.0, 12.0, 14.0, 16.0, 18.0].map(|mib| mib * MIB).to_vec();
+            System::new()
+                .thread(10, "broker", &[(RunningUser, 1.0)])
+                .sampled(&catalog::MEMORY_USAGE, &[("pid", "10"), ("kind", kind)], &values)
+                .sampled(&catalog::MEMORY, &[("state", "available")], &[9e11, 9e11])
+        };
+        assert_eq!(one(&broker("anonymous").target(10).build(), "mem.leak").confidence, Confidence::Possible);
+        assert!(all(&broker("shared").target(10).build(), "mem.leak").is_empty());
+        assert!(all(&broker("anonymous").build(), "mem.leak").is_empty(), "nobody asked");
     }
 
     #[test]
