@@ -26,7 +26,10 @@ mod verdict;
 
 pub use check::Check;
 pub use rule::{Issue, Place, Played, Rule, RuleError, SCHEMA, play};
-pub use tool::{GROUPS, KNOWN_ISSUES, Tool, checklist, known_issues, lint, plugged_in, rank, rules, tools};
+pub use tool::{
+    GROUPS, KNOWN_ISSUES, STATIC_GROUPS, Tool, checklist, known_issues, lint, plugged_in, rank, rules, settings,
+    static_tuning, tools,
+};
 pub use verdict::{Evidence, Light, Test, Verdict};
 
 use observe::Recording;

@@ -1,4 +1,5 @@
-//! The files among friday's health tools, and the signatures of known issues: `rules/` and `checklist/` beside `src/`.
+//! The files among friday's health tools, the checks of static tuning, and the signatures of known issues: `rules/`, `static/`
+//! and `checklist/` beside `src/`.
 
 macro_rules! files {
     ($($(#[$doc:meta])* $name:ident: $folder:literal, [$($file:literal),* $(,)?];)*) => {$(
@@ -70,6 +71,10 @@ files! {
         "zfs.pool",
         "zfs.writes",
     ];
+    /// Static performance tuning: what can be judged without load.
+    STATIC: "static", [
+        "memory.swappiness",
+    ];
     /// Signatures of known issues.
     CHECKLIST: "checklist", [
         "cgroup.migration-lock",
@@ -139,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_file_is_listed() {
-        for (name, listed) in [("rules", ALL), ("checklist", CHECKLIST)] {
+        for (name, listed) in [("rules", ALL), ("static", STATIC), ("checklist", CHECKLIST)] {
             let files =
                 fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let files: BTreeSet<String> = files.filter(|file| !file.ends_with(".examples.toml")).collect();
@@ -151,7 +156,7 @@ mod tests {
     #[test]
     fn every_file_says_what_its_examples_expect() {
         let mut wrong = Vec::new();
-        for (name, listed) in [("rules", ALL), ("checklist", CHECKLIST)] {
+        for (name, listed) in [("rules", ALL), ("static", STATIC), ("checklist", CHECKLIST)] {
             for (file, text) in listed {
                 let rule = Rule::parse(file, text).unwrap_or_else(|error| panic!("{error}"));
                 let examples = file.replace(".toml", ".examples.toml");

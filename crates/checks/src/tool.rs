@@ -110,6 +110,12 @@ pub fn rules() -> &'static [Rule] {
     RULES.get_or_init(|| read(crate::rules::ALL))
 }
 
+/// The checks of static tuning that friday brings.
+pub fn settings() -> &'static [Rule] {
+    static SETTINGS: OnceLock<Vec<Rule>> = OnceLock::new();
+    SETTINGS.get_or_init(|| read(crate::rules::STATIC))
+}
+
 /// The signatures of known issues that friday brings.
 pub fn checklist() -> &'static [Rule] {
     static CHECKLIST: OnceLock<Vec<Rule>> = OnceLock::new();
@@ -200,6 +206,18 @@ fn broken(name: &str, why: String) -> Test {
 /// Where the checklist's signatures stand in a list of tests.
 pub const KNOWN_ISSUES: &str = "known issues";
 
+/// The groups of static tuning, in the order in which they are shown.
+pub const STATIC_GROUPS: &[&str] =
+    &["cpu", "memory", "storage", "network", "kernel", "limits", "virtualization", "past errors", "versions"];
+
+/// Static performance tuning: the system without its load, judged.
+pub fn static_tuning(rec: &Recording) -> Vec<Test> {
+    let mut tests: Vec<Test> = settings().iter().map(|rule| rule.run(rec)).collect();
+    let rank = |test: &Test| STATIC_GROUPS.iter().position(|group| *group == test.group);
+    tests.sort_by_key(|test| rank(test).unwrap_or(STATIC_GROUPS.len()));
+    tests
+}
+
 /// The checklist's signatures, judged.
 pub fn known_issues(rec: &Recording) -> Vec<Test> {
     checklist().iter().map(|rule| Test { group: KNOWN_ISSUES.to_owned(), ..rule.run(rec) }).collect()
@@ -225,15 +243,18 @@ mod tests {
 
     #[test]
     fn every_file_that_friday_brings_can_be_read_and_has_a_place_on_the_board() {
-        for (name, text) in crate::rules::ALL {
-            let rule = Rule::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
-            assert!(GROUPS.contains(&rule.group.as_str()), "{name}: {}", rule.group);
-            assert_eq!(name.trim_end_matches(".toml"), rule.id, "{name}");
-            for source in &rule.sources {
-                assert!(source.starts_with("https://") || source.starts_with("ours: "), "{name}: {source}");
+        for (files, groups) in [(crate::rules::ALL, GROUPS), (crate::rules::STATIC, STATIC_GROUPS)] {
+            for (name, text) in files {
+                let rule = Rule::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
+                assert!(groups.contains(&rule.group.as_str()), "{name}: {}", rule.group);
+                assert_eq!(name.trim_end_matches(".toml"), rule.id, "{name}");
+                for source in &rule.sources {
+                    assert!(source.starts_with("https://") || source.starts_with("ours: "), "{name}: {source}");
+                }
             }
         }
         let mut ids: Vec<String> = tools().iter().map(|tool| tool.id().to_owned()).collect();
+        ids.extend(settings().iter().map(|rule| rule.id.clone()));
         let all = ids.len();
         ids.sort_unstable();
         ids.dedup();

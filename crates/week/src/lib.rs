@@ -69,6 +69,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
     let diagnosis = diagnosis::diagnose(rec, &own);
     let tests = board(rec, own);
     let issues: Vec<Test> = checks::known_issues(rec);
+    let tuning: Vec<Test> = checks::static_tuning(rec);
     let compared = compared(rec);
     let seen = Seen { rec, tests: &tests, issues: &issues, diagnosis: &diagnosis, compared: compared.as_ref() };
     let days = [
@@ -84,7 +85,11 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         .map(|(day, known)| Day {
             day: day.to_owned(),
             known,
-            tests: if day == "tuesday" { tests.iter().chain(&issues).cloned().collect() } else { Vec::new() },
+            tests: match day {
+                "monday" => tuning.clone(),
+                "tuesday" => tests.iter().chain(&issues).cloned().collect(),
+                _ => Vec::new(),
+            },
         })
         .filter(|day| !day.known.is_empty() || !day.tests.is_empty())
         .collect();

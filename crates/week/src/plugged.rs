@@ -145,7 +145,7 @@ fn read(path: &Path) -> Result<String, String> {
 /// Everything that is to be read in a run: for friday's own tools and for those that are found.
 pub fn asked(places: &Places, root: bool) -> Asked {
     let mut asked = Asked::default();
-    for rule in checks::rules().iter().chain(checks::checklist()) {
+    for rule in checks::rules().iter().chain(checks::settings()).chain(checks::checklist()) {
         asked.readings.extend(rule.readings());
     }
     let is_file = |name: &str| name.ends_with(".toml") && !name.ends_with(".examples.toml");
