@@ -2,6 +2,7 @@
 
 mod again;
 mod background;
+mod board;
 mod build;
 mod cgroup;
 mod options;
@@ -83,6 +84,7 @@ pub fn run(args: &[String]) -> Result<bool, String> {
     let all_ran = played?;
     print!("{}", record.table());
     println!("stored in {}", record.folder().display());
+    println!("{}", record.board());
     println!("{}", record.totals());
     Ok(all_ran)
 }

@@ -1,5 +1,6 @@
 //! What has been run so far, kept in the results' folder after every run, so that an interrupted zoo can go on.
 
+use super::board;
 use super::row::Row;
 use super::totals;
 use std::fs;
@@ -43,12 +44,17 @@ impl Record {
             fs::write(&new, text).and_then(|()| fs::rename(new, &path)).map_err(|e| format!("{}: {e}", path.display()))
         };
         store("scores.json", scores)?;
-        store("table.txt", format!("{}{}\n", self.table(), self.totals()))
+        store("table.txt", format!("{}{}\n{}\n", self.table(), self.board(), self.totals()))
     }
 
     /// All rows below their heading.
     pub fn table(&self) -> String {
         std::iter::once(Row::heading()).chain(self.rows.iter().map(Row::line)).map(|line| line + "\n").collect()
+    }
+
+    /// How the boards of lights did.
+    pub fn board(&self) -> String {
+        board::totals(self.rows.iter().filter_map(|row| row.board.as_ref()))
     }
 
     /// The last line.

@@ -1,5 +1,6 @@
 //! One line of the table.
 
+use super::board::{self, Board};
 use super::scenario::Scenario;
 use super::score::{Mark, Said, mark, note};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct Row {
     pub overhead_cpu_percent: Option<f64>,
     /// What else there is to say.
     pub note: String,
+    /// How the board of lights did; absent where it was not run.
+    #[serde(default)]
+    pub board: Option<Board>,
 }
 
 impl Row {
@@ -42,6 +46,7 @@ impl Row {
         let mark = mark(scenario, said);
         self.mark = Some(mark);
         self.note = note(scenario, said, mark);
+        self.board = Some(board::judge(scenario, &said.days));
         self.wall_seconds = Some(seconds);
         self.overhead_cpu_percent = said.overhead.cpu_percent;
         match said.findings.first() {

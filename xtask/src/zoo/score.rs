@@ -1,5 +1,6 @@
 //! Judges friday by its JSON alone.
 
+use super::board::Day;
 use super::scenario::{Culprit, Scenario};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,9 @@ pub struct Said {
     /// Ranked causes.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// The lights, by day.
+    #[serde(default)]
+    pub days: Vec<Day>,
     /// What the looking cost.
     #[serde(default)]
     pub overhead: Overhead,
