@@ -3,7 +3,7 @@
 //! time.
 
 mod files;
-mod program;
+pub(crate) mod program;
 
 use crate::roots::Roots;
 use observe::{
