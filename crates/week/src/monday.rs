@@ -86,7 +86,7 @@ pub(crate) fn hardware(rec: &Recording) -> String {
         format!("{} of memory", Bytes(rec.host.memory_bytes)),
         format!("kernel {}", rec.host.kernel),
     ];
-    for (name, label) in [("cpu.model", ""), ("virtualization", "on "), ("clocksource", "clock source ")] {
+    for (name, label) in [("cpu.model", ""), ("virtualization", "virtualization: "), ("clocksource", "clock source ")] {
         host.extend(fact(name).map(|value| format!("{label}{value}")));
     }
     host.join(", ")

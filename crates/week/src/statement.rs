@@ -11,7 +11,7 @@ use case::Question;
 use checks::Light;
 use compare::Kind;
 use diagnosis::{Confidence, Finding};
-use observe::{Recording, TargetKind, catalog};
+use observe::{Absent, Recording, TargetKind, catalog};
 use std::time::Duration;
 
 /// The schema of a statement's file.
@@ -129,6 +129,7 @@ fn latency(seen: &Seen) -> Answer {
     if services.is_empty() {
         answer.unknown.push(match rec.get(&catalog::REQUESTS) {
             Ok(_) => "no requests were seen".to_owned(),
+            Err(Absent::NotCollected(_)) => "requests were not followed here: `friday run` follows them".to_owned(),
             Err(why) => format!("requests were not followed: {why}"),
         });
     }
@@ -154,9 +155,7 @@ fn environment(rec: &Recording) -> Answer {
     };
     let software = told(&[("os", ""), ("kernel.release", "kernel"), ("cgroup.version", "control groups of version")]);
     let config = told(&[
-        ("clocksource", "clock source"),
         ("cpu.governor", "governor"),
-        ("mitigations", "mitigations"),
         ("thp", "transparent huge pages"),
         ("swap", "swap"),
         ("vm.swappiness", "swappiness"),
@@ -193,7 +192,7 @@ fn time(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::conclude;
-    use observe::{Absent, Fact, Host, Labels, Target, Window};
+    use observe::{Fact, Host, Labels, Target, Window};
     use std::time::SystemTime;
 
     pub(super) fn recording() -> Recording {

@@ -23,7 +23,10 @@ pub(super) fn read(proc: &Path, processes: &BTreeMap<Pid, Process>, now: i64) ->
     let (mut unread, mut all) = (0, Vec::new());
     for process in processes.values().filter(|p| !p.is_kernel && !p.is_friday) {
         match process.exe.as_str() {
-            "" => unread += 1,
+            // Of a process that has ended and was not waited for there is none.
+            "" => unread += usize::from(state(proc, process.pid).is_some_and(|state| state != 'Z')),
+            // Made in memory: no file came.
+            exe if exe.starts_with("/memfd:") => {}
             exe => programs.entry(exe).or_default().push(process.pid),
         }
     }
@@ -57,6 +60,12 @@ pub(super) fn read(proc: &Path, processes: &BTreeMap<Pid, Process>, now: i64) ->
     Found::new(all, MOST, why)
 }
 
+/// `R`, `S`, `Z` …
+fn state(proc: &Path, pid: Pid) -> Option<char> {
+    let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
 /// When a process started, in clock ticks since the machine did: field 22 of `/proc/PID/stat`. Its name may hold anything.
 fn start_ticks(stat: &str) -> Option<i64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -75,6 +84,10 @@ mod tests {
         let program = dir.path().join("shopd");
         fs::write(&program, "ELF").unwrap();
         let stat = "7 (a) b) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 500 0 0";
+        for (pid, state) in [("10", "S"), ("11", "Z")] {
+            fs::create_dir_all(proc.join(pid)).unwrap();
+            fs::write(proc.join(pid).join("stat"), format!("{pid} (x) {state} 1")).unwrap();
+        }
         for pid in ["7", "8", "9"] {
             fs::create_dir_all(proc.join(pid)).unwrap();
             fs::write(proc.join(pid).join("stat"), stat).unwrap();
@@ -86,7 +99,13 @@ mod tests {
         let process =
             |pid, exe: String| (Pid(pid), Process { pid: Pid(pid), name: "shopd".into(), exe, ..Process::default() });
         let gone = process(9, format!("{exe}{GONE}"));
-        let all = BTreeMap::from([process(7, exe.clone()), process(8, exe.clone()), gone, process(10, String::new())]);
+        let all = BTreeMap::from([
+            process(7, exe.clone()),
+            process(8, exe.clone()),
+            gone,
+            process(10, String::new()),
+            process(11, String::new()),
+        ]);
         let found = read(&proc, &all, now + 5);
         let (old, new): (Vec<_>, Vec<_>) = found.changes.iter().partition(|change| change.what.contains("old one"));
         assert_eq!(

@@ -93,8 +93,9 @@ pub fn list(out: &mut Out, items: &[Item<'_>]) {
     }
 }
 
-/// Lines of a sentence of the statement.
+/// Lines of a sentence of the statement, where it stands among other things and where it is what was asked for.
 const SENTENCE: usize = 3;
+const WHOLE_SENTENCE: usize = 8;
 
 pub fn statement(out: &mut Out, questions: &[Question], rows: Rows) {
     for question in questions {
@@ -109,7 +110,7 @@ pub fn statement(out: &mut Out, questions: &[Question], rows: Rows) {
         let unknown = unknown.take(if question.measured.is_empty() || rows == Rows::ALL { rows.0 } else { 0 });
         for (at, text) in said.into_iter().chain(measured).chain(rest).chain(unknown).enumerate() {
             let label = format!("  {}  ", if at == 0 { &name } else { &blank });
-            out.hanging(&label, &text, SENTENCE);
+            out.hanging(&label, &text, if rows == Rows::ALL { WHOLE_SENTENCE } else { SENTENCE });
         }
     }
 }

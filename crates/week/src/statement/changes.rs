@@ -7,7 +7,8 @@ use compare::Kind;
 use observe::{Fact, Recording, catalog};
 use std::time::UNIX_EPOCH;
 
-/// Kinds of change: how they are stored, what one and several of them are called, and what is said when there is none.
+/// Kinds of change: how they are stored, what one and several of them are called, and what is said when there is none. Of the
+/// last two there is one at most, which tells itself.
 const KINDS: [(&str, &str, &str, &str); 5] = [
     (
         "program",
@@ -17,8 +18,8 @@ const KINDS: [(&str, &str, &str, &str); 5] = [
     ),
     ("package", "package changed", "packages changed", "no package changed"),
     ("config", "file below /etc was written", "files below /etc were written", "no file below /etc was written"),
-    ("kernel", "kernel came", "kernels came", "the kernel did not come"),
-    ("boot", "start of the machine", "starts of the machine", "the machine was not started"),
+    ("kernel", "", "", "the kernel did not come"),
+    ("boot", "", "", "the machine was not started"),
 ];
 
 /// What the data says about it.
@@ -41,11 +42,14 @@ pub(super) fn changed(rec: &Recording, compared: Option<&Compared>) -> Answer {
         let why = about.map_or("", |fact| fact.value.as_str());
         let count = of.len() + left_out;
         if count > 0 {
-            let told: Vec<String> = of.iter().take(NAMED).map(|change| told(change, now)).collect();
-            let rest = count - told.len();
-            let rest = if rest > 0 { format!("; and {rest} more") } else { String::new() };
-            let what = if count == 1 { one } else { many };
-            answer.measured.push(format!("{count} {what} within 14 days: {}{rest}", told.join("; ")));
+            let named = of.len().min(NAMED);
+            let rest = if count > named { format!("; and {} more", count - named) } else { String::new() };
+            let head = match (one.is_empty(), count) {
+                (true, _) => String::new(),
+                (false, 1) => format!("1 {one} within 14 days: "),
+                (false, count) => format!("{count} {many} within 14 days: "),
+            };
+            answer.measured.push(format!("{head}{}{rest}", told(&of[..named], now)));
         } else if why.is_empty() {
             none.push(no);
         }
@@ -78,12 +82,22 @@ fn against(compared: &Compared) -> Vec<String> {
     kinds.into_iter().filter_map(told).collect()
 }
 
-/// One change with its time.
-fn told(change: &Fact, now: i64) -> String {
-    let at: i64 = change.labels.get("at").parse().unwrap_or(0);
-    let since = change.labels.get("since").parse().ok();
-    let since = since.map_or_else(String::new, |since: i64| format!(", running for {}", span(now - since)));
-    format!("{} {} {} ago{since} ({})", change.labels.get("of"), change.value, span(now - at), date(at))
+/// Changes, those of one minute together, with their time.
+fn told(changes: &[&Fact], now: i64) -> String {
+    let at = |change: &Fact| -> i64 { change.labels.get("at").parse().unwrap_or(0) };
+    let groups = changes.chunk_by(|a, b| at(a) / 60 == at(b) / 60).map(|group| {
+        let told: Vec<String> = group
+            .iter()
+            .map(|change| {
+                let since = change.labels.get("since").parse().ok();
+                let since = since.map_or_else(String::new, |since: i64| format!(", running for {}", span(now - since)));
+                format!("{} {}{since}", change.labels.get("of"), change.value)
+            })
+            .collect();
+        let first = group.first().map_or(0, |change| at(change));
+        format!("{} ago ({}) {}", span(now - first), date(first), told.join(", "))
+    });
+    groups.collect::<Vec<_>>().join("; ")
 }
 
 /// A span of time in its largest unit.
@@ -127,7 +141,10 @@ mod tests {
     #[test]
     fn changes_are_told_with_their_time_and_what_is_not_known_with_its_reason() {
         let mut rec = recording();
+        rec.push(&catalog::HOST_CHANGE, change("package", "jq", "installed 1", 3 * 86_400 - 10, None));
         rec.push(&catalog::HOST_CHANGE, change("package", "libc6", "upgraded 1 to 2", 3 * 86_400, None));
+        rec.push(&catalog::HOST_CHANGE, change("package", "tar", "removed 1", 5 * 86_400, None));
+        rec.push(&catalog::HOST_CHANGE, change("boot", "this machine", "started", 3 * 86_400, None));
         rec.push(&catalog::HOST_CHANGE, change("program", "/srv/shop", "put there, run by shop (7)", 7300, Some(7000)));
         let kinds = [
             ("package", 0, ""),
@@ -143,10 +160,12 @@ mod tests {
         assert_eq!(
             told.measured,
             [
-                "3 running programs have files that came within 14 days: /srv/shop put there, run by shop (7) 2 h ago, running for \
-                 116 min (2026-11-20 21:58 UTC); and 2 more",
-                "1 package changed within 14 days: libc6 upgraded 1 to 2 3 days ago (2026-11-18 00:00 UTC)",
-                "within 14 days: no file below /etc was written, the machine was not started",
+                "3 running programs have files that came within 14 days: 2 h ago (2026-11-20 21:58 UTC) /srv/shop put there, run \
+                 by shop (7), running for 116 min; and 2 more",
+                "3 packages changed within 14 days: 3 days ago (2026-11-18 00:00 UTC) jq installed 1, libc6 upgraded 1 to 2; 5 days \
+                 ago (2026-11-16 00:00 UTC) tar removed 1",
+                "3 days ago (2026-11-18 00:00 UTC) this machine started",
+                "within 14 days: no file below /etc was written",
             ]
         );
         assert_eq!(told.unknown, ["2 cannot be seen", "no image"]);
