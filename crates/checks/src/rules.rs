@@ -27,6 +27,7 @@ files! {
         "fs.ext4-errors",
         "fs.inodes",
         "fs.journal",
+        "fs.lookups",
         "fs.readonly",
         "fs.space",
         "gpu.clocks",

@@ -19,12 +19,11 @@ struct Mechanism {
 /// How the cause of a finding is seen again, where a rule can see it.
 fn mechanism(finding: &Finding) -> Option<Mechanism> {
     let share = (finding.share.0 * OF_WHAT_WAS_SEEN).clamp(LEAST, 1.0);
-    let function = match finding.culprit.kind.as_str() {
-        "function" => Some(finding.culprit.name.as_str()),
-        _ => finding.codepath.last().map(String::as_str),
-    };
-    let function = function.filter(|name| !name.is_empty() && !name.starts_with('['));
     let name = finding.culprit.name.as_str();
+    let (kind, named) = (finding.culprit.kind.as_str(), !name.is_empty() && !name.starts_with('['));
+    let is_function = named && matches!(kind, "function" | "kernel function");
+    let function = if is_function { Some(name) } else { finding.codepath.last().map(String::as_str) };
+    let function = function.filter(|name| !name.is_empty() && !name.starts_with('['));
     let samples = |function: &str| Mechanism {
         input: format!("samples = [{}]", quoted(function)),
         bad: format!("seen.share > {share:.2} && seen.count >= 50.0"),
@@ -37,10 +36,15 @@ fn mechanism(finding: &Finding) -> Option<Mechanism> {
         maybe: "seen.felt".to_owned(),
         says: "{seen.seconds|seconds} lost, most by {seen.who}: {seen.share|percent} of its time".to_owned(),
     };
-    let waits = |classes: &str| {
-        let function = function.map_or_else(String::new, |function| format!(", function = [{}]", quoted(function)));
-        Some(lost(format!("waits = {{ class = [{classes}]{function} }}")))
+    // What a wait is known by again is the function or the thing that the culprit is. Where it is neither, the innermost
+    // function of the code path is one that every wait of the kind goes through, and says nothing.
+    let of = match kind {
+        _ if is_function => format!(", function = [{}]", quoted(name)),
+        "peer" if named => format!(", resource = [{}]", quoted(&format!("*{name}"))),
+        "file" if named => format!(", resource = [{}]", quoted(&format!("file:{name}"))),
+        _ => String::new(),
     };
+    let waits = |classes: &str| Some(lost(format!("waits = {{ class = [{classes}]{of} }}")));
     let count = |metric: &str, filter: String, value: &str| Mechanism {
         input: format!("metric = \"{metric}\"\nwhere = {{ {filter} }}\ndefault = 0.0"),
         bad: format!("seen.{value} >= 5.0"),
@@ -175,6 +179,15 @@ mod tests {
                 assert_eq!(rule.issue.unwrap().causes, [cause]);
             }
         }
+    }
+
+    #[test]
+    fn a_wait_is_known_again_by_what_the_culprit_is() {
+        let input = |cause, kind, name| mechanism(&finding(cause, kind, name)).unwrap().input;
+        assert!(input("net.retransmits", "peer", "10.0.0.2:80").ends_with("resource = [\"*10.0.0.2:80\"] }"));
+        assert!(input("disk.sync-writes", "file", "/var/log/x").ends_with("resource = [\"file:/var/log/x\"] }"));
+        assert!(input("lock.kernel", "kernel function", "__vm_munmap").ends_with("function = [\"__vm_munmap\"] }"));
+        assert!(input("disk.saturated", "process", "tar").ends_with("\"blocked.fs\"] }"));
     }
 
     #[test]
