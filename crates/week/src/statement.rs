@@ -10,7 +10,7 @@ use crate::{Seen, monday, requests};
 use case::Question;
 use checks::Light;
 use compare::Kind;
-use diagnosis::{Confidence, Finding};
+use diagnosis::{Conclusion, Confidence, Finding};
 use observe::{Absent, Recording, TargetKind, catalog};
 use std::time::Duration;
 
@@ -73,7 +73,9 @@ fn real<'a>(seen: &'a Seen) -> impl Iterator<Item = &'a Finding> {
 fn problem(seen: &Seen) -> Answer {
     let mut answer = Answer::default();
     answer.measured.extend(real(seen).take(2).map(|finding| finding.summary.clone()));
-    if answer.measured.is_empty() {
+    // Where all that was done is accounted for and nobody suffers, a light alone is no problem.
+    let well = matches!(seen.diagnosis.conclusion, Conclusion::Healthy | Conclusion::Idle);
+    if answer.measured.is_empty() && !well {
         let bad = seen.tests.iter().chain(seen.tuning).filter(|test| test.verdict == Light::Bad);
         answer.measured.extend(bad.take(NAMED).map(|test| format!("{}: {}", test.id, test.why)));
     }

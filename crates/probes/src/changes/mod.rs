@@ -1,5 +1,5 @@
 //! What changed on this machine lately: packages, settings, programs, its kernel, its start. Read after the window, bounded in
-//! volume. Measured: 25 ms.
+//! volume. Measured: 20 ms.
 
 mod packages;
 mod programs;

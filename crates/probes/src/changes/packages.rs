@@ -1,4 +1,4 @@
-//! Packages that were installed, upgraded or removed, from the logs of their managers. Measured: 10 ms for a log of 400 KiB.
+//! Packages that were installed, upgraded or removed, from the logs of their managers. Measured: 13 ms for a log of 430 KiB.
 
 use super::{
     Change, Found, recent,

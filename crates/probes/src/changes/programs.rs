@@ -1,9 +1,14 @@
 //! Deployments: programs that run from a file that was put there recently, and programs whose file was replaced since they
-//! started. Measured: 30 µs a program.
+//! started. Measured: 2 ms for 130 processes.
 
 use super::{Change, Found, recent, settings};
 use observe::{Pid, Process};
-use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+};
 
 /// ours: a machine that was installed within two weeks runs hundreds; the newest tell.
 const MOST: usize = 60;
@@ -12,14 +17,14 @@ const MOST: usize = 60;
 const MOST_PROGRAMS: usize = 500;
 
 /// What the kernel says behind the path of a file that is no longer there.
-const GONE: &str = " (deleted)";
+const GONE: &[u8] = b" (deleted)";
 
 /// All of the recent ones, newest first.
 pub(super) fn read(proc: &Path, processes: &BTreeMap<Pid, Process>, now: i64) -> Found {
     let boot = settings::boot(&fs::read_to_string(proc.join("stat")).unwrap_or_default());
     // SAFETY: no arguments that could be wrong.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1);
-    let mut programs: BTreeMap<&str, Vec<Pid>> = BTreeMap::new();
+    let mut programs: BTreeMap<(&str, bool), Vec<Pid>> = BTreeMap::new();
     let (mut unread, mut all) = (0, Vec::new());
     for process in processes.values().filter(|p| !p.is_kernel && !p.is_friday) {
         match process.exe.as_str() {
@@ -27,10 +32,14 @@ pub(super) fn read(proc: &Path, processes: &BTreeMap<Pid, Process>, now: i64) ->
             "" => unread += usize::from(state(proc, process.pid).is_some_and(|state| state != 'Z')),
             // Made in memory: no file came.
             exe if exe.starts_with("/memfd:") => {}
-            exe => programs.entry(exe).or_default().push(process.pid),
+            exe => {
+                let link = fs::read_link(proc.join(process.pid.to_string()).join("exe"));
+                let gone = link.is_ok_and(|link| link.as_os_str().as_bytes().ends_with(GONE));
+                programs.entry((exe, gone)).or_default().push(process.pid);
+            }
         }
     }
-    for (exe, pids) in programs.into_iter().take(MOST_PROGRAMS) {
+    for ((exe, gone), pids) in programs.into_iter().take(MOST_PROGRAMS) {
         let started = |pid: &Pid| {
             let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?;
             Some((boot? + start_ticks(&stat)? / ticks, *pid))
@@ -38,9 +47,8 @@ pub(super) fn read(proc: &Path, processes: &BTreeMap<Pid, Process>, now: i64) ->
         let Some((since, pid)) = pids.iter().filter_map(started).min() else { continue };
         let own = proc.join(pid.to_string());
         let name = processes.get(&pid).map_or("", |process| process.name.as_str());
-        let (path, gone) = exe.strip_suffix(GONE).map_or((exe, false), |path| (path, true));
         // By way of the process: the file may be in a container. Its inode says when it came, its content when it was built.
-        let file = if gone { own.join("root").join(path.trim_start_matches('/')) } else { own.join("exe") };
+        let file = if gone { own.join("root").join(exe.trim_start_matches('/')) } else { own.join("exe") };
         let Ok(meta) = fs::metadata(&file) else { continue };
         let what = match (gone, pids.len()) {
             (true, _) => format!("replaced since {name} ({pid}) started, which still runs the old one"),
@@ -48,7 +56,7 @@ pub(super) fn read(proc: &Path, processes: &BTreeMap<Pid, Process>, now: i64) ->
             (false, more) => format!("put there, run by {name} ({pid}) and {} more", more - 1),
         };
         if recent(meta.ctime(), now) {
-            let change = Change::new("program", path.to_owned(), what, meta.ctime(), "ctime of /proc/PID/exe");
+            let change = Change::new("program", exe.to_owned(), what, meta.ctime(), "ctime of /proc/PID/exe");
             all.push(Change { since: Some(since), ..change });
         }
     }
@@ -91,18 +99,18 @@ mod tests {
         for pid in ["7", "8", "9"] {
             fs::create_dir_all(proc.join(pid)).unwrap();
             fs::write(proc.join(pid).join("stat"), stat).unwrap();
-            symlink(&program, proc.join(pid).join("exe")).unwrap();
+            let end = if pid == "9" { " (deleted)" } else { "" };
+            symlink(format!("{}{end}", program.display()), proc.join(pid).join("exe")).unwrap();
             symlink("/", proc.join(pid).join("root")).unwrap();
         }
         fs::write(proc.join("stat"), format!("btime {}\n", now - 1000)).unwrap();
         let exe = program.display().to_string();
         let process =
             |pid, exe: String| (Pid(pid), Process { pid: Pid(pid), name: "shopd".into(), exe, ..Process::default() });
-        let gone = process(9, format!("{exe}{GONE}"));
         let all = BTreeMap::from([
             process(7, exe.clone()),
             process(8, exe.clone()),
-            gone,
+            process(9, exe.clone()),
             process(10, String::new()),
             process(11, String::new()),
         ]);

@@ -1,5 +1,5 @@
-//! Files below `/etc` that were written recently, the kernel that runs, and when the machine was started. Measured: 6 ms for
-//! 1,200 files.
+//! Files below `/etc` that were written recently, the kernel that runs, and when the machine was started. Measured: 5 ms for
+//! 1,300 files.
 
 use super::{Change, Found, recent};
 use std::{fs, os::unix::fs::MetadataExt, path::Path};

@@ -162,7 +162,7 @@ mod tests {
             [
                 "3 running programs have files that came within 14 days: 2 h ago (2026-11-20 21:58 UTC) /srv/shop put there, run \
                  by shop (7), running for 116 min; and 2 more",
-                "3 packages changed within 14 days: 3 days ago (2026-11-18 00:00 UTC) jq installed 1, libc6 upgraded 1 to 2; 5 days \
+                "3 packages changed within 14 days: 2 days ago (2026-11-18 00:00 UTC) jq installed 1, libc6 upgraded 1 to 2; 5 days \
                  ago (2026-11-16 00:00 UTC) tar removed 1",
                 "3 days ago (2026-11-18 00:00 UTC) this machine started",
                 "within 14 days: no file below /etc was written",

@@ -2,7 +2,7 @@
 
 use super::{Answer, NAMED, real, time};
 use crate::Seen;
-use observe::{Pid, Recording, Series, TimeClass, catalog};
+use observe::{Pid, Process, Recording, Series, TimeClass, catalog};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 /// ours: a seventh of the time in which somebody wants something is what people feel (as of health tools).
@@ -31,6 +31,11 @@ pub(super) fn others(seen: &Seen) -> Answer {
     answer
 }
 
+/// Whether a process was told to stand back for others: whoever waits by design is not affected.
+fn yields(process: &Process) -> bool {
+    process.nice > 0 || matches!(process.policy.as_str(), "batch" | "idle")
+}
+
 /// Processes other than the target and the first victim that wait for what the machine is short of.
 fn lost(rec: &Recording, first: Option<Pid>) -> String {
     let coarse = rec.get(&catalog::COARSE_LEDGER).is_ok_and(|rows| !rows.is_empty());
@@ -40,7 +45,7 @@ fn lost(rec: &Recording, first: Option<Pid>) -> String {
     let mut times: BTreeMap<Pid, (Duration, Duration)> = BTreeMap::new();
     for thread in rec.get(&catalog::THREAD_TIME).into_iter().flatten() {
         let is_own = rec.target.contains(thread.pid) || Some(thread.pid) == first || rec.is_friday(thread.pid);
-        if !is_own && !rec.processes.get(&thread.pid).is_some_and(|process| process.is_kernel) {
+        if !is_own && !rec.processes.get(&thread.pid).is_some_and(|process| process.is_kernel || yields(process)) {
             let (waited, wanted) = times.entry(thread.pid).or_default();
             *waited += thread.classes.sum(waits);
             *wanted += thread.classes.sum(|class| waits(class) || class.is_running());
@@ -56,7 +61,7 @@ fn lost(rec: &Recording, first: Option<Pid>) -> String {
     let what = if coarse { "for a CPU" } else { "for a CPU, a disk or memory" };
     let whose = if rec.target.is_named() || first.is_some() { "other " } else { "" };
     if hit.is_empty() {
-        return format!("no {whose}process waited noticeably {what}");
+        return format!("no {whose}process of normal priority waited noticeably {what}");
     }
     let named: Vec<String> = hit
         .iter()
@@ -65,7 +70,7 @@ fn lost(rec: &Recording, first: Option<Pid>) -> String {
         .collect();
     let rest = hit.len() - named.len();
     let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-    let of = if hit.len() == 1 { "process waits" } else { "processes wait" };
+    let of = if hit.len() == 1 { "process of normal priority waits" } else { "processes of normal priority wait" };
     format!("{} {whose}{of} {what} as well, of {}: {}{rest}", hit.len(), time(window.as_secs_f64()), named.join(", "))
 }
 
@@ -106,7 +111,7 @@ fn groups(rec: &Recording) -> Option<String> {
 mod tests {
     use super::super::tests::{question, recording};
     use super::*;
-    use observe::{ClassTimes, Labels, Point, Process, Target, TargetKind, ThreadTime, Tid};
+    use observe::{ClassTimes, Labels, Point, Target, TargetKind, ThreadTime, Tid};
 
     fn thread(pid: u32, running: u64, waiting: u64) -> ThreadTime {
         let mut classes = ClassTimes::default();
@@ -136,7 +141,9 @@ mod tests {
         for (pid, name) in [(7, "shop"), (8, "mail"), (9, "idle")] {
             rec.processes.insert(Pid(pid), Process { pid: Pid(pid), name: name.into(), ..Process::default() });
         }
-        for thread in [thread(7, 4, 6), thread(8, 3, 5), thread(9, 9, 0)] {
+        let batch = Process { pid: Pid(10), name: "backup".into(), nice: 10, ..Process::default() };
+        rec.processes.insert(Pid(10), batch);
+        for thread in [thread(7, 4, 6), thread(8, 3, 5), thread(9, 9, 0), thread(10, 1, 9)] {
             rec.push(&catalog::THREAD_TIME, thread);
         }
         let labels = Labels::new([("resource", "cpu".into()), ("kind", "some".into())]);
@@ -149,7 +156,7 @@ mod tests {
         assert_eq!(
             told.measured,
             [
-                "1 other process waits for a CPU, a disk or memory as well, of 10 s: mail (8) 5.0 s",
+                "1 other process of normal priority waits for a CPU, a disk or memory as well, of 10 s: mail (8) 5.0 s",
                 "somebody was stalled on the machine for these parts of the window: cpu 40 %",
                 "control groups that were stalled: /mail on cpu for 30 %",
             ]
@@ -161,6 +168,9 @@ mod tests {
         let mut rec = recording();
         assert!(question(&rec, "others").measured.is_empty());
         rec.push(&catalog::THREAD_TIME, thread(9, 9, 0));
-        assert_eq!(question(&rec, "others").measured[0], "no process waited noticeably for a CPU, a disk or memory");
+        assert_eq!(
+            question(&rec, "others").measured[0],
+            "no process of normal priority waited noticeably for a CPU, a disk or memory"
+        );
     }
 }
