@@ -71,8 +71,10 @@ pub fn monday(args: &Monday) -> Result<(), Box<dyn Error>> {
         }
     }
     // What was said is printed, whatever became of the files.
-    if let Err(error) = stored {
-        crate::complain(error.as_ref());
+    match stored {
+        Err(error) => crate::complain(error.as_ref()),
+        Ok(()) if place.is_some() => progress.say(&format!("kept as {case}")),
+        Ok(()) => {}
     }
     Ok(())
 }

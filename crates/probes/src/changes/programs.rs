@@ -61,7 +61,7 @@ pub(super) fn read(proc: &Path, processes: &BTreeMap<Pid, Process>, now: i64) ->
         }
     }
     let why = if unread > 0 {
-        format!("the programs of {unread} processes cannot be seen: run as root")
+        format!("the programs of {unread} processes cannot be seen; root sees most")
     } else {
         String::new()
     };
