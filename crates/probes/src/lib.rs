@@ -21,6 +21,7 @@ mod syscalls;
 pub mod target;
 mod threads;
 pub mod tools;
+pub mod topology;
 mod unit;
 mod unwind;
 

@@ -163,6 +163,7 @@ impl Out {
                 Block::List(items) => parts::list(self, items),
                 Block::Week(days) => parts::week(self, days),
                 Block::Bars(bars) => parts::bars(self, self.style, bars),
+                Block::Diagram(drawn) => parts::diagram(self, drawn),
                 // Pictures and questions are for pages.
                 Block::Distributions(_) | Block::Lines(_) | Block::Flame(_) | Block::Question(_) => {}
             }

@@ -2,6 +2,7 @@
 //! touches the network.
 
 mod charts;
+mod diagram;
 mod parts;
 
 use crate::{
@@ -22,6 +23,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 pub fn html(document: &Document, recording: &Recording) -> String {
     let sections: Vec<Section<'_>> = [
         content::findings(document, Rows::ALL),
+        content::diagram(recording, Some(document)),
         content::compared(document, Rows::ALL),
         content::load(recording),
         content::ledger(document, recording, Rows(30)),
@@ -138,5 +140,6 @@ fn block(block: &Block<'_>) -> Markup {
         Block::Distributions(shown) => charts::distributions(shown),
         Block::Lines(lines) => charts::lines(lines),
         Block::Flame(flame) => parts::flame(flame),
+        Block::Diagram(drawn) => diagram::diagram(drawn),
     }
 }

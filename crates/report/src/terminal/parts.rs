@@ -3,7 +3,9 @@
 use super::{COLUMNS, Ink, Out, Style};
 use crate::{
     blocks::{Align, Bar, Item, Table},
-    clean, format,
+    clean,
+    diagram::Diagram,
+    format,
     wrap::{clip, left, right, width},
 };
 use case::Day;
@@ -43,6 +45,13 @@ pub fn finding(out: &mut Out, style: Style, finding: &Finding) {
     }
     for (at, step) in finding.next.iter().take(STEPS).enumerate() {
         out.hanging(if at == 0 { "   Next      " } else { "             " }, step, 3);
+    }
+}
+
+/// Boxes, and under each what it is joined with.
+pub fn diagram(out: &mut Out, diagram: &Diagram) {
+    for line in crate::diagram::lines(diagram) {
+        out.hanging(if line.is_box { "  " } else { "      " }, &line.text, 2);
     }
 }
 
