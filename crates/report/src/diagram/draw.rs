@@ -185,10 +185,23 @@ impl Drawn<'_> {
                 put(*from, *to, &Joined { parts, waited: 0.0 });
             }
         }
-        all.into_iter()
-            .filter(|((from, to), _)| from != to)
-            .map(|((from, to), joined)| edge(from, to, &joined))
-            .collect()
+        let is_local = |joined: &Joined| joined.parts.keys().all(|(by, _)| matches!(by, By::Unix | By::Pipe));
+        let mut edges = Vec::new();
+        for ((from, to), joined) in all.iter().filter(|((from, to), _)| from != to) {
+            match all.get(&(*to, *from)).filter(|back| is_local(joined) && is_local(back)) {
+                // One line for both, from who waits longer.
+                Some(back) if (back.waited, *from) > (joined.waited, *to) => {}
+                Some(back) => {
+                    let mut joined = joined.clone();
+                    for (part, count) in &back.parts {
+                        *joined.parts.entry(part.clone()).or_default() += count;
+                    }
+                    edges.push(Edge { both: true, ..edge(*from, *to, &joined) });
+                }
+                None => edges.push(edge(*from, *to, joined)),
+            }
+        }
+        edges
     }
 }
 
@@ -240,5 +253,5 @@ fn edge(from: usize, to: usize, joined: &Joined) -> Edge {
         about.insert(0, waited.clone());
         label = waited;
     }
-    Edge { from, to, by, about: about.join(", "), label, waited: joined.waited }
+    Edge { from, to, by, both: false, about: about.join(", "), label, waited: joined.waited }
 }

@@ -30,7 +30,8 @@ pub struct Groups {
 }
 
 impl Groups {
-    pub fn of(recording: &Recording) -> Groups {
+    /// Those that have `connections` are told apart by their parents; of others, all of one program are one.
+    pub fn of(recording: &Recording, connections: &BTreeSet<Pid>) -> Groups {
         let people: Vec<&Process> =
             recording.processes.values().filter(|p| !p.is_kernel && !p.is_friday && p.life.is_none()).collect();
         // In a container without a view of the groups, all are in one.
@@ -46,13 +47,21 @@ impl Groups {
             .flatten()
             .filter_map(|row| Some((row.labels.pid()?, row.last())))
             .collect();
+        let connected: BTreeSet<(String, Pid)> = people
+            .iter()
+            .filter(|process| connections.contains(&process.pid))
+            .map(|process| (program(process), eldest(recording, process)))
+            .collect();
         let mut found = Groups { all: Vec::new(), of: BTreeMap::new() };
         let mut keys: BTreeMap<(String, Pid), usize> = BTreeMap::new();
         for process in people {
             let (title, under) = match (unit(&process.container), groups.contains(process.cgroup.as_str())) {
                 (Some(unit), _) => (unit.to_owned(), Pid(0)),
                 (None, true) if !is_session(&process.cgroup) => (process.cgroup.clone(), Pid(0)),
-                _ => (program(process), eldest(recording, process)),
+                _ => {
+                    let own = (program(process), eldest(recording, process));
+                    if connected.contains(&own) { own } else { (own.0, Pid(0)) }
+                }
             };
             let at = *keys.entry((title.clone(), under)).or_insert(found.all.len());
             if at == found.all.len() {
@@ -100,8 +109,10 @@ fn eldest(recording: &Recording, process: &Process) -> Pid {
 
 /// `nginx`, `python3 app.py`.
 pub fn program(process: &Process) -> String {
-    // Programs may call their processes what they like: those of one program are one, by the program's name.
+    // What it was started as, unless it calls itself something else: then what its program is called.
+    let started = base(process.cmdline.split(' ').next().unwrap_or_default()).trim_end_matches(':');
     let name = match (base(&process.exe), process.name.as_str()) {
+        (_, name) if !name.is_empty() && started.starts_with(name) => started.to_owned(),
         ("", "") => format!("pid {}", process.pid),
         ("", name) | (name, _) => name.to_owned(),
     };
@@ -140,10 +151,12 @@ mod tests {
     #[test]
     fn programs_are_called_by_what_they_run() {
         let called = |exe, name, cmdline| program(&process(exe, name, cmdline));
-        assert_eq!(called("/usr/bin/python3.11", "python3", "python3 -u /srv/app.py --port 1"), "python3.11 app.py");
-        assert_eq!(called("/usr/bin/python3.11", "python3", "python3 -m http.server 80"), "python3.11 http.server");
+        assert_eq!(called("/usr/bin/python3.11", "python3", "python3 -u /srv/app.py --port 1"), "python3 app.py");
+        assert_eq!(called("/usr/bin/python3.11", "python3", "python3 -m http.server 80"), "python3 http.server");
         assert_eq!(called("/opt/jdk/bin/java", "java", "java -Xmx1g -jar /opt/shop.jar"), "java shop.jar");
         assert_eq!(called("/usr/sbin/nginx", "nginx", "nginx: worker process"), "nginx");
+        assert_eq!(called("/usr/bin/redis-check-rdb", "redis-server", "/usr/bin/redis-server *:6379"), "redis-server");
+        assert_eq!(called("/usr/bin/node", "MainThread", "/usr/bin/node server.js"), "node server.js");
         assert_eq!(called("/usr/bin/redis-server", "redis-server", "redis-server 127.0.0.1:6379"), "redis-server");
         assert_eq!(called("/usr/lib/postgres", "postgres", "postgres: walwriter"), "postgres");
         assert_eq!(called("", "worker", ""), "worker");

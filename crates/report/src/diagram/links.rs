@@ -58,8 +58,11 @@ pub struct Links {
 
 impl Links {
     pub fn of(recording: &Recording, rows: &[Series]) -> Links {
+        let of_network = rows.iter().filter(|row| matches!(row.labels.get("by"), "tcp" | "udp" | "listens"));
+        let ends = of_network.flat_map(|row| [end(row.labels.get("from")), end(row.labels.get("to"))]);
+        let connections = ends.filter_map(|end| if let End::Process(pid) = end { Some(pid) } else { None }).collect();
         let mut links = Links {
-            groups: Groups::of(recording),
+            groups: Groups::of(recording, &connections),
             edges: BTreeMap::new(),
             listens: BTreeMap::new(),
             types: BTreeMap::new(),
@@ -149,7 +152,7 @@ impl Links {
     }
 
     /// Whoever listens on a port.
-    fn listener(&self, protocol: &str, port: &str) -> Option<usize> {
+    pub fn listener(&self, protocol: &str, port: &str) -> Option<usize> {
         let on = |open: &String| {
             let local = open.strip_prefix(protocol).and_then(|rest| rest.strip_prefix(' '));
             local.and_then(address).is_some_and(|(_, own)| own == port)
@@ -195,7 +198,10 @@ impl Links {
     /// Adds for how long one end waited for the other. Where the disk was waited for, that is said of the way to it with
     /// most open files.
     pub fn add_waits(&mut self, recording: &Recording) {
-        for wait in recording.get(&catalog::WAITS).into_iter().flatten() {
+        // Who waited all along waited for what did not come.
+        let all_along = recording.window.length.mul_f64(0.9);
+        let waits = recording.get(&catalog::WAITS).into_iter().flatten();
+        for wait in waits.filter(|wait| wait.longest < all_along) {
             let Some(group) = self.groups.holding(wait.pid) else { continue };
             let seconds = wait.time.as_secs_f64();
             let from = Key::Group(group);

@@ -38,6 +38,12 @@ impl Marks {
         marks
     }
 
+    /// Whether a finding is about it.
+    pub fn finds(&self, key: &Key) -> bool {
+        let light = |text: &str| text.ends_with(" bad") || text.ends_with(" maybe");
+        self.of.get(key).is_some_and(|said| said.iter().any(|(_, text)| !light(text)))
+    }
+
     fn add(&mut self, keys: Vec<Key>, tone: Tone, text: &str) {
         for key in keys {
             let said = self.of.entry(key).or_default();
@@ -53,13 +59,13 @@ impl Marks {
         let victims = boxes.party(&finding.victim);
         let itself = culprits == victims && !victims.is_empty();
         if itself {
-            return self.add(culprits, tone, &format!("{} {}", finding.cause, format::percent(finding.share.0)));
+            return self.add(culprits, tone, &format!("{} {}", format::percent(finding.share.0), finding.cause));
         }
         if culprits.is_empty() {
             self.elsewhere.push(format!("culprit of {}: {}", finding.cause, format::party(&finding.culprit)));
         }
         self.add(culprits, tone, &format!("causes {}", finding.cause));
-        self.add(victims, Tone::Victim, &format!("loses {}: {}", format::percent(finding.share.0), finding.cause));
+        self.add(victims, Tone::Victim, &format!("{} {}", format::percent(finding.share.0), finding.cause));
     }
 
     fn light(&mut self, boxes: &Boxes<'_>, test: &Test) {
@@ -105,6 +111,10 @@ impl Boxes<'_> {
                 process(pid).cgroup.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }),
             "device" => self.those(|key| matches!(key, Key::Device(one) | Key::Interface(one) if one == name)),
+            "peer" if name.starts_with("port ") => {
+                let listener = self.links.listener("tcp", &name["port ".len()..]);
+                listener.map(Key::Group).into_iter().collect()
+            }
             "peer" => {
                 let host = address(name).map_or(name, |(host, _)| host);
                 self.those(|key| matches!(key, Key::Server(one) | Key::Client(one) if one == host))

@@ -84,6 +84,8 @@ pub struct Edge {
     pub from: usize,
     pub to: usize,
     pub by: By,
+    /// The other way as well.
+    pub both: bool,
     /// In full, for reading.
     pub about: String,
     /// In a word, for drawing; empty when there is nothing to say.

@@ -71,10 +71,11 @@ fn services(links: &Links, marks: &Marks, left_out: &mut Vec<String>) -> BTreeSe
         next = joined.collect();
     }
     let weight = |at: usize| {
-        let (mut waited, mut connections, mut files) = (0.0, 0usize, 0usize);
+        let (mut waited, mut connections, mut network, mut files) = (0.0, 0usize, 0usize, 0usize);
         for ((from, to), joined) in &links.edges {
             if *from == Key::Group(at) || *to == Key::Group(at) {
                 waited += joined.waited;
+                network += joined.parts.keys().filter(|(by, _)| matches!(by, By::Tcp | By::Udp)).count();
                 match to {
                     Key::FileSystem(_) => {
                         files += usize::from(joined.parts.contains_key(&(By::File, "write".to_owned())))
@@ -83,17 +84,18 @@ fn services(links: &Links, marks: &Marks, left_out: &mut Vec<String>) -> BTreeSe
                 }
             }
         }
-        (waited, connections + usize::from(links.listens.contains_key(&at)), files)
+        (waited, connections + usize::from(links.listens.contains_key(&at)), network, files)
     };
     let mut joined = Vec::new();
     let mut alone: Vec<usize> = Vec::new();
     for (at, group) in links.groups.all.iter().enumerate() {
-        let (waited, connections, files) = weight(at);
+        let (waited, connections, network, files) = weight(at);
         let marked = marks.of.contains_key(&Key::Group(at));
         if group.is_target || marked || connections + files > 0 {
+            let of_finding = marks.finds(&Key::Group(at));
+            let near = near.get(&at).copied().unwrap_or(usize::MAX);
             let milliseconds = (waited * 1e3) as u64;
-            let order =
-                (!group.is_target, !marked, near.get(&at).copied().unwrap_or(usize::MAX), Reverse(milliseconds));
+            let order = (!group.is_target, !of_finding, near, network == 0, !marked, Reverse(milliseconds));
             joined.push((order, Reverse(connections), Reverse(files), at));
         } else {
             alone.push(at);

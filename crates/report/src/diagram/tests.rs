@@ -187,7 +187,7 @@ fn findings_and_lights_are_said_of_their_boxes() {
     let drawn = diagram(&rec, Some(&document)).unwrap();
     let said = |title: &str| node(&drawn, title).marks.clone();
     assert_eq!(said("vda"), [(Tone::Bad, "causes disk.saturated".into()), (Tone::Maybe, "disk.latency maybe".into())]);
-    assert_eq!(said("postgres ×7"), [(Tone::Victim, "loses 40 %: disk.saturated".into())]);
+    assert_eq!(said("postgres ×7"), [(Tone::Victim, "40 % disk.saturated".into())]);
     assert_eq!(said("eth0"), [(Tone::Bad, "net.drops bad".into())]);
     assert_eq!(node(&drawn, "Memory 1.0 GiB").tone(), Tone::Bad);
     assert_eq!(node(&drawn, "2 CPUs").tone(), Tone::Plain);

@@ -32,7 +32,10 @@ pub fn lines(diagram: &Diagram) -> Vec<Line> {
         let about = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
         lines.push(Line { is_box: true, text: format!("{kind}{}{about}", node.title) });
         for edge in joined {
-            lines.push(Line { is_box: false, text: format!("→ {}: {}", diagram.nodes[edge.to].title, edge.about) });
+            lines.push(Line {
+                is_box: false,
+                text: format!("{} {}: {}", if edge.both { "↔" } else { "→" }, diagram.nodes[edge.to].title, edge.about),
+            });
         }
     }
     lines

@@ -11,9 +11,9 @@ use crate::{
 use maud::{Markup, html};
 
 /// Of boxes, in pixels.
-const WIDTH: f64 = 168.0;
+const WIDTH: f64 = 178.0;
 /// Columns of text that fit, by font size.
-const TITLE: usize = 22;
+const TITLE: usize = 21;
 const LINE: usize = 27;
 /// Heights of lines.
 const TITLE_HEIGHT: f64 = 15.0;
@@ -36,7 +36,7 @@ struct Texts {
 
 impl Texts {
     fn of(node: &Node) -> Texts {
-        let marks = node.marks.iter().take(4).map(|(tone, text)| (*tone, clip(&clean(text), LINE - 2)));
+        let marks = node.marks.iter().take(4).map(|(tone, text)| (*tone, clip(&clean(text), LINE - 3)));
         let mut marks: Vec<_> = marks.collect();
         if node.marks.len() > marks.len() {
             marks.push((Tone::Plain, format!("and {} more", node.marks.len() - marks.len())));
@@ -195,6 +195,10 @@ fn line(diagram: &Diagram, edge: &Edge, way: &Way, longest: f64) -> Markup {
             path.hit d=(curve(way)) {}
             path.way d=(curve(way)) style=[(waited > 0.0).then(|| format!("stroke-width:{waited:.1}"))] {}
             path.head d=(format!("M{:.1} {:.1}l{back} -3.6v7.2z", end.0, end.1)) {}
+            @if edge.both {
+                @let out = if way[1].0 > way[0].0 { 7 } else { -7 };
+                path.head d=(format!("M{:.1} {:.1}l{out} -3.6v7.2z", way[0].0, way[0].1)) {}
+            }
         }
     }
 }
