@@ -101,8 +101,11 @@ impl Drawn<'_> {
         }
         let pid = group.pids.first().map(|pid| pid.0).unwrap_or_default();
         let others = if group.pids.len() > 1 { "…" } else { "" };
-        let threads = format::plural(group.threads, "thread", "threads");
-        lines.push(format!("pid {pid}{others}, {threads}"));
+        let threads = match group.threads {
+            0 => String::new(),
+            count => format!(", {}", format::plural(count, "thread", "threads")),
+        };
+        lines.push(format!("pid {pid}{others}{threads}"));
         if let Some(open) = self.links.listens.get(&at).map(ports).filter(|open| !open.is_empty()) {
             let more = if open.len() > 3 { " …" } else { "" };
             lines.push(format!("listens {}{more}", open.iter().take(3).cloned().collect::<Vec<_>>().join(" ")));
@@ -123,15 +126,15 @@ impl Drawn<'_> {
                 first.extend(usage(self.recording, Kind::FileSystem, name));
                 let mut lines = if first.is_empty() { Vec::new() } else { vec![first.join(", ")] };
                 lines.extend(self.users(key, "files of"));
-                self.add(&[key.clone()], Kind::FileSystem, name.clone(), lines);
+                self.add(std::slice::from_ref(key), Kind::FileSystem, name.clone(), lines);
             }
             Key::Device(name) => {
                 let lies = self.links.edges.keys().any(|(from, to)| from == key && matches!(to, Key::Device(_)));
                 let kind = if lies { Kind::Volume } else { Kind::Device };
-                self.add(&[key.clone()], kind, name.clone(), usage(self.recording, kind, name));
+                self.add(std::slice::from_ref(key), kind, name.clone(), usage(self.recording, kind, name));
             }
             Key::Server(name) if !self.at.contains_key(key) => {
-                self.add(&[key.clone()], Kind::Server, name.clone(), Vec::new())
+                self.add(std::slice::from_ref(key), Kind::Server, name.clone(), Vec::new())
             }
             _ => {}
         }

@@ -19,6 +19,7 @@ pub struct Group {
     pub pids: BTreeSet<Pid>,
     /// Programs, with how many processes each.
     pub programs: BTreeMap<String, u32>,
+    /// Of those whose threads were counted.
     pub threads: u64,
     pub is_target: bool,
 }
@@ -70,7 +71,7 @@ impl Groups {
             let group = &mut found.all[at];
             group.pids.insert(process.pid);
             *group.programs.entry(program(process)).or_default() += 1;
-            group.threads += threads.get(&process.pid).copied().unwrap_or(1.0) as u64;
+            group.threads += threads.get(&process.pid).copied().unwrap_or(0.0) as u64;
             group.is_target |= recording.target.is_named() && recording.target.contains(process.pid);
             found.of.insert(process.pid, at);
         }

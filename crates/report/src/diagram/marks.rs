@@ -10,7 +10,10 @@ use case::Document;
 use checks::{Light, Test};
 use diagnosis::{Confidence, Finding, Party};
 use observe::{Pid, Recording};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// What is said, by box, the worst first; and what is said of no box that there is.
 #[derive(Default)]
@@ -34,7 +37,7 @@ impl Marks {
         for test in document.days.iter().filter(|day| day.day == "tuesday").flat_map(|day| &day.tests) {
             marks.light(&boxes, test);
         }
-        marks.of.values_mut().for_each(|said| said.sort_by(|a, b| b.0.cmp(&a.0)));
+        marks.of.values_mut().for_each(|said| said.sort_by_key(|(tone, _)| Reverse(*tone)));
         marks
     }
 

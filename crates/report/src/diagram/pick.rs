@@ -148,10 +148,13 @@ fn thin_out(links: &mut Links, users: &BTreeMap<Key, usize>) {
     });
 }
 
+/// With whom a host has connections, and which.
+type With = (Key, Vec<(By, String)>);
+
 /// Hosts that have the same connections are one; and beyond the most, all others are.
 fn hosts(links: &Links) -> Vec<(Key, Vec<Key>)> {
-    let mut alike: BTreeMap<(bool, Vec<(Key, Vec<(By, String)>)>), Vec<Key>> = BTreeMap::new();
-    let mut connections: BTreeMap<Key, Vec<(Key, Vec<(By, String)>)>> = BTreeMap::new();
+    let mut alike: BTreeMap<(bool, Vec<With>), Vec<Key>> = BTreeMap::new();
+    let mut connections: BTreeMap<Key, Vec<With>> = BTreeMap::new();
     for ((from, to), joined) in &links.edges {
         let parts: Vec<(By, String)> = joined.parts.keys().cloned().collect();
         match (from, to) {
@@ -197,8 +200,7 @@ fn few_file_systems(links: &mut Links, marks: &Marks, left_out: &mut Vec<String>
                 .sum::<u64>();
         }
     }
-    let mut order: Vec<(Reverse<(bool, u64, u64)>, Key)> =
-        weights.into_iter().map(|(key, weight)| (Reverse(weight), key)).collect();
+    let mut order: Vec<_> = weights.into_iter().map(|(key, weight)| (Reverse(weight), key)).collect();
     order.sort();
     let drop: BTreeSet<Key> =
         order.split_off(order.len().min(MOST_FILE_SYSTEMS)).into_iter().map(|(_, key)| key).collect();

@@ -96,7 +96,7 @@ fn processes_are_grouped_and_joined_from_left_to_right() {
         .map(|title| node(&drawn, title).rank)
         .collect();
     assert_eq!(ranks, [0, 1, 2, 3, 4, 5, 6]);
-    assert_eq!(node(&drawn, "nginx.service").lines, ["nginx ×2", "pid 10…, 2 threads", "listens :80"]);
+    assert_eq!(node(&drawn, "nginx.service").lines, ["nginx ×2", "pid 10…", "listens :80"]);
     assert_eq!(node(&drawn, "3 hosts").lines, ["10.0.0.41, 10.0.0.42, …", "by eth0"]);
     assert!(node(&drawn, "python3").is_target);
     assert_eq!(drawn.left_out, ["1 process with no connection and no file open for writing: bash."]);
