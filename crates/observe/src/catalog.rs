@@ -200,6 +200,15 @@ catalog! {
         "CPU time spent waiting for spin locks of the kernel, by the function that wanted the lock as far as the CPU profile tells (empty where it does not), total.",
         "contention_begin, contention_end, perf_event cpu-clock";
 
+    TOPOLOGY: Series = "system.topology", "{link}", ["from", "to", "by", "what"],
+        "What is joined with what, seen once in the window; ends are `process:812`, `peer:10.0.0.9`, `filesystem:/var`, `device:vda`, `interface:eth0`. By: `listens` (no other end; the address), `tcp` and `udp` (from who connected; the server's port), `unix` (the path), `pipe` (from who writes), `file` (`read` or `write`), `device`, `mount` (the type; to what it lies on), `layer` (volumes and partitions to what they lie on), `route` (by which interface packets to a peer leave). The value is how many there are: connections, pipes, open files.",
+        "/proc/PID/fd, /proc/PID/fdinfo, sock_diag, /proc/PID/mountinfo, /sys/class/block, /sys/class/net, /proc/net/route, /proc/net/ipv6_route";
+    TOPOLOGY_UNSEEN: Series = "friday.topology.unseen", "1", ["what"],
+        "What is missing from it; no rows when nothing is: `processes` whose descriptors may not be read, `more_processes`, `more_descriptors`, `more_connections` and `more_links` beyond what is looked at, `ends` of connections within the machine whose process is not known, `namespaces` whose sockets could not be listed.",
+        "friday";
+    PROCESS_THREADS: Series = "process.thread.count", "{thread}", ["pid"],
+        "Threads of each process, seen once in the window.", "/proc/PID/stat";
+
     NET_SCOPE: Fact = "friday.network.namespace", "1", ["name"],
         "The network namespace whose counters were read, and how many others there are; sockets are read in others too, and programs in the kernel see all of them.",
         "/proc/PID/ns/net";

@@ -22,6 +22,7 @@ mod syscalls;
 pub mod target;
 mod threads;
 pub mod tools;
+pub mod topology;
 mod unit;
 mod unwind;
 

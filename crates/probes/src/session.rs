@@ -28,6 +28,7 @@ use crate::{
     syscalls,
     threads::Totals,
     tools::Begun,
+    topology,
     unwind::{self, Unwinder},
 };
 use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, TargetKind, Window, catalog};
@@ -324,6 +325,7 @@ impl Session {
 
     /// Ends the window, detaches everything and gives what was seen.
     pub fn finish(mut self) -> Recording {
+        topology::collect(&self.roots, &self.target, self.started.elapsed(), &mut self.recording);
         let mut length = self.started.elapsed();
         self.counters.sample(length);
         self.network.end(length);

@@ -1,6 +1,6 @@
 //! The few kinds of block that every report is made of. Text in them is as the system gave it: renderers escape it.
 
-use crate::content::Rows;
+use crate::{content::Rows, diagram::Diagram};
 use case::{Day, Question};
 use diagnosis::{Conclusion, Finding};
 use observe::{Histogram, TimeClass};
@@ -50,6 +50,8 @@ pub enum Block<'a> {
     Lines(Vec<Line>),
     /// A flame graph.
     Flame(Flame),
+    /// What runs here, with whom it talks and on what it rests.
+    Diagram(Diagram),
     /// Something only a person can answer.
     Question(&'static str),
 }

@@ -3,6 +3,7 @@
 mod blocks;
 mod clean;
 mod content;
+mod diagram;
 mod flame;
 mod folded;
 mod format;
@@ -13,6 +14,7 @@ mod terminal;
 mod wrap;
 
 pub use clean::clean;
+pub use diagram::complete as diagram_is_complete;
 pub use folded::{FoldedKind, folded};
 pub use html::{compared_html, html};
 pub use markdown::markdown;

@@ -56,6 +56,7 @@ fn sections<'a>(document: &'a Document, recording: &Recording) -> Vec<Section<'a
         content::review(document, Rows(30)),
         renamed(content::eliminated(document, Rows::ALL), "What was ruled out"),
         renamed(content::untested(document, Rows::ALL), "What could not be seen"),
+        content::diagram(recording, Some(document)),
         content::compared(document, Rows::ALL),
         content::load(recording),
         content::ledger_table(document, recording, Rows(20)),
@@ -171,6 +172,13 @@ impl Out {
                     let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
                     let range = format!("{} to {}", format::digits(least), format::digits(most));
                     self.item(format!("{}: {range}", escape(&line.title)));
+                }
+                self.text.push('\n');
+            }
+            Block::Diagram(drawn) => {
+                for line in crate::diagram::lines(drawn) {
+                    let indent = if line.is_box { "" } else { "  " };
+                    self.text.push_str(&format!("{indent}- {}\n", escape(&line.text)));
                 }
                 self.text.push('\n');
             }

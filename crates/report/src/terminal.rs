@@ -183,6 +183,7 @@ impl Out {
                 Block::Statement(questions, rows) => parts::statement(self, questions, *rows),
                 Block::Week(days) => parts::week(self, days),
                 Block::Bars(bars) => parts::bars(self, self.style, bars),
+                Block::Diagram(drawn) => parts::diagram(self, drawn),
                 // Pictures and questions are for pages.
                 Block::Distributions(_) | Block::Lines(_) | Block::Flame(_) | Block::Question(_) => {}
             }

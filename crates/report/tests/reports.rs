@@ -82,6 +82,35 @@ fn the_page_escapes_names_and_fetches_nothing() {
     }
 }
 
+/// The functional diagram of a page.
+fn picture(page: &str) -> &str {
+    let from = page.find("<figure class=\"diagram\">").expect("a diagram");
+    let to = page[from..].find("</figure>").expect("its end");
+    &page[from..from + to]
+}
+
+#[test]
+fn the_diagram_is_as_expected() {
+    let (document, recording) = common::realistic();
+    let page = html(&document, &recording);
+    expect("diagram.svg.html", &picture(&page).replace("><", ">\n<"));
+    assert!(page.contains("Not seen: Of 1 connection within the machine, the process at one end is not known."));
+}
+
+#[test]
+fn hostile_names_stay_text_in_the_diagram() {
+    let (document, recording) = common::hostile();
+    let page = html(&document, &recording);
+    let picture = picture(&page);
+    assert!(!picture.contains("<script") && picture.contains("&lt;script&gt;"), "a name became a script");
+    // A text longer than its box would cover what is beside it.
+    for text in picture.split("<text class=\"title\"").skip(1) {
+        let text = text.split_once('>').unwrap().1.split("</text>").next().unwrap();
+        let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
+        assert!(text.width() <= 22, "{text}");
+    }
+}
+
 #[test]
 fn the_case_study_keeps_markup_in_names_as_text() {
     let (document, recording) = common::hostile();

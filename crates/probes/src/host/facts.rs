@@ -348,8 +348,10 @@ fn cpu_model(cpuinfo: &str) -> Option<String> {
         .or_else(|| field("cpu"))
 }
 
-/// One line of `/proc/self/mountinfo`.
-pub(super) struct Mount {
+/// One line of `/proc/PID/mountinfo`.
+pub(crate) struct Mount {
+    /// Unique on the machine, as `/proc/PID/fdinfo` has it.
+    pub id: String,
     /// `254:1`.
     pub number: String,
     pub root: String,
@@ -369,8 +371,13 @@ impl Mount {
 
 /// Everything mounted.
 // procfs's `MountInfo` loses the order of the options, leaves octal escapes in, and fails on one odd line.
-pub(super) fn mounted(roots: &Roots) -> Result<Vec<Mount>, Absent> {
-    let path = roots.proc.join("self/mountinfo");
+pub(crate) fn mounted(roots: &Roots) -> Result<Vec<Mount>, Absent> {
+    mounts_of(&roots.proc.join("self"))
+}
+
+/// Everything that a process has mounted.
+pub(crate) fn mounts_of(process: &Path) -> Result<Vec<Mount>, Absent> {
+    let path = process.join("mountinfo");
     let table = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
     let table = String::from_utf8_lossy(&table);
     let mount = |line: &str| {
@@ -378,7 +385,8 @@ pub(super) fn mounted(roots: &Roots) -> Result<Vec<Mount>, Absent> {
         let (left, right) = line.split_once(" - ")?;
         let left: Vec<&str> = left.split(' ').collect();
         let right: Vec<&str> = right.split(' ').collect();
-        let ([_, _, number, root, mountpoint, options, ..], [kind, source, rest @ ..]) = (&left[..], &right[..]) else {
+        let ([id, _, number, root, mountpoint, options, ..], [kind, source, rest @ ..]) = (&left[..], &right[..])
+        else {
             return None;
         };
         let mut all: Vec<&str> = options.split(',').collect();
@@ -388,6 +396,7 @@ pub(super) fn mounted(roots: &Roots) -> Result<Vec<Mount>, Absent> {
             }
         }
         Some(Mount {
+            id: (*id).to_owned(),
             number: (*number).to_owned(),
             root: (*root).to_owned(),
             mountpoint: unescaped(mountpoint),

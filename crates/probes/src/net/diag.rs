@@ -13,6 +13,8 @@ use std::{
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
+pub(crate) mod unix;
+
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_DUMP: u16 = 0x300;
@@ -30,21 +32,21 @@ const DROPS: usize = 8 * 4;
 const BUFFER: usize = 64 << 10;
 
 /// States to ask for, as bits.
-pub(super) const LISTENING: u32 = 1 << 10;
+pub(crate) const LISTENING: u32 = 1 << 10;
 /// Those that can hold data under way: established, connecting, and closed by one end.
-pub(super) const LIVE: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8;
-pub(super) const ANY: u32 = u32::MAX;
+pub(crate) const LIVE: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8;
+pub(crate) const ANY: u32 = u32::MAX;
 const SYN_SENT: u8 = 2;
 
 /// A netlink socket in a network namespace.
-pub(super) struct Diag {
+pub(crate) struct Diag {
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
 
 /// One socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub state: u8,
     pub local: SocketAddr,
     pub remote: SocketAddr,
@@ -69,7 +71,7 @@ impl Row {
 
 /// What TCP tells of a connection; times in microseconds. Counters begin at zero with the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Info {
+pub(crate) struct Info {
     pub rtt: u32,
     pub min_rtt: u32,
     pub unacknowledged: u32,
@@ -104,6 +106,14 @@ impl Diag {
         Ok(Diag { socket: opened.map_err(failed)?, buffer: vec![0; BUFFER] })
     }
 
+    /// Lists unix sockets with their names and the socket at the other end.
+    pub fn list_unix(&mut self, mut each: impl FnMut(unix::Row)) -> Result<(), Absent> {
+        self.ask(&unix::request(), &mut |body| each(unix::row(body))).map_err(|e| match e.raw_os_error() {
+            Some(libc::ENOENT) => Absent::Unsupported("the kernel lists no unix sockets (CONFIG_UNIX_DIAG)".into()),
+            _ => Absent::Failed(format!("sock_diag: {e}")),
+        })
+    }
+
     /// Lists the sockets of a protocol that are in one of some states, IPv4 and IPv6.
     pub fn list(&mut self, protocol: i32, states: u32, mut each: impl FnMut(Row)) -> Result<(), Absent> {
         for family in [libc::AF_INET, libc::AF_INET6] {
@@ -121,6 +131,15 @@ impl Diag {
             _ => MEMORY,
         };
         let request = request(family, protocol, 1 << (wanted - 1), states);
+        self.ask(&request, &mut |body| {
+            if body.len() >= MESSAGE {
+                each(row(body));
+            }
+        })
+    }
+
+    /// Sends a request, and hands out each of the answers.
+    fn ask(&mut self, request: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<()> {
         // SAFETY: the request is valid for its length.
         let sent = unsafe { libc::send(self.socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
         if sent < 0 {
@@ -170,20 +189,25 @@ fn socket() -> io::Result<OwnedFd> {
 
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`; the identity that follows is left empty: every socket.
 fn request(family: u8, protocol: u8, extensions: u8, states: u32) -> [u8; HEADER + 56] {
-    let mut bytes = [0; HEADER + 56];
-    let length = bytes.len() as u32;
-    bytes[0..4].copy_from_slice(&length.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    bytes[16] = family;
+    let mut bytes = header::<{ HEADER + 56 }>(family);
     bytes[17] = protocol;
     bytes[18] = extensions;
     bytes[20..24].copy_from_slice(&states.to_ne_bytes());
     bytes
 }
 
+/// A request of that length for a family's sockets: `struct nlmsghdr`, the family, and zeros.
+fn header<const LENGTH: usize>(family: u8) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    bytes[0..4].copy_from_slice(&(LENGTH as u32).to_ne_bytes());
+    bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    bytes[16] = family;
+    bytes
+}
+
 /// Takes what one read brought; true when it was the last.
-fn parse(mut bytes: &[u8], each: &mut impl FnMut(Row)) -> io::Result<bool> {
+fn parse(mut bytes: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<bool> {
     while bytes.len() >= HEADER {
         let length = u32_at(bytes, 0) as usize;
         if length < HEADER || length > bytes.len() {
@@ -193,7 +217,7 @@ fn parse(mut bytes: &[u8], each: &mut impl FnMut(Row)) -> io::Result<bool> {
         match u16_at(bytes, 4) {
             NLMSG_DONE => return Ok(true),
             NLMSG_ERROR => return Err(io::Error::from_raw_os_error(-(u32_at(body, 0) as i32))),
-            SOCK_DIAG_BY_FAMILY if body.len() >= MESSAGE => each(row(body)),
+            SOCK_DIAG_BY_FAMILY => each(body),
             _ => {}
         }
         bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
@@ -217,18 +241,21 @@ fn row(body: &[u8]) -> Row {
         drops: None,
         info: None,
     };
-    let mut attributes = &body[MESSAGE..];
-    while attributes.len() >= 4 {
-        let length = (u16_at(attributes, 0) as usize).clamp(4, attributes.len());
-        let value = &attributes[4..length];
-        match u16_at(attributes, 2) {
-            INFO => row.info = Some(info(value)),
-            MEMORY if value.len() >= DROPS + 4 => row.drops = Some(u32_at(value, DROPS)),
-            _ => {}
-        }
-        attributes = &attributes[length.next_multiple_of(4).min(attributes.len())..];
-    }
+    attributes(&body[MESSAGE..], |name, value| match name {
+        INFO => row.info = Some(info(value)),
+        MEMORY if value.len() >= DROPS + 4 => row.drops = Some(u32_at(value, DROPS)),
+        _ => {}
+    });
     row
+}
+
+/// Goes through what follows a message, by number.
+fn attributes(mut bytes: &[u8], mut each: impl FnMut(u16, &[u8])) {
+    while bytes.len() >= 4 {
+        let length = (u16_at(bytes, 0) as usize).clamp(4, bytes.len());
+        each(u16_at(bytes, 2), &bytes[4..length]);
+        bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
+    }
 }
 
 /// From `struct tcp_info`, which only ever grows at its end; what an older kernel lacks is zero.
@@ -254,7 +281,7 @@ fn info(bytes: &[u8]) -> Info {
 }
 
 /// An address as the kernel keeps it; IPv4 ones that an IPv6 socket speaks to are shown as such.
-pub(super) fn address_of(family: i32, bytes: &[u8]) -> IpAddr {
+pub(crate) fn address_of(family: i32, bytes: &[u8]) -> IpAddr {
     let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
     if family == libc::AF_INET6 {
         Ipv6Addr::from(std::array::from_fn::<u8, 16, _>(byte)).to_canonical()

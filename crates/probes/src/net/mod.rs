@@ -7,16 +7,17 @@
 //! is looked up). Reading counters and sockets took 0.1 % of two CPUs.
 
 mod counters;
-mod diag;
+pub(crate) mod diag;
 mod dns;
 mod drops;
 mod listening;
 mod owners;
-mod scope;
+pub(crate) mod scope;
 mod sockets;
 mod tcp;
 
 pub(crate) use listening::Listening;
+pub(crate) use sockets::connections_there;
 pub(crate) use tcp::address;
 
 use crate::{bpf::Kernel, roots::Roots};

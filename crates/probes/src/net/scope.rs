@@ -80,7 +80,7 @@ impl Scope {
 }
 
 /// The number of a process' network namespace.
-pub(super) fn number(roots: &Roots, process: &str) -> Option<u32> {
+pub(crate) fn number(roots: &Roots, process: &str) -> Option<u32> {
     // The link leads to a file whose inode is the namespace's number.
     fs::metadata(roots.proc.join(process).join("ns/net")).ok().map(|file| file.ino() as u32)
 }

@@ -430,7 +430,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// How many TCP sockets a namespace has; 0 when that cannot be read.
-fn connections_there(scope: &Scope) -> u64 {
+pub(crate) fn connections_there(scope: &Scope) -> u64 {
     let of = |file: &str, name: &str| in_sockstat(scope, file, name, "inuse").unwrap_or(0);
     of("sockstat", "TCP:") + of("sockstat6", "TCP6:")
 }

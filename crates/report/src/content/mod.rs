@@ -1,6 +1,7 @@
 //! What reports say, as blocks: one file per question.
 
 mod compared;
+mod diagram;
 mod latency;
 mod limits;
 mod load;
@@ -13,6 +14,7 @@ mod threads;
 mod whose;
 
 pub use compared::{compared, section as compared_section};
+pub use diagram::diagram;
 pub use latency::latency;
 pub use limits::{eliminated, overhead, untested};
 pub use load::load;

@@ -2,6 +2,7 @@
 //! touches the network.
 
 mod charts;
+mod diagram;
 mod parts;
 
 use crate::{
@@ -23,6 +24,7 @@ pub fn html(document: &Document, recording: &Recording) -> String {
     let sections: Vec<Section<'_>> = [
         content::statement(document, Rows::ALL),
         content::findings(document, Rows::ALL),
+        content::diagram(recording, Some(document)),
         content::compared(document, Rows::ALL),
         content::load(recording),
         content::ledger(document, recording, Rows(30)),
@@ -141,5 +143,6 @@ fn block(block: &Block<'_>) -> Markup {
         Block::Distributions(shown) => charts::distributions(shown),
         Block::Lines(lines) => charts::lines(lines),
         Block::Flame(flame) => parts::flame(flame),
+        Block::Diagram(drawn) => diagram::diagram(drawn),
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     blocks::{Align, Bar, Item, Table},
     clean,
     content::Rows,
+    diagram::Diagram,
     format,
     wrap::{clip, left, right, width},
 };
@@ -45,6 +46,13 @@ pub fn finding(out: &mut Out, style: Style, finding: &Finding) {
     }
     for (at, step) in finding.next.iter().take(STEPS).enumerate() {
         out.hanging(if at == 0 { "   Next      " } else { "             " }, step, 3);
+    }
+}
+
+/// Boxes, and under each what it is joined with.
+pub fn diagram(out: &mut Out, diagram: &Diagram) {
+    for line in crate::diagram::lines(diagram) {
+        out.hanging(if line.is_box { "  " } else { "      " }, &line.text, 2);
     }
 }
 

@@ -1,6 +1,8 @@
 //! A made-up case: a shop's server under a CPU quota on a machine where a backup keeps the disk busy.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod topology;
+
 use case::{Day, Document, LedgerRow, Overhead, Question, RequestRow, SCHEMA, UpstreamRow, WaitRow};
 use checks::{Evidence, Light, Test};
 use diagnosis::{
@@ -468,6 +470,7 @@ fn days() -> Vec<Day> {
 pub fn realistic() -> (Document, Recording) {
     let mut rec = recording();
     fill(&mut rec);
+    topology::fill(&mut rec, str::to_owned);
     let mut ledger: Vec<LedgerRow> = rec.get(&catalog::THREAD_TIME).unwrap().iter().map(LedgerRow::from).collect();
     ledger.sort_by(|a, b| {
         a.shares.get("blocked.idle").unwrap_or(&0.0).total_cmp(b.shares.get("blocked.idle").unwrap_or(&0.0))
@@ -544,6 +547,10 @@ pub const HOSTILE: &str =
 /// The same case with hostile, long or wide text wherever text can be.
 pub fn hostile() -> (Document, Recording) {
     let (mut document, mut rec) = realistic();
+    topology::fill(&mut rec, |name| match name.split_once(':') {
+        Some(("process", _)) | None => name.to_owned(),
+        Some((kind, name)) => format!("{kind}:{name}{HOSTILE}{}", "語 x".repeat(90)),
+    });
     let long = format!("{HOSTILE} {} {}", "数".repeat(300), "x".repeat(400));
     let wide = "語 ".repeat(200);
     document.headline.clone_from(&long);
