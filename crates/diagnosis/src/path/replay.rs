@@ -105,7 +105,8 @@ fn is_lock(timeline: &Timeline, off: &Off) -> bool {
 
 /// What is left of a wait for a CPU.
 fn queue(timeline: &Timeline, thread: &Thread, tid: Tid, off: &Off, without: &Without) -> Ns {
-    let whole = off.on - off.woken;
+    // Clocks of two CPUs may be some nanoseconds apart.
+    let whole = off.on.saturating_sub(off.woken);
     if whole == 0 {
         return 0;
     }

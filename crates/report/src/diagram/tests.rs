@@ -200,6 +200,7 @@ fn document(rec: &Recording) -> Document {
     Document {
         schema: case::SCHEMA.into(),
         case: String::new(),
+        statement: vec![],
         host: (&rec.host).into(),
         target: (&rec.target).into(),
         window: (&rec.window).into(),
