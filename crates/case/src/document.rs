@@ -27,6 +27,9 @@ pub struct Document {
     pub conclusion: Conclusion,
     /// One sentence a manager can read.
     pub headline: String,
+    /// The problem statement: its six questions, with what people said and what the data says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statement: Vec<Question>,
     /// How the victims were chosen, when none was named; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub chosen: String,
@@ -64,6 +67,24 @@ pub struct Document {
     pub armed: Vec<Armed>,
     /// What the looking cost.
     pub overhead: Overhead,
+}
+
+/// A question of the problem statement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// `problem`, `performed_well`, `changed`, `latency`, `others` or `environment`.
+    pub id: String,
+    /// As it is asked.
+    pub asks: String,
+    /// What people said; empty when nobody did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
+    /// What the data says, a sentence each, the most telling first.
+    #[serde(default)]
+    pub measured: Vec<String>,
+    /// What the data cannot say, and why.
+    #[serde(default)]
+    pub unknown: Vec<String>,
 }
 
 /// What is different from a baseline.

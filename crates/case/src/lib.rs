@@ -14,8 +14,8 @@ mod table;
 pub use baseline::{baseline, set_baseline};
 pub use closed::{Closed, Record, close, closed, records};
 pub use document::{
-    Armed, Compared, Day, Document, HostPart, LedgerRow, Overhead, Reason, RequestRow, SCHEMA, StackSet, TargetPart,
-    UpstreamRow, WaitRow, WindowPart,
+    Armed, Compared, Day, Document, HostPart, LedgerRow, Overhead, Question, Reason, RequestRow, SCHEMA, StackSet,
+    TargetPart, UpstreamRow, WaitRow, WindowPart,
 };
 pub use error::Error;
 pub use list::{Listing, Summary, list};

@@ -1,6 +1,6 @@
 //! A case folder: exact round trip, replacement, damage, strangers, lists.
 
-use case::{Day, Document, Error, Files, Overhead, SCHEMA, WaitRow, list, load, load_document, save};
+use case::{Day, Document, Error, Files, Overhead, Question, SCHEMA, WaitRow, list, load, load_document, save};
 use checks::{Evidence, Light, Test};
 use diagnosis::{Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested};
 use observe::{
@@ -124,6 +124,7 @@ fn document(recording: &Recording) -> Document {
         window: (&recording.window).into(),
         conclusion: Conclusion::Found,
         headline: HOSTILE.into(),
+        statement: vec![Question { id: "problem".into(), said: HOSTILE.into(), ..Question::default() }],
         chosen: String::new(),
         findings: vec![Finding {
             rank: 1,

@@ -12,8 +12,8 @@ pub const SCHEMA: &str = "friday.summary/1";
 /// ours: fewer requests in a second say nothing of what each costs.
 const ENOUGH: f64 = 5.0;
 
-/// Facts of the machine that change by themselves.
-const PASSING: [&str; 4] = ["uptime_s", "kernel.tainted", "hostname", "boot_id"];
+/// Facts of the machine that change by themselves, or that others tell better.
+const PASSING: [&str; 5] = ["uptime_s", "kernel.tainted", "hostname", "boot_id", "os"];
 
 /// Facts that are hardware or what stands for it.
 const HARDWARE: [&str; 5] = ["cpu.model", "cpu.online", "cpu.smt", "cpu.max_mhz", "virtualization"];

@@ -25,6 +25,8 @@ pub enum Command {
     Baseline(Baseline),
     /// What is different between two cases, beyond what varies by itself
     Compare(Compare),
+    /// Static tuning and the problem statement: what system is it, and what is the problem?
+    Monday(Monday),
     /// Which components are well, and which are not: a light for each
     Health(Health),
     /// Is it one of the known issues?
@@ -84,6 +86,9 @@ pub struct Run {
     /// Compare with this case: its folder or its name, or `none` [default: the last `friday baseline` of this machine]
     #[arg(long, value_name = "CASE")]
     pub baseline: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub statement: Statement,
 
     /// Kernel type information, where the kernel does not bring its own
     #[arg(long, value_name = "FILE", default_value = week::Roots::KERNEL_BTF)]
@@ -149,6 +154,74 @@ pub struct Compare {
     /// Also write a page with flame graphs of the difference to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+/// What people say about the problem. What the data can answer is answered beside it.
+#[derive(clap::Args)]
+pub struct Statement {
+    /// Answers to the six questions below, in a file (docs/problem-statement.md); single ones here take their place
+    #[arg(long, value_name = "FILE", help_heading = "Problem statement")]
+    pub statement: Option<PathBuf>,
+
+    /// What makes you think there is a performance problem?
+    #[arg(long, value_name = "TEXT", help_heading = "Problem statement")]
+    pub problem: Option<String>,
+
+    /// Has this system ever performed well?
+    #[arg(long, value_name = "TEXT", help_heading = "Problem statement")]
+    pub performed_well: Option<String>,
+
+    /// What changed recently: software, hardware, load?
+    #[arg(long, value_name = "TEXT", help_heading = "Problem statement")]
+    pub changed: Option<String>,
+
+    /// Can the problem be expressed in terms of latency or runtime?
+    #[arg(long, value_name = "TEXT", help_heading = "Problem statement")]
+    pub latency: Option<String>,
+
+    /// Does the problem affect other people or applications?
+    #[arg(long, value_name = "TEXT", help_heading = "Problem statement")]
+    pub others: Option<String>,
+
+    /// What is the environment: software, hardware, versions, configuration?
+    #[arg(long, value_name = "TEXT", help_heading = "Problem statement")]
+    pub environment: Option<String>,
+}
+
+/// Judges the system without regard to its load (settings, limits, past errors), and states the problem: six questions, answered
+/// by what was measured and what changed lately; on a terminal you are asked the others. Reads only; attaches nothing.
+#[derive(clap::Args)]
+pub struct Monday {
+    /// Only these checks of static tuning, or groups of them; nothing is asked then
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// All evidence, what it means, when it misleads, and what would settle it
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// How long counters are watched
+    #[arg(long = "for", value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub window: Duration,
+
+    /// How to print the result: as JSON, only the checks
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Keep a case there [default: where those of `friday run` are, if anybody answered a question; else none]
+    #[arg(long, value_name = "DIR")]
+    pub case: Option<PathBuf>,
+
+    /// Also write the report page to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Compare with this case: its folder or its name, or `none` [default: the last `friday baseline` of this machine]
+    #[arg(long, value_name = "CASE")]
+    pub baseline: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub statement: Statement,
 }
 
 /// A light is good, maybe (a threshold is passed), bad (and somebody's time is hit, or there is a hard error) or untested.

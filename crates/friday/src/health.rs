@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 use week::{
-    Roots, Session, Tier,
+    Asked, Roots, Session, Tier,
     checks::{self, Light, Rule, Test, Tool},
     plugged::{self, Places},
 };
@@ -44,11 +44,13 @@ pub fn health(args: &Health) -> Result<(), Box<dyn Error>> {
     for package in &args.package {
         places.package(package)?;
     }
-    let stop = stop()?;
     let tools = checks::tools();
+    let asked = plugged::asked(&places, is_root());
+    HEALTH.check(&args.names, &tools, &asked)?;
+    let stop = stop()?;
     loop {
-        let recording = watch(&args.look, &places, &stop)?;
-        let tests = chosen(week::health(&recording), &args.names, &tools)?;
+        let recording = watch(args.look.window, Tier::Stacks, asked.clone(), &stop)?;
+        let tests = HEALTH.chosen(week::health(&recording), &args.names, &tools)?;
         if args.watch && std::io::stdout().is_terminal() {
             // Home, and nothing below.
             print("\u{1b}[H\u{1b}[2J")?;
@@ -66,11 +68,13 @@ pub fn checklist(args: &Checklist) -> Result<(), Box<dyn Error>> {
     if let Some(ChecklistCommand::List) = args.command {
         return print(&board::signatures(&tools, &records(), Style { color: color() }));
     }
+    let asked = plugged::asked(&Places::usual("checklist.d", |name| std::env::var_os(name)), is_root());
+    CHECKLIST.check(&args.names, &tools, &asked)?;
     let stop = stop()?;
-    let recording = watch(&args.look, &Places::usual("checklist.d", |name| std::env::var_os(name)), &stop)?;
+    let recording = watch(args.look.window, Tier::Stacks, asked, &stop)?;
     let mut tests = checks::known_issues(&recording);
     tests.extend(checks::plugged_in(&recording));
-    show(&chosen(tests, &args.names, &tools)?, &tools, &args.look, !args.names.is_empty())
+    show(&CHECKLIST.chosen(tests, &args.names, &tools)?, &tools, &args.look, !args.names.is_empty())
 }
 
 /// How often each signature was right here, by the cases that were closed.
@@ -80,7 +84,7 @@ fn records() -> BTreeMap<String, (u32, u32)> {
 }
 
 /// Ends what is running, with a result.
-fn stop() -> Result<Arc<AtomicBool>, Box<dyn Error>> {
+pub fn stop() -> Result<Arc<AtomicBool>, Box<dyn Error>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -89,19 +93,19 @@ fn stop() -> Result<Arc<AtomicBool>, Box<dyn Error>> {
 }
 
 /// Looks at the whole machine.
-fn watch(look: &Look, places: &Places, stop: &AtomicBool) -> Result<Recording, Box<dyn Error>> {
+pub fn watch(window: Duration, tier: Tier, asked: Asked, stop: &AtomicBool) -> Result<Recording, Box<dyn Error>> {
     let roots = Roots::default();
-    let mut progress = Progress::new(look.window);
-    let tools = plugged::asked(places, is_root()).begin(&roots);
+    let mut progress = Progress::new(window);
+    let tools = asked.begin(&roots);
     let host = fs::read_to_string(roots.proc.join("sys/kernel/hostname")).unwrap_or_default();
-    let mut session = Session::start(&roots, Target::system(host.trim()), Tier::Stacks)?;
+    let mut session = Session::start(&roots, Target::system(host.trim()), tier)?;
     session.with_tools(tools);
-    if let Some(why) = session.blind() {
+    if let Some(why) = session.blind().filter(|_| tier > Tier::Counters) {
         progress.say(&format!("the kernel cannot be traced, only /proc is read: {why}"));
     }
     let started = Instant::now();
-    while started.elapsed() < look.window && !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(POLL.min(look.window.saturating_sub(started.elapsed())));
+    while started.elapsed() < window && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(POLL.min(window.saturating_sub(started.elapsed())));
         session.poll();
         progress.at(started.elapsed());
     }
@@ -109,19 +113,61 @@ fn watch(look: &Look, places: &Places, stop: &AtomicBool) -> Result<Recording, B
     Ok(session.finish())
 }
 
-/// The tests that were asked for, by id or group.
-fn chosen(tests: Vec<Test>, names: &[String], tools: &[Tool]) -> Result<Vec<Test>, Usage> {
-    let is = |test: &Test, name: &String| {
-        test.id == *name || test.group == *name || test.id.split('.').next() == Some(name.as_str())
-    };
-    if let Some(unknown) = names.iter().find(|name| !tests.iter().any(|test| is(test, name))) {
+/// What names stand for.
+pub struct Named {
+    /// One of them.
+    pub what: &'static str,
+    /// The command that lists all.
+    pub list: &'static str,
+}
+
+const HEALTH: Named = Named { what: "health tool or group", list: "friday health list" };
+const CHECKLIST: Named = Named { what: "known issue", list: "friday checklist list" };
+
+impl Named {
+    /// Whether a name stands for a test: its id, its group, or the first part of its id.
+    fn is(name: &str, id: &str, group: &str) -> bool {
+        id == name || group == name || id.split('.').next() == Some(name)
+    }
+
+    /// Refuses names that stand for nothing, before anything is looked at. Programs of others say only afterwards who they are.
+    ///
+    /// # Errors
+    /// The first such name, with those that are like it.
+    pub fn check(&self, names: &[String], tools: &[Tool], asked: &Asked) -> Result<(), Usage> {
+        if !asked.programs.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<Rule> =
+            asked.rules.iter().filter_map(|(path, text)| Rule::parse(&path.display().to_string(), text).ok()).collect();
+        let broken: Vec<String> =
+            asked.rules.iter().filter_map(|(path, _)| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
+        let mut known: Vec<(&str, &str)> = tools.iter().map(|tool| (tool.id(), tool.group())).collect();
+        known.extend(files.iter().map(|rule| (rule.id.as_str(), rule.group.as_str())));
+        known.extend(broken.iter().map(|name| (name.as_str(), "other")));
+        known.extend(asked.refused.iter().map(|(name, _)| (name.as_str(), "other")));
+        self.refuse(names, &known, tools)
+    }
+
+    fn refuse(&self, names: &[String], known: &[(&str, &str)], tools: &[Tool]) -> Result<(), Usage> {
+        let is_known = |name: &String| known.iter().any(|(id, group)| Self::is(name, id, group));
+        let Some(unknown) = names.iter().find(|name| !is_known(name)) else { return Ok(()) };
         let near = |id: &&str| unknown.split(['.', '-', '_']).any(|part| part.len() > 2 && id.contains(part));
         let near: Vec<&str> = tools.iter().map(Tool::id).filter(near).take(6).collect();
         let near = if near.is_empty() { String::new() } else { format!("; there are {}", near.join(", ")) };
-        return Err(Usage(format!("no health tool or group is called `{unknown}`{near}. See `friday health list`")));
+        Err(Usage(format!("no {} is called `{unknown}`{near}. See `{}`", self.what, self.list)))
     }
-    let wanted = |test: &Test| names.is_empty() || names.iter().any(|name| is(test, name));
-    Ok(tests.into_iter().filter(wanted).collect())
+
+    /// The tests that were asked for.
+    ///
+    /// # Errors
+    /// A name that stands for none of them.
+    pub fn chosen(&self, tests: Vec<Test>, names: &[String], tools: &[Tool]) -> Result<Vec<Test>, Usage> {
+        let known: Vec<(&str, &str)> = tests.iter().map(|test| (test.id.as_str(), test.group.as_str())).collect();
+        self.refuse(names, &known, tools)?;
+        let wanted = |test: &Test| names.is_empty() || names.iter().any(|name| Self::is(name, &test.id, &test.group));
+        Ok(tests.into_iter().filter(wanted).collect())
+    }
 }
 
 fn show(tests: &[Test], tools: &[Tool], look: &Look, named: bool) -> Result<(), Box<dyn Error>> {
@@ -132,14 +178,19 @@ fn show(tests: &[Test], tools: &[Tool], look: &Look, named: bool) -> Result<(), 
     if !look.verbose {
         return print(&board::board(tests, style));
     }
+    let mut text = explained(tests, tools, named, style);
+    text.push_str(&board::board(tests, style));
+    print(&text)
+}
+
+/// Each test with all it has to say. Of a whole board, what is well needs no explanation.
+pub fn explained(tests: &[Test], tools: &[Tool], named: bool, style: Style) -> String {
     let mut text = String::new();
-    // Of the whole board, what is well needs no explanation.
     for test in tests.iter().filter(|test| named || matches!(test.verdict, Light::Maybe | Light::Bad)) {
         text.push_str(&board::tool(test, tools.iter().find(|tool| tool.id() == test.id), style));
         text.push('\n');
     }
-    text.push_str(&board::board(tests, style));
-    print(&text)
+    text
 }
 
 fn list(format: Format) -> Result<(), Box<dyn Error>> {
@@ -175,8 +226,8 @@ fn check(file: &Path) -> Result<(), Box<dyn Error>> {
         print(&(report::clean(&format!("no examples: {} would hold them", examples.display())) + "\n"))?;
     }
     let places = Places { folders: Vec::new(), files: vec![file.to_owned()] };
-    let look = Look { verbose: true, window: Duration::from_secs(2), format: Format::Text };
+    let asked = plugged::asked(&places, is_root());
     let stop = stop()?;
-    let recording = watch(&look, &places, &stop)?;
+    let recording = watch(Duration::from_secs(2), Tier::Stacks, asked, &stop)?;
     print(&board::tool(&rule.run(&recording), Some(&Tool::Rule(&rule)), Style { color: color() }))
 }

@@ -7,9 +7,11 @@ mod compared;
 mod experiment;
 mod health;
 mod load;
+mod monday;
 mod progress;
 mod prove;
 mod run;
+mod statement;
 
 use args::{Args, CaseCommand, Command};
 use clap::Parser;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         },
         Command::Baseline(baseline) => run::run(&baseline.run, Wanted::Baseline),
         Command::Compare(compare) => compared::compare(&compare),
+        Command::Monday(monday) => monday::monday(&monday),
         Command::Health(health) => health::health(&health),
         Command::Checklist(checklist) => health::checklist(&checklist),
         Command::Experiment(experiment) => experiment::run(&experiment),

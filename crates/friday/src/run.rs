@@ -5,7 +5,7 @@ use crate::{
     command::Held,
     compared, experiment, print,
     progress::Progress,
-    prove,
+    prove, statement,
 };
 use case::Document;
 use observe::{Pid, Recording, Target, TargetKind};
@@ -56,6 +56,7 @@ fn span(args: &Run, wanted: Wanted) -> Span {
 
 /// Runs one window and prints what it comes to.
 pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
+    let given = statement::given(&args.statement)?;
     let roots = Roots { btf: args.btf.clone(), ..Roots::default() };
     let mut progress = Progress::new(args.window);
     experiment::mention_leftovers(&mut progress);
@@ -74,7 +75,7 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
         let name = program.to_string_lossy().into_owned();
         Target { kind: TargetKind::Command, pid: Some(pid), name, members: vec![pid] }
     };
-    let place = place(args, &chosen, &mut progress)?;
+    let place = place(args.case.as_deref(), &chosen, &mut progress)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -117,6 +118,7 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     }
     progress.clear();
     let mut recording = session.finish();
+    given.record(&mut recording);
     if !matches!(wanted, Wanted::Baseline) {
         compared::remember(args.baseline.as_deref(), &mut recording, &mut progress)?;
     }
@@ -163,11 +165,15 @@ fn request(args: &Run) -> Request {
 }
 
 /// Where the case will go. A place that the user named must be usable; without one, the run goes on without a case.
-fn place(args: &Run, target: &Target, progress: &mut Progress) -> Result<Option<PathBuf>, Box<dyn Error>> {
+pub fn place(
+    named: Option<&Path>,
+    target: &Target,
+    progress: &mut Progress,
+) -> Result<Option<PathBuf>, Box<dyn Error>> {
     let env = |name: &str| std::env::var_os(name);
-    match case::place::choose(args.case.as_deref(), env, is_root(), SystemTime::now(), &target.name) {
+    match case::place::choose(named, env, is_root(), SystemTime::now(), &target.name) {
         Ok(dir) => Ok(Some(dir)),
-        Err(error) if args.case.is_some() => Err(error.into()),
+        Err(error) if named.is_some() => Err(error.into()),
         Err(error) => {
             progress.say(&format!("the case will not be kept: {error}"));
             Ok(None)
@@ -176,7 +182,7 @@ fn place(args: &Run, target: &Target, progress: &mut Progress) -> Result<Option<
 }
 
 /// Stores the case and the page.
-fn store(
+pub fn store(
     case: Option<&Path>,
     html: Option<&Path>,
     document: &Document,

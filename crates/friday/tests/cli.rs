@@ -98,6 +98,54 @@ fn a_stored_case_can_be_listed_shown_studied_and_replayed() {
 }
 
 #[test]
+fn monday_judges_settings_and_keeps_what_people_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("statement.toml");
+    fs::write(&file, "schema = \"friday.statement/1\"\nproblem = \"checkout takes 3 s\"\n").unwrap();
+    let (case, file) = (dir.path().join("case"), file.to_string_lossy().into_owned());
+    let case = case.to_string_lossy().into_owned();
+    let started = Instant::now();
+    let told = friday(&["monday", "--case", &case, "--statement", &file, "--others", "mail too", "--baseline", "none"]);
+    assert_eq!(told.status.code(), Some(0), "{}", stderr(&told));
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    for part in
+        ["Problem statement", "“checkout takes 3 s”", "“mail too”", "Static tuning", "Known at the end of Monday"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (again, shown) =
+        (friday(&["replay", &case, "--format", "json"]), friday(&["case", "show", &case, "--format", "json"]));
+    let document = json(&again);
+    assert_eq!(document, json(&shown), "replay takes the same path");
+    assert_eq!(document["statement"][0]["said"], "checkout takes 3 s");
+    assert_eq!(document["statement"][4]["said"], "mail too");
+    let tests = json(&friday(&["monday", "memory", "--format", "json", "--for", "200ms", "--baseline", "none"]));
+    let tests = tests.as_array().unwrap();
+    assert!(!tests.is_empty() && tests.iter().all(|test| test["group"] == "memory" && test["verdict"].is_string()));
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anybody_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("statement.toml");
+    fs::write(&file, "schema = \"friday.statement/1\"\nspeed = \"slow\"\n").unwrap();
+    let file = file.to_string_lossy().into_owned();
+    let place = format!("{file}:2:1: no question is called `speed`");
+    for (args, why) in [
+        (&["health", "no.such", "--for", "1h"][..], "no health tool or group is called `no.such`"),
+        (&["checklist", "no.such", "--for", "1h"], "no known issue is called `no.such`"),
+        (&["monday", "no.such", "--for", "1h"], "no check or group of static tuning is called `no.such`"),
+        (&["monday", "--statement", &file, "--for", "1h"], &place),
+        (&["run", "--statement", &file, "--for", "1h"], &place),
+    ] {
+        let output = friday(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains(why), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn an_unusable_place_for_the_case_is_said_before_anything_is_measured() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("letter.txt"), "mine").unwrap();

@@ -62,6 +62,15 @@ catalog! {
         "Programs and scripts that run, by what makes them the same: a build-id, or size and time of change.", "/proc/PID/exe";
     BASELINE: Fact = "friday.baseline", "1", ["case"],
         "What a case that was known to be good came to, as JSON.", "friday baseline";
+    HOST_CHANGE: Fact = "host.change", "1", ["kind", "of", "at", "since"],
+        "What changed in the two weeks before: `package` (installed, upgraded, removed), `config` (a file below /etc was written), `program` (the file of a running program was put there), `kernel` and `boot`; `at` in seconds since 1970, and `since` when the first process of a program started.",
+        "package logs, /etc, /proc/PID/exe, /boot, /proc/stat";
+    HOST_CHANGES_SEEN: Fact = "host.change.seen", "1", ["kind", "left_out"],
+        "For each kind of change that was looked for: what could not be read, empty where all was; `left_out` counts those that were too many.",
+        "friday";
+    STATEMENT: Fact = "friday.statement", "1", ["question"],
+        "What people said about the problem, by question: problem, performed_well, changed, latency, others, environment.",
+        "friday monday, --statement";
     MOUNT: Fact = "system.filesystem.mount", "1", ["mountpoint", "type", "device"],
         "Mounted file systems backed by a device, with their options.", "/proc/self/mountinfo";
     FILESYSTEM_USAGE: Series = "system.filesystem.usage", "By", ["mountpoint", "type", "state"],

@@ -2,6 +2,7 @@
 
 mod block;
 mod bpf;
+mod changes;
 mod cpu;
 mod goroutines;
 pub mod host;

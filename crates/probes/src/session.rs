@@ -3,6 +3,7 @@
 use crate::{
     block::{self, Disks},
     bpf::{Group, Kernel, Settings, rows},
+    changes,
     cpu::{self, Samples},
     goroutines,
     host::{
@@ -32,6 +33,7 @@ use crate::{
 use observe::{Absent, AnyMetric, Pid, Process, Recording, Target, TargetKind, Window, catalog};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
     time::{Duration, Instant, SystemTime},
 };
 use symbolize::Symbolizer;
@@ -382,7 +384,9 @@ impl Session {
             }
         }
         settings::collect(&self.roots, recording);
-        software::collect(&self.roots, &recording.processes.clone(), recording);
+        let processes = recording.processes.clone();
+        software::collect(&self.roots, &processes, recording);
+        changes::collect(&self.roots, Path::new("/"), &processes, recording);
         if let Some(tools) = self.tools {
             tools.finish(recording);
         }

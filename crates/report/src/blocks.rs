@@ -1,6 +1,7 @@
 //! The few kinds of block that every report is made of. Text in them is as the system gave it: renderers escape it.
 
-use case::Day;
+use crate::content::Rows;
+use case::{Day, Question};
 use diagnosis::{Conclusion, Finding};
 use observe::{Histogram, TimeClass};
 
@@ -37,6 +38,8 @@ pub enum Block<'a> {
     Steps(Vec<&'a str>),
     /// Named statements: ruled out, untested.
     List(Vec<Item<'a>>),
+    /// The questions of the problem statement, and how many sentences of data each is answered with.
+    Statement(&'a [Question], Rows),
     /// What is known at the end of each day, and its lights.
     Week(&'a [Day]),
     /// Where each thread's time went.

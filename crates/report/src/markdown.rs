@@ -6,7 +6,7 @@ use crate::{
     content::{self, Rows},
     format,
 };
-use case::{Day, Document};
+use case::{Day, Document, Question};
 use checks::Evidence;
 use diagnosis::Finding;
 use observe::{Ratio, Recording};
@@ -25,12 +25,16 @@ pub fn markdown(document: &Document, recording: &Recording) -> String {
 
 fn sections<'a>(document: &'a Document, recording: &Recording) -> Vec<Section<'a>> {
     let mut problem = content::opening(document);
-    problem.blocks.extend([
-        Block::Question("What did people notice, and how is it measured: latency, run time, errors?"),
-        Block::Question("Has it ever performed well? Since when does it not?"),
-        Block::Question("What changed before it began: software, hardware, settings, load?"),
-        Block::Question("Who else is affected?"),
-    ]);
+    // A person has the last word where nobody has said anything.
+    let open = |id: &str| !document.statement.iter().any(|question| question.id == id && !question.said.is_empty());
+    let asked = [
+        ("problem", "What did people notice, and how is it measured: latency, run time, errors?"),
+        ("performed_well", "Has it ever performed well? Since when does it not?"),
+        ("changed", "What changed before it began: software, hardware, settings, load?"),
+        ("others", "Who else is affected?"),
+    ];
+    problem.blocks.extend(content::statement(document, Rows::ALL).blocks);
+    problem.blocks.extend(asked.into_iter().filter(|(id, _)| open(id)).map(|(_, text)| Block::Question(text)));
     let word = conclusion_word(document.conclusion);
     let about = conclusion_about(document.conclusion);
     let conclusion = vec![Block::Text(format!("{}: {} {about}", format::day(word), document.headline))];
@@ -49,6 +53,7 @@ fn sections<'a>(document: &'a Document, recording: &Recording) -> Vec<Section<'a
         Section::new("conclusion", "Conclusion", conclusion),
         content::findings(document, Rows::ALL),
         renamed(content::week(document), "How it was found"),
+        content::review(document, Rows(30)),
         renamed(content::eliminated(document, Rows::ALL), "What was ruled out"),
         renamed(content::untested(document, Rows::ALL), "What could not be seen"),
         content::compared(document, Rows::ALL),
@@ -156,6 +161,7 @@ impl Out {
             }
             Block::Finding(finding) => self.finding(finding),
             Block::Table(table) => self.table(table),
+            Block::Statement(questions, rows) => questions.iter().for_each(|question| self.question(question, *rows)),
             Block::Week(days) => days.iter().for_each(|day| self.day(day)),
             Block::Distributions(shown) => self.distributions(shown),
             Block::Bars(bars) => self.bars(bars),
@@ -170,6 +176,16 @@ impl Out {
             }
             Block::Flame(_) => {}
         }
+    }
+
+    fn question(&mut self, question: &Question, rows: Rows) {
+        self.line(format!("**{}**", escape(&question.asks)));
+        if !question.said.is_empty() {
+            self.line(format!("> {}", escape(&question.said.replace('\n', " "))));
+        }
+        let unknown = question.unknown.iter().map(|why| format!("not known: {why}"));
+        question.measured.iter().take(rows.0).cloned().chain(unknown).for_each(|text| self.item(escape(&text)));
+        self.text.push('\n');
     }
 
     fn finding(&mut self, finding: &Finding) {

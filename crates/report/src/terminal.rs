@@ -69,6 +69,7 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
     out.push(format!("{}  {}", style.ink(ink, &word), conclusion_about(document.conclusion)));
     let opening = content::opening(document);
     out.blocks(&opening.blocks);
+    out.section(&content::statement(document, Rows(2)));
     if !document.findings.is_empty() {
         out.section(&content::findings(document, Rows(6)));
     }
@@ -81,6 +82,7 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
     out.section(&content::waits(document, Rows(8)));
     out.section(&content::requests(document, recording, Rows(8)));
     out.section(&content::week(document));
+    out.section(&content::review(document, Rows(6)));
     out.section(&content::eliminated(document, Rows(10)));
     out.section(&content::untested(document, Rows(8)));
     out.blank();
@@ -95,6 +97,23 @@ pub fn terminal(document: &Document, recording: &Recording, style: Style) -> Str
 pub fn compared(compared: &Compared, style: Style) -> String {
     let mut out = Out { lines: Vec::new(), style };
     out.section(&content::compared_section(compared, Rows::ALL));
+    let mut text = out.lines.join("\n");
+    text.push('\n');
+    text
+}
+
+/// Monday alone, as text: the problem statement, the lights of static tuning as they are given, and what is known at the end
+/// of the day.
+pub fn monday(document: &Document, lights: &str, style: Style) -> String {
+    let mut out = Out { lines: Vec::new(), style };
+    out.section(&content::statement(document, Rows::ALL));
+    out.lines.drain(..out.lines.len().min(1));
+    out.blank();
+    out.push(style.ink(Ink::Bold, "Static tuning"));
+    out.lines.extend(lights.lines().map(str::to_owned));
+    let monday = document.days.iter().filter(|day| day.day == "monday");
+    let known: Vec<&str> = monday.flat_map(|day| &day.known).map(String::as_str).collect();
+    out.section(&Section::new("known", "Known at the end of Monday", vec![Block::Steps(known)]));
     let mut text = out.lines.join("\n");
     text.push('\n');
     text
@@ -161,6 +180,7 @@ impl Out {
                 Block::Table(table) => parts::table(self, self.style, table),
                 Block::Steps(steps) => steps.iter().for_each(|step| self.hanging("  - ", step, 3)),
                 Block::List(items) => parts::list(self, items),
+                Block::Statement(questions, rows) => parts::statement(self, questions, *rows),
                 Block::Week(days) => parts::week(self, days),
                 Block::Bars(bars) => parts::bars(self, self.style, bars),
                 // Pictures and questions are for pages.

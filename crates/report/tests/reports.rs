@@ -126,13 +126,36 @@ fn requests_that_were_not_followed_say_why() {
 }
 
 #[test]
+fn monday_opens_with_the_statement_and_ends_with_what_is_known() {
+    let (document, recording) = common::realistic();
+    let monday = &document.days.iter().find(|day| day.day == "monday").unwrap();
+    let text = report::monday(&document, &report::board::folded(&monday.tests, Style::default()), Style::default());
+    let places: Vec<usize> =
+        ["Problem statement", "“checkout takes 3 s", "within 14 days: no file", "Static tuning", "not known: neither"]
+            .iter()
+            .chain(&[
+                "config.mount",
+                "1 bad, 1 maybe, 1 good, 0 untested",
+                "Known at the end of Monday",
+                "- it is real",
+            ])
+            .map(|part| text.find(part).unwrap_or_else(|| panic!("{part}: {text}")))
+            .collect();
+    assert!(places[0] == 0 && places[1] < places[2] && places[2] < places[4] && places[4] < places[3], "{text}");
+    assert!(places[3] < places[5] && places[5..].is_sorted(), "{text}");
+    let page = html(&document, &recording);
+    assert!(page.contains("&lt;b&gt;every&lt;/b&gt;") && !page.contains("<b>every"), "what people say is escaped too");
+    assert!(page.find("id=\"statement\"") < page.find("id=\"findings\""), "the statement comes first");
+}
+
+#[test]
 fn an_empty_case_still_makes_every_report() {
     let (mut document, full) = common::realistic();
     let target = Target::system("web-1");
     document.target = (&target).into();
     (document.findings, document.days, document.ledger) = (vec![], vec![], vec![]);
     (document.waits, document.eliminated, document.untested) = (vec![], vec![], vec![]);
-    (document.whose, document.paths) = (vec![], vec![]);
+    (document.whose, document.paths, document.statement) = (vec![], vec![], vec![]);
     (document.requests, document.upstreams) = (vec![], vec![]);
     let mut recording = Recording::new(full.host.clone(), target, full.window);
     recording.set(&catalog::CPU_STACKS, Err(Absent::NoPermission("perf_event_paranoid is 3".into())));

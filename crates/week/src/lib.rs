@@ -8,6 +8,7 @@ pub mod plugged;
 pub mod post;
 mod prior;
 mod requests;
+mod statement;
 mod thursday;
 mod tuesday;
 mod wednesday;
@@ -28,7 +29,9 @@ pub use probes::{
     host::facts::HostError,
     roots::Roots,
     target::{self, Request, TargetError},
+    tools::Asked,
 };
+pub use statement::{Given, QUESTIONS, StatementError};
 
 /// ours: the document is read by people and scripts; the recording beside it holds every thread and wait.
 const MOST_THREADS: usize = 200;
@@ -39,6 +42,7 @@ pub(crate) struct Seen<'a> {
     rec: &'a Recording,
     tests: &'a [Test],
     issues: &'a [Test],
+    tuning: &'a [Test],
     diagnosis: &'a Diagnosis,
     compared: Option<&'a Compared>,
 }
@@ -71,7 +75,15 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
     let issues: Vec<Test> = checks::known_issues(rec);
     let tuning: Vec<Test> = checks::static_tuning(rec);
     let compared = compared(rec);
-    let seen = Seen { rec, tests: &tests, issues: &issues, diagnosis: &diagnosis, compared: compared.as_ref() };
+    let seen = Seen {
+        rec,
+        tests: &tests,
+        issues: &issues,
+        tuning: &tuning,
+        diagnosis: &diagnosis,
+        compared: compared.as_ref(),
+    };
+    let statement = statement::statement(&seen);
     let days = [
         ("prior", prior::known(&seen)),
         ("monday", monday::known(&seen)),
@@ -109,6 +121,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         overhead: Overhead::of(rec),
         conclusion: diagnosis.conclusion,
         headline: diagnosis.headline,
+        statement,
         chosen: diagnosis.chosen,
         findings: diagnosis.findings,
         whose: diagnosis.whose,

@@ -189,6 +189,11 @@ pub fn asked(places: &Places, root: bool) -> Asked {
     asked
 }
 
+/// What static tuning alone reads.
+pub fn settings() -> Asked {
+    Asked { readings: checks::settings().iter().flat_map(Rule::readings).collect(), ..Asked::default() }
+}
+
 /// What is read in a run without further wishes.
 pub fn usual(root: bool) -> Asked {
     asked(&Places::usual("health.d", |name| std::env::var_os(name)), root)

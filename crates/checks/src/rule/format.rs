@@ -43,7 +43,7 @@ impl fmt::Display for Place {
 
 impl Place {
     /// Of a byte in a text.
-    pub(super) fn of(text: &str, at: usize) -> Self {
+    pub fn of(text: &str, at: usize) -> Self {
         let before = text.get(..at.min(text.len())).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;

@@ -1,6 +1,6 @@
 //! Static facts of the machine: what it is, how it is set, what is mounted, which groups have a quota.
 //!
-//! Facts by name: `hostname`, `uptime_s`, `kernel.release`, `kernel.version`, `kernel.cmdline`, `kernel.tainted`,
+//! Facts by name (`os` is added by `changes`): `hostname`, `uptime_s`, `kernel.release`, `kernel.version`, `kernel.cmdline`, `kernel.tainted`,
 //! `virtualization`, `cpu.model`, `cpu.online`, `cpu.governor`, `cpu.driver`, `cpu.max_mhz`, `cpu.limit_mhz`, `cpu.smt`,
 //! `cpu.isolated`, `clocksource`, `clocksource.available`, `mitigations`, `thp`, `thp.defrag`, `numa.nodes`, `swap`,
 //! `cgroup.version`, `disk.scheduler`, `psi`, and sysctls by their own name (`vm.swappiness`). A fact that this machine

@@ -3,7 +3,7 @@
 //! time.
 
 mod files;
-mod program;
+pub(crate) mod program;
 
 use crate::roots::Roots;
 use observe::{
@@ -136,6 +136,18 @@ fn store(reading: &Reading, first: BTreeMap<String, Value>, last: Values, over: 
 }
 
 fn read_all(roots: &Roots, readings: &[Reading]) -> Vec<Values> {
+    // Many tools ask the same of a command, the kernel's log above all: it runs once.
+    let mut commands: Vec<(&[String], Duration)> = Vec::new();
+    for reading in readings {
+        if let ReadFrom::Command { argv, timeout } = &reading.from
+            && !commands.contains(&(argv, *timeout))
+        {
+            commands.push((argv, *timeout));
+        }
+    }
+    let said =
+        in_parallel(&commands, |(argv, timeout)| program::run(argv, Limits { timeout: *timeout, ..Limits::default() }));
+    let said: BTreeMap<(&[String], Duration), Result<String, String>> = commands.into_iter().zip(said).collect();
     in_parallel(readings, |reading| match &reading.from {
         ReadFrom::File(path) => files::read(roots, path).and_then(|texts| {
             let mut all = BTreeMap::new();
@@ -153,9 +165,12 @@ fn read_all(roots: &Roots, readings: &[Reading]) -> Vec<Values> {
             if all.is_empty() { Err(wrong.unwrap_or_else(|| format!("{path}: nothing there"))) } else { Ok(all) }
         }),
         ReadFrom::Command { argv, timeout } => {
-            let text = program::run(argv, Limits { timeout: *timeout, ..Limits::default() })
-                .map_err(|why| format!("{}: {why}", argv.join(" ")))?;
-            reading.parse.values(&text, reading.scale).map_err(|why| format!("{}: {why}", argv.join(" ")))
+            let told = |why: &String| format!("{}: {why}", argv.join(" "));
+            match said.get(&(argv.as_slice(), *timeout)) {
+                Some(Ok(text)) => reading.parse.values(text, reading.scale).map_err(|why| told(&why)),
+                Some(Err(why)) => Err(told(why)),
+                None => Err(told(&"was not run".to_owned())),
+            }
         }
     })
 }

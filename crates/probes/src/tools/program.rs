@@ -20,11 +20,11 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What a program may take.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Wall time.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Writable memory of its own in bytes; what is only reserved does not count.
-    pub(super) memory: u64,
+    pub(crate) memory: u64,
 }
 
 impl Default for Limits {
@@ -37,7 +37,7 @@ impl Default for Limits {
 ///
 /// # Errors
 /// What came in between, in words: not there, failed with a status, killed for a limit.
-pub(super) fn run(argv: &[String], limits: Limits) -> Result<String, String> {
+pub(crate) fn run(argv: &[String], limits: Limits) -> Result<String, String> {
     let (program, arguments) = argv.split_first().ok_or_else(|| "no program is named".to_owned())?;
     let mut command = Command::new(program);
     command

@@ -19,7 +19,7 @@ pub use load::load;
 pub use outliers::outliers;
 pub use path::path;
 pub use requests::requests;
-pub use summary::{findings, opening, week};
+pub use summary::{findings, opening, review, statement, week};
 pub use syscalls::syscalls;
 pub use threads::{ledger, ledger_table, waits};
 pub use whose::whose;

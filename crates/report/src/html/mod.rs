@@ -21,6 +21,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 /// The report as a self-contained HTML page. Every text from the system is escaped.
 pub fn html(document: &Document, recording: &Recording) -> String {
     let sections: Vec<Section<'_>> = [
+        content::statement(document, Rows::ALL),
         content::findings(document, Rows::ALL),
         content::compared(document, Rows::ALL),
         content::load(recording),
@@ -30,6 +31,7 @@ pub fn html(document: &Document, recording: &Recording) -> String {
         content::waits(document, Rows(30)),
         content::requests(document, recording, Rows::ALL),
         content::week(document),
+        content::review(document, Rows::ALL),
         content::latency(recording),
         content::outliers(recording),
         content::flames(document, recording),
@@ -133,6 +135,7 @@ fn block(block: &Block<'_>) -> Markup {
         },
         Block::Finding(finding) => parts::finding(finding),
         Block::Table(table) => parts::table(table),
+        Block::Statement(questions, rows) => parts::statement(questions, *rows),
         Block::Week(days) => parts::week(days),
         Block::Bars(bars) => charts::bars(bars),
         Block::Distributions(shown) => charts::distributions(shown),

@@ -2,9 +2,11 @@
 
 use crate::{
     blocks::{Align, Flame, Table},
-    clean, format,
+    clean,
+    content::Rows,
+    format,
 };
-use case::Day;
+use case::{Day, Question};
 use checks::{Evidence, Light, Test};
 use diagnosis::{Finding, Party, ShareIs};
 use maud::{Markup, html};
@@ -88,6 +90,25 @@ pub fn table(table: &Table) -> Markup {
                                 td class=[class(*align)] { (clean(cell)) }
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub fn statement(questions: &[Question], rows: Rows) -> Markup {
+    html! {
+        ol.statement {
+            @for question in questions {
+                li {
+                    div.asks { (clean(&question.asks)) }
+                    div.answers {
+                        @if !question.said.is_empty() { blockquote { (clean(&question.said)) } }
+                        @if !question.measured.is_empty() {
+                            ul { @for text in question.measured.iter().take(rows.0) { li { (clean(text)) } } }
+                        }
+                        @for why in &question.unknown { p.note { "Not known: " (clean(why)) "." } }
                     }
                 }
             }

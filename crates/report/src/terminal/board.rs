@@ -47,17 +47,28 @@ pub fn board(tests: &[Test], style: Style) -> String {
             out.push(style.ink(Ink::Bold, &clip(&clean(&test.group), COLUMNS)));
             group = Some(&test.group);
         }
-        let (text, ink) = sign(test.verdict);
-        let label = format!("  {}  {}  ", style.ink(ink, text), left(&clip(&clean(&test.id), ID), ID));
-        let room = COLUMNS - (2 + width(text) + 2 + ID + 2);
-        // What is well takes a line; what is not, as many as it needs.
-        let lines = if matches!(test.verdict, Light::Maybe | Light::Bad) { 4 } else { 1 };
-        for (at, line) in wrap(&clean(&test.why), room, lines).into_iter().enumerate() {
-            let line = if lines == 1 { style.ink(Ink::Dim, &line) } else { line };
-            let start = if at == 0 { label.clone() } else { " ".repeat(COLUMNS - room) };
-            out.push(format!("{start}{line}"));
-        }
+        line(&mut out, test);
     }
+    counts(&mut out, tests);
+    finish(out)
+}
+
+/// One light with its reason.
+fn line(out: &mut Out, test: &Test) {
+    let (text, ink) = sign(test.verdict);
+    let label = format!("  {}  {}  ", out.style.ink(ink, text), left(&clip(&clean(&test.id), ID), ID));
+    let room = COLUMNS - (2 + width(text) + 2 + ID + 2);
+    // What is well takes a line; what is not, as many as it needs.
+    let lines = if matches!(test.verdict, Light::Maybe | Light::Bad) { 4 } else { 1 };
+    for (at, line) in wrap(&clean(&test.why), room, lines).into_iter().enumerate() {
+        let line = if lines == 1 { out.style.ink(Ink::Dim, &line) } else { line };
+        let start = if at == 0 { label.clone() } else { " ".repeat(COLUMNS - room) };
+        out.push(format!("{start}{line}"));
+    }
+}
+
+/// What the machine does not have, and how many lights there are of each kind.
+fn counts(out: &mut Out, tests: &[Test]) {
     let lacking: Vec<&str> = tests.iter().filter(|test| test.not_here).map(|test| test.id.as_str()).collect();
     out.push(String::new());
     if !lacking.is_empty() {
@@ -67,7 +78,31 @@ pub fn board(tests: &[Test], style: Style) -> String {
     let counts = [Light::Bad, Light::Maybe, Light::Good, Light::Untested]
         .map(|light| format!("{} {}", count(light), word(light)));
     let worst = [Light::Bad, Light::Maybe].into_iter().find(|light| count(*light) > 0).unwrap_or(Light::Good);
-    out.push(style.ink(sign(worst).1, &counts.join(", ")));
+    out.push(out.style.ink(sign(worst).1, &counts.join(", ")));
+}
+
+/// The same with what is good or untested only counted, a line a group: for boards of many lights, most of them good.
+pub fn folded(tests: &[Test], style: Style) -> String {
+    let mut out = Out { lines: Vec::new(), style };
+    let here: Vec<&Test> = tests.iter().filter(|test| !test.not_here).collect();
+    for (at, test) in here.iter().enumerate() {
+        if at == 0 || here[at - 1].group != test.group {
+            let group: Vec<&Test> = here[at..].iter().copied().take_while(|other| other.group == test.group).collect();
+            let count = |light| group.iter().filter(|test| test.verdict == light).count();
+            let counts = [Light::Bad, Light::Maybe, Light::Good, Light::Untested].map(|light| (count(light), light));
+            let counts: Vec<String> = counts
+                .iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, light)| format!("{count} {}", word(*light)))
+                .collect();
+            let name = left(&clip(&clean(&test.group), ID), ID - 8);
+            out.push(format!("{}  {}", style.ink(Ink::Bold, &name), style.ink(Ink::Dim, &counts.join(", "))));
+        }
+        if matches!(test.verdict, Light::Maybe | Light::Bad) {
+            line(&mut out, test);
+        }
+    }
+    counts(&mut out, tests);
     finish(out)
 }
 
@@ -181,6 +216,23 @@ mod tests {
         assert_eq!(text.lines().filter(|line| *line == "cpu").count(), 1);
         assert!(text.contains("Not on this machine: zfs.l2arc"));
         assert!(text.ends_with("1 bad, 0 maybe, 1 good, 1 untested\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_good_is_only_counted_where_there_is_much_of_it() {
+        let tests = [
+            test("cpu.a", "cpu", Light::Good, "fine", false),
+            test("cpu.b", "cpu", Light::Maybe, "slow \u{1b}[31m", false),
+            test("cpu.c", "cpu", Light::Untested, "no such thing", true),
+            test("memory.x", "memory", Light::Good, "fine", false),
+            test("memory.y", "memory", Light::Untested, "unread", false),
+        ];
+        let text = folded(&tests, Style::default());
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(lines[0], "cpu               1 maybe, 1 good");
+        assert!(lines[1].starts_with("  ◐ maybe     cpu.b") && lines[1].contains("\\u{1b}"), "{text}");
+        assert_eq!(lines[2], "memory            1 good, 1 untested");
+        assert_eq!(lines.last(), Some(&"0 bad, 1 maybe, 2 good, 1 untested"));
     }
 
     #[test]

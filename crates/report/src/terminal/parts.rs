@@ -3,10 +3,12 @@
 use super::{COLUMNS, Ink, Out, Style};
 use crate::{
     blocks::{Align, Bar, Item, Table},
-    clean, format,
+    clean,
+    content::Rows,
+    format,
     wrap::{clip, left, right, width},
 };
-use case::Day;
+use case::{Day, Question};
 use checks::Light;
 use diagnosis::{Confidence, Finding};
 use observe::TimeClass;
@@ -88,6 +90,28 @@ pub fn list(out: &mut Out, items: &[Item<'_>]) {
     let column = names.iter().map(|name| width(name)).max().unwrap_or(0);
     for (item, name) in items.iter().zip(&names) {
         out.hanging(&format!("  {}  ", left(name, column)), item.why, 2);
+    }
+}
+
+/// Lines of a sentence of the statement, where it stands among other things and where it is what was asked for.
+const SENTENCE: usize = 3;
+const WHOLE_SENTENCE: usize = 8;
+
+pub fn statement(out: &mut Out, questions: &[Question], rows: Rows) {
+    for question in questions {
+        let name = left(&clean(&format::day(&question.id.replace('_', " "))), 14);
+        let blank = " ".repeat(width(&name));
+        let said = (!question.said.is_empty()).then(|| format!("\u{201c}{}\u{201d}", question.said.replace('\n', " ")));
+        let measured = question.measured.iter().take(rows.0).cloned();
+        let rest = question.measured.len().saturating_sub(rows.0);
+        let rest = (rest > 0).then(|| format!("and {rest} more"));
+        // What is not known stands where nothing else does.
+        let unknown = question.unknown.iter().map(|why| format!("not known: {why}"));
+        let unknown = unknown.take(if question.measured.is_empty() || rows == Rows::ALL { rows.0 } else { 0 });
+        for (at, text) in said.into_iter().chain(measured).chain(rest).chain(unknown).enumerate() {
+            let label = format!("  {}  ", if at == 0 { &name } else { &blank });
+            out.hanging(&label, &text, if rows == Rows::ALL { WHOLE_SENTENCE } else { SENTENCE });
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A made-up case: a shop's server under a CPU quota on a machine where a backup keeps the disk busy.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use case::{Day, Document, LedgerRow, Overhead, RequestRow, SCHEMA, UpstreamRow, WaitRow};
+use case::{Day, Document, LedgerRow, Overhead, Question, RequestRow, SCHEMA, UpstreamRow, WaitRow};
 use checks::{Evidence, Light, Test};
 use diagnosis::{
     Conclusion, Confidence, Eliminated, Finding, Party, ShareIs, Untested, Whose, WhosePart,
@@ -399,6 +399,34 @@ fn day(day: &str, known: &[&str], tests: Vec<Test>) -> Day {
     Day { day: day.into(), known: known.iter().map(|k| (*k).to_owned()).collect(), tests }
 }
 
+fn statement() -> Vec<Question> {
+    let question = |id: &str, asks: &str, said: &str, measured: &[&str], unknown: &[&str]| {
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Question { id: id.into(), asks: asks.into(), said: said.into(), measured: own(measured), unknown: own(unknown) }
+    };
+    vec![
+        question(
+            "problem",
+            "What makes you think there is a performance problem?",
+            "checkout takes\n3 s <b>every</b> time",
+            &["shopd was ready to run and stopped by the CPU quota of /shop.slice for 27.1 s"],
+            &[],
+        ),
+        question("performed_well", "Has this system ever performed well?", "", &[], &["there is no baseline"]),
+        question(
+            "changed",
+            "What changed recently? Software? Hardware? Load?",
+            "",
+            &[
+                "1 running program has a file that came within 14 days: /srv/shop/shopd put there, run by shopd (812) 2 h ago",
+                "2 packages changed within 14 days: libc6 upgraded 2.36-9 to 2.36-10 3 days ago; jq installed 1.6-2 3 days ago",
+                "within 14 days: no file below /etc was written, the machine was not started",
+            ],
+            &["neither image nor modules of the kernel that runs are here"],
+        ),
+    ]
+}
+
 fn days() -> Vec<Day> {
     use Light::*;
     vec![
@@ -460,6 +488,7 @@ pub fn realistic() -> (Document, Recording) {
         window: (&rec.window).into(),
         conclusion: Conclusion::Found,
         headline: "shopd loses up to 62 % of its time to its own CPU quota: /shop.slice may use 0.4 of 2 CPUs.".into(),
+        statement: statement(),
         chosen: String::new(),
         findings: findings(),
         days: days(),
