@@ -61,6 +61,8 @@ pub enum Parse {
     },
     /// How many lines hold one of these texts.
     Lines(Vec<String>),
+    /// Those words of the text that are one of these, each once and in their order; `*` at an end stands for anything.
+    Words(Vec<String>),
 }
 
 /// A value that was read.
@@ -125,6 +127,7 @@ impl Parse {
                 let holds = |line: &&str| texts.iter().any(|text| line.contains(text.as_str()));
                 one(Value::Number(text.lines().filter(holds).count() as f64))
             }
+            Parse::Words(wanted) => one(Value::Text(words(text, wanted).join(" "))),
         }
     }
 }
@@ -147,6 +150,19 @@ fn sums(text: &str, number: fn(&str) -> Option<f64>, scale: f64) -> BTreeMap<Str
         }
     }
     all.into_iter().map(|(name, value)| (name, Value::Number(value))).collect()
+}
+
+fn words<'a>(text: &'a str, wanted: &[String]) -> Vec<&'a str> {
+    let is_wanted = |word: &str| {
+        wanted.iter().any(|one| one.strip_suffix('*').map_or(word == one, |begin| word.starts_with(begin)))
+    };
+    let mut found: Vec<&str> = Vec::new();
+    for word in text.split_whitespace().filter(|word| is_wanted(word)) {
+        if !found.contains(&word) {
+            found.push(word);
+        }
+    }
+    found
 }
 
 fn some(values: impl Iterator<Item = (String, Value)>) -> Result<BTreeMap<String, Value>, String> {
@@ -222,5 +238,12 @@ mod tests {
         let parse = Parse::Lines(vec!["Out of memory".into(), "oom-kill".into()]);
         assert_eq!(read(&parse, "Out of memory: x\nfine\noom-kill:y\n")[0].1, Value::Number(2.0));
         assert_eq!(read(&parse, "")[0].1, Value::Number(0.0));
+    }
+    #[test]
+    fn words_are_found_whole_or_by_their_begin_each_once() {
+        let parse = Parse::Words(vec!["nosmt".into(), "slub_debug*".into(), "idle=poll".into()]);
+        let text = "quiet nosmt=force slub_debug=FZ nosmt idle=polling nosmt\n";
+        assert_eq!(read(&parse, text)[0].1, Value::Text("slub_debug=FZ nosmt".into()));
+        assert_eq!(read(&parse, "")[0].1, Value::Text(String::new()));
     }
 }

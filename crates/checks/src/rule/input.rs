@@ -145,7 +145,10 @@ impl Input {
             ("scale", part.scale.is_some() && !is_read),
             ("columns", part.columns.is_some() != (is_read && part.parse.as_deref() == Some("table"))),
             ("hex", part.hex.is_some() && part.parse.as_deref() != Some("sums")),
-            ("containing", part.containing.is_some() != (is_read && part.parse.as_deref() == Some("lines"))),
+            (
+                "containing",
+                part.containing.is_some() != (is_read && matches!(part.parse.as_deref(), Some("lines" | "words"))),
+            ),
         ];
         if let Some((name, _)) = stray.iter().find(|(_, stray)| *stray) {
             return Err(format!("`{name}` does not go with this source, or is missing for it"));
@@ -278,7 +281,8 @@ fn parse(
         }
         "sums" => Parse::Sums { hex: hex.unwrap_or(false) },
         "lines" => Parse::Lines(containing.unwrap_or_default()),
-        other => return Err(format!("`{other}` is not number, text, choice, pairs, table, sums or lines")),
+        "words" => Parse::Words(containing.unwrap_or_default()),
+        other => return Err(format!("`{other}` is not number, text, choice, pairs, table, sums, lines or words")),
     })
 }
 
