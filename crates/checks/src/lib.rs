@@ -27,8 +27,8 @@ mod verdict;
 pub use check::Check;
 pub use rule::{Issue, Place, Played, Rule, RuleError, SCHEMA, play};
 pub use tool::{
-    GROUPS, KNOWN_ISSUES, STATIC_GROUPS, Tool, checklist, known_issues, lint, plugged_in, rank, rules, settings,
-    static_tuning, tools,
+    GROUPS, KNOWN_ISSUES, PREPARE_GROUPS, STATIC_GROUPS, Tool, checklist, known_issues, lint, plugged_in, preparation,
+    prepared, rank, rules, settings, static_tuning, tools,
 };
 pub use verdict::{Evidence, Light, Test, Verdict};
 

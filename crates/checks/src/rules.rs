@@ -1,5 +1,5 @@
-//! The files among friday's health tools, the checks of static tuning, and the signatures of known issues: `rules/`, `static/`
-//! and `checklist/` beside `src/`.
+//! The files among friday's health tools, the checks of static tuning, those of the preparation, and the signatures of known
+//! issues: `rules/`, `static/`, `prepare/` and `checklist/` beside `src/`.
 
 macro_rules! files {
     ($($(#[$doc:meta])* $name:ident: $folder:literal, [$($file:literal),* $(,)?];)*) => {$(
@@ -231,6 +231,43 @@ files! {
         "virt.options",
         "virt.steal-since-boot",
     ];
+    /// Preparation: would everything work in a crisis?
+    PREPARE: "prepare", [
+        "access.perf",
+        "access.processes",
+        "access.ptrace",
+        "source.debuginfod",
+        "source.packages",
+        "tools.bcc",
+        "tools.bpftool",
+        "tools.bpftrace",
+        "tools.cpuid",
+        "tools.ethtool",
+        "tools.gdb",
+        "tools.iotop",
+        "tools.iproute2",
+        "tools.lsof",
+        "tools.msr-cloud-tools",
+        "tools.msr-tools",
+        "tools.nicstat",
+        "tools.numactl",
+        "tools.perf",
+        "tools.perf-tools",
+        "tools.pmc-cloud-tools",
+        "tools.procps",
+        "tools.strace",
+        "tools.sysstat",
+        "tools.tcpdump",
+        "tools.tiptop",
+        "tools.trace-cmd",
+        "tools.turbostat",
+        "tools.util-linux",
+        "tracing.counters",
+        "tracing.kprobes",
+        "tracing.lockdown",
+        "tracing.tracefs",
+        "tracing.uprobes",
+    ];
     /// Signatures of known issues.
     CHECKLIST: "checklist", [
         "cgroup.migration-lock",
@@ -300,7 +337,7 @@ mod tests {
 
     #[test]
     fn every_file_is_listed() {
-        for (name, listed) in [("rules", ALL), ("static", STATIC), ("checklist", CHECKLIST)] {
+        for (name, listed) in [("rules", ALL), ("static", STATIC), ("prepare", PREPARE), ("checklist", CHECKLIST)] {
             let files =
                 fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let files: BTreeSet<String> = files.filter(|file| !file.ends_with(".examples.toml")).collect();
@@ -312,7 +349,7 @@ mod tests {
     #[test]
     fn every_file_says_what_its_examples_expect() {
         let mut wrong = Vec::new();
-        for (name, listed) in [("rules", ALL), ("static", STATIC), ("checklist", CHECKLIST)] {
+        for (name, listed) in [("rules", ALL), ("static", STATIC), ("prepare", PREPARE), ("checklist", CHECKLIST)] {
             for (file, text) in listed {
                 let rule = Rule::parse(file, text).unwrap_or_else(|error| panic!("{error}"));
                 let examples = file.replace(".toml", ".examples.toml");

@@ -116,6 +116,12 @@ pub fn settings() -> &'static [Rule] {
     SETTINGS.get_or_init(|| read(crate::rules::STATIC))
 }
 
+/// The checks of the preparation that friday brings.
+pub fn preparation() -> &'static [Rule] {
+    static PREPARATION: OnceLock<Vec<Rule>> = OnceLock::new();
+    PREPARATION.get_or_init(|| read(crate::rules::PREPARE))
+}
+
 /// The signatures of known issues that friday brings.
 pub fn checklist() -> &'static [Rule] {
     static CHECKLIST: OnceLock<Vec<Rule>> = OnceLock::new();
@@ -210,6 +216,16 @@ pub const KNOWN_ISSUES: &str = "known issues";
 pub const STATIC_GROUPS: &[&str] =
     &["cpu", "memory", "storage", "network", "kernel", "limits", "virtualization", "past errors", "versions"];
 
+/// The groups of the preparation, in the order in which they are shown.
+pub const PREPARE_GROUPS: &[&str] = &["crisis tools", "stacks and symbols", "tracing", "access", "diagram", "source"];
+
+/// The preparation, judged, where the recording holds what was read for it.
+pub fn prepared(rec: &Recording) -> Vec<Test> {
+    let ours = |tool: &str| preparation().iter().any(|rule| rule.id == tool);
+    let read = rec.get(&catalog::TOOL_TEXT).is_ok_and(|rows| rows.iter().any(|row| ours(row.labels.get("tool"))));
+    if read { preparation().iter().map(|rule| rule.run(rec)).collect() } else { Vec::new() }
+}
+
 /// Static performance tuning: the system without its load, judged.
 pub fn static_tuning(rec: &Recording) -> Vec<Test> {
     let mut tests: Vec<Test> = settings().iter().map(|rule| rule.run(rec)).collect();
@@ -243,7 +259,11 @@ mod tests {
 
     #[test]
     fn every_file_that_friday_brings_can_be_read_and_has_a_place_on_the_board() {
-        for (files, groups) in [(crate::rules::ALL, GROUPS), (crate::rules::STATIC, STATIC_GROUPS)] {
+        for (files, groups) in [
+            (crate::rules::ALL, GROUPS),
+            (crate::rules::STATIC, STATIC_GROUPS),
+            (crate::rules::PREPARE, PREPARE_GROUPS),
+        ] {
             for (name, text) in files {
                 let rule = Rule::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
                 assert!(groups.contains(&rule.group.as_str()), "{name}: {}", rule.group);
@@ -254,7 +274,7 @@ mod tests {
             }
         }
         let mut ids: Vec<String> = tools().iter().map(|tool| tool.id().to_owned()).collect();
-        ids.extend(settings().iter().map(|rule| rule.id.clone()));
+        ids.extend(settings().iter().chain(preparation()).map(|rule| rule.id.clone()));
         let all = ids.len();
         ids.sort_unstable();
         ids.dedup();

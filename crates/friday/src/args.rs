@@ -27,6 +27,8 @@ pub enum Command {
     Compare(Compare),
     /// Static tuning and the problem statement: what system is it, and what is the problem?
     Monday(Monday),
+    /// Would everything work in a crisis? Tools, stacks, tracing, access, diagram, source
+    Prepare(Prepare),
     /// Which components are well, and which are not: a light for each
     Health(Health),
     /// Is it one of the known issues?
@@ -222,6 +224,35 @@ pub struct Monday {
 
     #[command(flatten)]
     pub statement: Statement,
+}
+
+/// Scores this machine before anything is slow, and says what is missing with the command that brings it. Programs are run to
+/// see whether they work; nothing is installed or changed.
+#[derive(clap::Args)]
+pub struct Prepare {
+    /// Only these checks, or groups of them
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// All evidence, what it means, when it misleads, and what would settle it
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// How long stacks are taken, of whatever runs
+    #[arg(long = "for", value_name = "TIME", default_value = "4s", value_parser = parse_duration)]
+    pub window: Duration,
+
+    /// How to print the result: as JSON, only the checks
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Also write the report page, with the functional diagram, to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Leave this program and a script that installs the crisis tools in a new folder, for a machine without network
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// A light is good, maybe (a threshold is passed), bad (and somebody's time is hit, or there is a hard error) or untested.

@@ -1,6 +1,7 @@
 //! The binary: arguments, progress, exit status; nothing else.
 
 mod args;
+mod bundle;
 mod cases;
 mod command;
 mod compared;
@@ -8,6 +9,7 @@ mod experiment;
 mod health;
 mod load;
 mod monday;
+mod prepare;
 mod progress;
 mod prove;
 mod run;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Baseline(baseline) => run::run(&baseline.run, Wanted::Baseline),
         Command::Compare(compare) => compared::compare(&compare),
         Command::Monday(monday) => monday::monday(&monday),
+        Command::Prepare(prepare) => prepare::prepare(&prepare),
         Command::Health(health) => health::health(&health),
         Command::Checklist(checklist) => health::checklist(&checklist),
         Command::Experiment(experiment) => experiment::run(&experiment),

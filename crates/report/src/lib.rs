@@ -19,4 +19,4 @@ pub use folded::{FoldedKind, folded};
 pub use html::{compared_html, html};
 pub use markdown::markdown;
 pub use perfetto::perfetto;
-pub use terminal::{Style, board, compared, monday, path, terminal};
+pub use terminal::{Style, board, compared, monday, path, prepare, terminal};

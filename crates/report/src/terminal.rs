@@ -119,6 +119,18 @@ pub fn monday(document: &Document, lights: &str, style: Style) -> String {
     text
 }
 
+/// The preparation alone, as text: its lights as they are given, the functional diagram, and what is known.
+pub fn prepare(document: &Document, recording: &Recording, lights: &str, style: Style) -> String {
+    let mut out = Out { lines: lights.lines().map(str::to_owned).collect(), style };
+    out.section(&content::diagram(recording, Some(document)));
+    let prior = document.days.iter().filter(|day| day.day == "prior");
+    let known: Vec<&str> = prior.flat_map(|day| &day.known).map(String::as_str).collect();
+    out.section(&Section::new("known", "Known before Monday", vec![Block::Steps(known)]));
+    let mut text = out.lines.join("\n");
+    text.push('\n');
+    text
+}
+
 /// Only the critical paths, as text.
 pub fn path(document: &Document, recording: &Recording, style: Style) -> String {
     let mut out = Out { lines: Vec::new(), style };

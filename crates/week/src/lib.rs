@@ -84,8 +84,10 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         compared: compared.as_ref(),
     };
     let statement = statement::statement(&seen);
+    let stacks = stack_sets(rec);
+    let prepared = prior::tests(rec, &stacks);
     let days = [
-        ("prior", prior::known(&seen)),
+        ("prior", prior::known(&seen, &prepared)),
         ("monday", monday::known(&seen)),
         ("tuesday", tuesday::known(&seen)),
         ("wednesday", wednesday::known(&seen)),
@@ -98,6 +100,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
             day: day.to_owned(),
             known,
             tests: match day {
+                "prior" => prepared.clone(),
                 "monday" => tuning.clone(),
                 "tuesday" => tests.iter().chain(&issues).cloned().collect(),
                 _ => Vec::new(),
@@ -116,7 +119,7 @@ pub fn conclude(rec: &Recording, case: &str) -> Document {
         waits: waits(rec),
         requests: requests::services(rec),
         upstreams: requests::upstreams(rec),
-        stacks: stack_sets(rec),
+        stacks,
         armed: armed::probes(rec),
         overhead: Overhead::of(rec),
         conclusion: diagnosis.conclusion,

@@ -194,6 +194,11 @@ pub fn settings() -> Asked {
     Asked { readings: checks::settings().iter().flat_map(Rule::readings).collect(), ..Asked::default() }
 }
 
+/// What the preparation asks: programs are run, so it is no part of a run.
+pub fn preparation() -> Asked {
+    Asked { readings: checks::preparation().iter().flat_map(Rule::readings).collect(), ..Asked::default() }
+}
+
 /// What is read in a run without further wishes.
 pub fn usual(root: bool) -> Asked {
     asked(&Places::usual("health.d", |name| std::env::var_os(name)), root)
