@@ -184,7 +184,7 @@ fn live_system_calls_are_counted_with_their_failures() {
     let load = Load::python(
         r"
 import os, time
-time.sleep(1.0)
+time.sleep(2.0)
 for i in range(5000):
     try: os.stat('/nonexistent/friday-live')
     except OSError: pass
@@ -195,7 +195,7 @@ time.sleep(30)
 ",
     );
     sleep(Duration::from_millis(400));
-    let rec = watch(&Request::Process(load.pid()), Duration::from_secs(3));
+    let rec = watch(&Request::Process(load.pid()), Duration::from_secs(5));
     let traced = total(rec.get(&catalog::SYSCALL_TRACED).expect("system call tracing"), |_| true);
     assert_eq!(traced, 1.0, "on a machine without a storm of calls, all are traced");
     let calls = rec.get(&catalog::SYSCALL_TIME).expect("system call tracing");
