@@ -91,7 +91,7 @@ fn quality(id: &str, what: &str, sets: &[StackSet], of: impl Fn(&StackSet) -> (f
     test(id, group, light, format!("{:.0} % of {} {what}{spoiled}", part * 100.0, worst.set), evidence)
 }
 
-/// What worked, by having been used; nothing when nothing did. Of the six points of the preparation, those that are all good.
+/// What worked, by having been used; nothing when nothing did. Of the points of the preparation, those without a maybe or bad.
 pub(crate) fn known(seen: &Seen, tests: &[Test]) -> Vec<String> {
     let rec = seen.rec;
     let mut works = Vec::new();
@@ -123,14 +123,9 @@ pub(crate) fn known(seen: &Seen, tests: &[Test]) -> Vec<String> {
             .iter()
             .filter(|group| of(group, &[Light::Good, Light::Maybe, Light::Bad]))
             .partition(|group| !of(group, &[Light::Maybe, Light::Bad]));
-        known.push(match not[..] {
-            [] => format!("everything works: {}", ready.join(", ")),
-            _ => format!(
-                "ready: {}; not all of: {}",
-                if ready.is_empty() { "nothing".to_owned() } else { ready.join(", ") },
-                not.join(", ")
-            ),
-        });
+        let ready = if ready.is_empty() { "nothing".to_owned() } else { ready.join(", ") };
+        let not = if not.is_empty() { String::new() } else { format!("; not all of: {}", not.join(", ")) };
+        known.push(format!("ready: {ready}{not}"));
     }
     known
 }
