@@ -180,6 +180,12 @@ catalog! {
     STACK_NAMES: Series = "friday.stacks.symbolized", "1", ["set", "why"],
         "Part of a set's frames, user and kernel, by why they have no name; an empty reason is the part that has one.",
         "ELF symbols, kallsyms, perf maps";
+    PROCESS_STACKS: Series = "friday.stacks.process.unwound", "{stack}", ["pid", "end", "in"],
+        "Different user stacks of a process, on CPU and blocked, by how they end (as in `friday.stacks.unwound`) and, of those that do not reach their root, in which module; of all processes but kernel threads.",
+        "perf_event cpu-clock, sched_switch";
+    PROCESS_FRAMES: Series = "friday.stacks.process.symbolized", "{frame}", ["pid", "why", "in"],
+        "User frames of these stacks, by module and why they have no name; an empty reason counts those that have one.",
+        "ELF symbols, perf maps";
     UNWIND_TABLES: Series = "friday.unwind.tables", "By", [],
         "Kernel memory of the tables by which user stacks are walked.", ".eh_frame of what runs";
     UNWIND_WITHOUT: Fact = "friday.unwind.without", "1", ["binary"],

@@ -471,6 +471,7 @@ fn read_out(
     if kernel.absent.contains_key(&Group::Profile) {
         let why = Absent::NotCollected("no stacks were taken".to_owned());
         refuse(&[&catalog::STACK_SETS, &catalog::STACK_ENDS, &catalog::STACK_NAMES], &why, into);
+        refuse(&[&catalog::PROCESS_STACKS, &catalog::PROCESS_FRAMES], &why, into);
     } else {
         quality::collect(&samples, books.as_ref().ok(), &stacks, into);
     }

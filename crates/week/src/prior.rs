@@ -1,5 +1,8 @@
 //! Prior weeks: would everything work on Monday? What this run itself proved about tracing on this machine.
 
+mod processes;
+mod remedy;
+
 use crate::Seen;
 use case::{Reason, StackSet};
 use checks::{Evidence, Light, Test};
@@ -22,6 +25,7 @@ pub(crate) fn tests(rec: &Recording, sets: &[StackSet]) -> Vec<Test> {
         }));
         tests.push(quality("stacks.symbols", "frames have names", sets, |set| (set.symbolized, &set.not_symbolized)));
     }
+    tests.extend(processes::tests(rec));
     tests.push(traced(rec, "tracing.scheduler", "the scheduler's tracepoints, by BPF", rec.get(&catalog::WAITS).err()));
     tests.push(traced(
         rec,

@@ -136,6 +136,7 @@ impl<'a> Collected<'a> {
         if let Ok(uptime) = Uptime::from_file(roots.proc.join("uptime")) {
             all.add("uptime_s", uptime.uptime.to_string(), "/proc/uptime");
         }
+        all.distribution();
         all.cpu();
         all.sys("clocksource", "devices/system/clocksource/clocksource0/current_clocksource");
         all.sys("clocksource.available", "devices/system/clocksource/clocksource0/available_clocksource");
@@ -169,6 +170,14 @@ impl<'a> Collected<'a> {
         if let Some(value) = text(&self.roots.sys.join(file)) {
             self.add(name, value, &format!("/sys/{file}"));
         }
+    }
+
+    /// What the distribution calls itself and what it is like, as `os-release` has it: `ubuntu debian`.
+    fn distribution(&mut self) {
+        let file = text(&self.roots.proc.join("self/root/etc/os-release")).unwrap_or_default();
+        let ids = ["ID=", "ID_LIKE="].iter().filter_map(|key| file.lines().find_map(|line| line.strip_prefix(key)));
+        let ids: Vec<&str> = ids.map(|id| id.trim().trim_matches(['"', '\''])).collect();
+        self.add("os.id", ids.join(" "), "/etc/os-release");
     }
 
     /// The choice in brackets of `always [madvise] never`.
@@ -502,6 +511,7 @@ mod tests {
         put(base, "proc/sys/kernel/hostname", "db1\n");
         put(base, "proc/sys/kernel/osrelease", "6.8.0-generic\n");
         put(base, "proc/sys/vm/swappiness", "60\n");
+        put(base, "proc/self/root/etc/os-release", "NAME=\"Rocky\"\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n");
         put(base, "proc/uptime", "123.45 200.00\n");
         put(base, "proc/cpuinfo", "processor\t: 0\nmodel name\t: Xeon\nflags\t\t: fpu hypervisor sse\n");
         put(base, "proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n");
@@ -524,6 +534,7 @@ mod tests {
         let mut seen = recording();
         facts(&roots, &mut seen);
         assert_eq!(fact(&seen, "cpu.model"), "Xeon");
+        assert_eq!(fact(&seen, "os.id"), "rocky rhel centos fedora");
         assert_eq!(fact(&seen, "cpu.governor"), "performance (1), powersave (1)");
         assert_eq!(fact(&seen, "cpu.max_mhz"), "3500");
         assert_eq!(fact(&seen, "uptime_s"), "123.45");

@@ -205,18 +205,26 @@ pub(crate) fn collect(unwinder: &Result<Unwinder, Absent>, into: &mut Recording)
     into.set(&catalog::UNWIND_WITHOUT, Ok(without.collect()));
 }
 
+/// How a stack ends that was left to the kernel, for want of tables.
+pub(crate) const BY_FRAME_POINTERS: &str = "frame pointers only";
+
 /// Why a stack ends, in words; whether it is complete.
 pub(crate) fn ending(end: u64) -> (&'static str, bool) {
     match End(end as u32 & !End::UNWIND_GUESSED.0) {
         End::UNWIND_ROOT => ("root", true),
         End::UNWIND_DEEP => ("deep", true),
-        End::UNWIND_BY_KERNEL => ("frame pointers only", false),
+        End::UNWIND_BY_KERNEL => (BY_FRAME_POINTERS, false),
         End::UNWIND_NO_TABLE => ("no table", false),
         End::UNWIND_FAULT => ("fault", false),
         End::UNWIND_BAD_FRAME => ("bad frame", false),
         End::UNWIND_UNSUPPORTED => ("unsupported", false),
         _ => ("no registers", false),
     }
+}
+
+/// Whether some caller was found by frame pointer only.
+pub(crate) fn is_guessed(end: u64) -> bool {
+    end as u32 & End::UNWIND_GUESSED.0 != 0
 }
 
 impl Drop for Unwinder {

@@ -129,6 +129,7 @@ impl Process {
         self.stack.truncate(read);
         let mut registers = Registers { ip, sp, bp, exact: true, crossed: false, crossings: 0 };
         let mut ips = Vec::new();
+        let mut guessed = 0;
         let end = loop {
             if registers.ip == 0 || registers.ip >= HIGHEST {
                 break if ips.is_empty() { End::UNWIND_NO_REGISTERS } else { End::UNWIND_BAD_FRAME };
@@ -141,11 +142,14 @@ impl Process {
             }
             ips.push(registers.ip);
             let rule = self.rule(registers.ip - u64::from(!registers.exact));
+            if matches!(rule, Rule::Unknown) {
+                guessed = End::UNWIND_GUESSED.0;
+            }
             if let Err(end) = registers.step(rule, |at| self.word(at)) {
                 break end;
             }
         };
-        Walked { ips, end: u64::from(end.0) }
+        Walked { ips, end: u64::from(end.0 | guessed) }
     }
 }
 
