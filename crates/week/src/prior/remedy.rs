@@ -42,6 +42,10 @@ pub(super) fn stacks(_: &Recording, process: &Process, _: &str, module: &str) ->
     match module {
         "" => String::new(),
         JIT if is(process, "java") => "start java with -XX:+PreserveFramePointer".to_owned(),
+        // docs.python.org/3/howto/perf_profiling.html: how to obtain the best results.
+        JIT if is(process, "python") => {
+            "build python with -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer".to_owned()
+        }
         JIT => "its runtime makes code without frame pointers: see whether it has a switch for them".to_owned(),
         _ => format!(
             "build {module} with frame pointers, -fno-omit-frame-pointer, or with unwind tables, -fasynchronous-unwind-tables"
