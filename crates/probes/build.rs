@@ -9,7 +9,7 @@ fn main() {
         Ok("aarch64") => "-D__TARGET_ARCH_arm64",
         other => panic!("friday's BPF programs know x86_64 and aarch64, not {other:?}"),
     };
-    for object in ["friday", "snapshot"] {
+    for object in ["friday", "snapshot", "trial"] {
         let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join(format!("{object}.skel.rs"));
         SkeletonBuilder::new()
             .source(format!("bpf/{object}.bpf.c"))

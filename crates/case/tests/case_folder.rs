@@ -150,6 +150,7 @@ fn document(recording: &Recording) -> Document {
                 why: HOSTILE.into(),
                 evidence,
                 not_here: false,
+                remedy: Vec::new(),
             }],
         }],
         eliminated: vec![Eliminated { id: "disk".into(), why: HOSTILE.into(), evidence: vec![] }],

@@ -32,6 +32,7 @@ impl Check {
             why: verdict.why,
             evidence: verdict.evidence,
             not_here: false,
+            remedy: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ mod cgroup;
 mod check;
 mod counter;
 mod cpu;
+pub mod crisis;
 mod disk;
 mod friday;
 mod kernel;

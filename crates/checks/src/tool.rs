@@ -195,6 +195,7 @@ fn said(name: &str, json: &str) -> Result<Test, String> {
         why: said.why,
         evidence: said.evidence.into_iter().filter(|evidence| evidence.value.is_finite()).collect(),
         not_here: false,
+        remedy: Vec::new(),
     })
 }
 
@@ -206,6 +207,7 @@ fn broken(name: &str, why: String) -> Test {
         why,
         evidence: Vec::new(),
         not_here: false,
+        remedy: Vec::new(),
     }
 }
 
@@ -219,11 +221,14 @@ pub const STATIC_GROUPS: &[&str] =
 /// The groups of the preparation, in the order in which they are shown.
 pub const PREPARE_GROUPS: &[&str] = &["crisis tools", "stacks and symbols", "tracing", "access", "diagram", "source"];
 
-/// The preparation, judged, where the recording holds what was read for it.
+/// The preparation, judged, where the recording is of one.
 pub fn prepared(rec: &Recording) -> Vec<Test> {
-    let ours = |tool: &str| preparation().iter().any(|rule| rule.id == tool);
-    let read = rec.get(&catalog::TOOL_TEXT).is_ok_and(|rows| rows.iter().any(|row| ours(row.labels.get("tool"))));
-    if read { preparation().iter().map(|rule| rule.run(rec)).collect() } else { Vec::new() }
+    if rec.get(&catalog::TRACER).is_err() {
+        return Vec::new();
+    }
+    let mut tests = crate::crisis::tests(rec);
+    tests.extend(preparation().iter().map(|rule| rule.run(rec)));
+    tests
 }
 
 /// Static performance tuning: the system without its load, judged.

@@ -83,4 +83,7 @@ pub struct Test {
     /// Untested because this machine does not have what is judged; nobody misses it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub not_here: bool,
+    /// Commands that would mend it, to be copied as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remedy: Vec<String>,
 }

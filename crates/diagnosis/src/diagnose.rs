@@ -318,6 +318,7 @@ mod tests {
             why: String::new(),
             evidence: Vec::new(),
             not_here: false,
+            remedy: Vec::new(),
         };
         assert_eq!(diagnose(&rec, &[bad("cpu.utilization")]).conclusion, Conclusion::Healthy);
         assert_eq!(diagnose(&rec, &[bad("memory.oom")]).conclusion, Conclusion::Unknown);
@@ -336,6 +337,7 @@ mod tests {
             why: String::new(),
             evidence: Vec::new(),
             not_here: false,
+            remedy: Vec::new(),
         };
         assert_eq!(diagnose(&served(300), &[bad]).conclusion, Conclusion::Healthy);
         assert_eq!(diagnose(&served(2), &[]).conclusion, Conclusion::Idle);

@@ -246,6 +246,10 @@ pub struct Prepare {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 
+    /// Keep a case there
+    #[arg(long, value_name = "DIR")]
+    pub case: Option<PathBuf>,
+
     /// Also write the report page, with the functional diagram, to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,

@@ -4,8 +4,12 @@ use crate::{
     args::{Format, Prepare},
     bundle,
     health::{self, Named},
-    print, run,
+    print,
+    progress::Progress,
+    run,
 };
+use case::Document;
+use observe::Recording;
 use report::{Style, board};
 use std::error::Error;
 use week::{
@@ -30,12 +34,13 @@ pub fn prepare(args: &Prepare) -> Result<(), Box<dyn Error>> {
     // Those that are code have no rule: with names, all are looked at first.
     let stop = health::stop()?;
     let recording = health::watch(args.window, Tier::Stacks, asked, &stop)?;
-    let mut document = week::conclude(&recording, "");
-    if let Some(prior) = document.days.iter_mut().find(|day| day.day == "prior") {
-        prior.tests.push(diagram(&recording));
-        prior.tests.sort_by_key(|test| checks::PREPARE_GROUPS.iter().position(|group| *group == test.group));
-    }
-    let stored = run::store(None, args.html.as_deref(), &document, &recording);
+    let place = match &args.case {
+        Some(folder) => run::place(Some(folder), &recording.target, &mut Progress::new(args.window))?,
+        None => None,
+    };
+    let case = place.as_deref().map_or_else(String::new, |dir| dir.display().to_string());
+    let document = conclude(&recording, &case);
+    let stored = run::store(place.as_deref(), args.html.as_deref(), &document, &recording);
     let days = document.days.iter().filter(|day| day.day == "prior");
     let tests: Vec<Test> = days.flat_map(|day| day.tests.iter().cloned()).collect();
     let tests = CHECKS.chosen(tests, &args.names, &tools)?;
@@ -47,14 +52,24 @@ pub fn prepare(args: &Prepare) -> Result<(), Box<dyn Error>> {
             let mut lights =
                 if args.verbose { health::explained(&tests, &tools, !alone, style) } else { String::new() };
             lights.push_str(&board::board(&tests, style));
-            print(&if alone { report::prepare(&document, &recording, &lights, style) } else { lights })?;
+            print(&if alone { report::prepare(&document, &recording, &tests, &lights, style) } else { lights })?;
         }
     }
     stored
 }
 
-/// Whether the functional diagram shows all that runs.
-fn diagram(recording: &observe::Recording) -> Test {
+/// What a recording comes to; of a preparation, with whether the functional diagram shows all that runs.
+pub fn conclude(recording: &Recording, case: &str) -> Document {
+    let mut document = week::conclude(recording, case);
+    let prepared = |test: &Test| test.group == "crisis tools";
+    if let Some(prior) = document.days.iter_mut().find(|day| day.day == "prior" && day.tests.iter().any(prepared)) {
+        prior.tests.push(diagram(recording));
+        prior.tests.sort_by_key(|test| checks::PREPARE_GROUPS.iter().position(|group| *group == test.group));
+    }
+    document
+}
+
+fn diagram(recording: &Recording) -> Test {
     let (verdict, why) = match report::diagram_is_complete(recording) {
         Ok(()) => (Light::Good, "all that runs, and what it is connected with, could be drawn".to_owned()),
         Err(reasons) => (Light::Maybe, format!("not all could be seen: {}", reasons.join(" "))),
@@ -66,5 +81,6 @@ fn diagram(recording: &observe::Recording) -> Test {
         why,
         evidence: Vec::new(),
         not_here: false,
+        remedy: Vec::new(),
     }
 }

@@ -126,6 +126,39 @@ fn monday_judges_settings_and_keeps_what_people_say() {
 }
 
 #[test]
+fn prepare_ends_in_time_with_a_light_for_each_point_and_a_replay_says_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("case");
+    let began = Instant::now();
+    let output = friday(&["prepare", "--for", "300ms", "--format", "json", "--case", &case.to_string_lossy()]);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let tests = json(&output);
+    let light = |tests: &serde_json::Value, id: &str| {
+        let one = tests.as_array().unwrap().iter().find(|test| test["id"] == id).unwrap_or_else(|| panic!("no {id}"));
+        (one["verdict"].clone(), one["why"].clone(), one["remedy"].clone())
+    };
+    let replayed = json(&friday(&["replay", &case.to_string_lossy(), "--format", "json"]));
+    let shown = json(&friday(&["case", "show", &case.to_string_lossy(), "--format", "json"]));
+    assert_eq!(replayed, shown, "replay takes the same path");
+    let days = replayed["days"].as_array().unwrap();
+    let prior = &days.iter().find(|day| day["day"] == "prior").unwrap()["tests"];
+    for id in [
+        "tools",
+        "tools.procps",
+        "tracing.kprobes",
+        "tracing.spans",
+        "access.capabilities",
+        "diagram.complete",
+        "source",
+    ] {
+        assert_eq!(light(&tests, id), light(prior, id), "{id}");
+    }
+    let (verdict, why, _) = light(&tests, "tools.procps");
+    assert!(verdict == "good" && why.as_str().unwrap().ends_with(", runs"), "{why}");
+}
+
+#[test]
 fn what_cannot_be_is_refused_before_anybody_waits() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("statement.toml");

@@ -326,6 +326,19 @@ catalog! {
         "Part of the window in which requests were followed. Below 1, counts and sums are scaled up to the whole window, each gap as if it had been like the slices beside it (a server at full speed is slower while it is followed: a redis' count came out 5 to 12 % low); requests in flight are those of its last slice, and what took longer than a slice of 100 ms was not seen then.",
         "friday";
 
+    TRACER: Fact = "friday.tracer", "1", ["how", "state"],
+        "What was attached for a moment to see whether it works on this machine, by state: `works`, `silent` (attached, and it told nothing), `refused` (no permission), `unsupported` (not in this kernel), `failed`; with what was seen, or why not.",
+        "bpf, perf_event_open, /sys/kernel/tracing";
+    TRACE_ENDPOINT: Fact = "friday.trace-endpoint", "1", ["variable", "process", "pid", "address", "state"],
+        "Where spans are sent to (OTLP), by who is configured so; host and port only. By state: `accepts` a connection, `refused`, `silent`, `unresolved`, `untested`; with why.",
+        "/proc/PID/environ";
+    ACCESS: Fact = "friday.access", "1", ["name"],
+        "What friday itself may do: `uid`, `capabilities`, `bounding`, `seccomp`, `seccomp_filters`, `no_new_privs`, `pid_namespace` and `user_namespace` (`machine` or `own`), `container`, `program`.",
+        "/proc/self/status, /proc/self/ns";
+    BINARY: Series = "process.binary", "{sample}", ["path", "build_id", "debug", "package", "version", "source", "tree", "why"],
+        "The binaries with most CPU samples, and how many: build-id, file with debug information, package, source package and its version, folder it was compiled in; `why` says what could not be asked.",
+        "CPU profile, ELF, dpkg, rpm, apk, pacman";
+
     TOOL_READING: Series = "friday.health.reading", "1", ["tool", "input", "key"],
         "Numbers that health tools had read for them, by the tool, the name of the input and, where it has several, of the value; at the begin and at the end.",
         "files and commands that health tools name";

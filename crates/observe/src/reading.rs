@@ -31,6 +31,8 @@ pub enum ReadFrom {
         /// It is killed after this time.
         timeout: Duration,
     },
+    /// Where programs of these names lie; those that are nowhere have no value.
+    Programs(Vec<String>),
 }
 
 /// How text becomes values.

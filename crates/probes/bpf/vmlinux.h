@@ -420,6 +420,11 @@ struct bpf_iter__task {
 	struct task_struct *task;
 };
 
+struct bpf_pidns_info {
+	u32 pid;
+	u32 tgid;
+};
+
 struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;

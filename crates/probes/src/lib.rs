@@ -8,6 +8,7 @@ mod goroutines;
 pub mod host;
 mod memory;
 mod net;
+mod preparation;
 mod process;
 pub mod processes;
 mod quality;

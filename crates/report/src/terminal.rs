@@ -10,6 +10,7 @@ use crate::{
     wrap::wrap,
 };
 use case::{Compared, Document};
+use checks::Test;
 use diagnosis::Conclusion;
 use observe::Recording;
 
@@ -119,9 +120,25 @@ pub fn monday(document: &Document, lights: &str, style: Style) -> String {
     text
 }
 
-/// The preparation alone, as text: its lights as they are given, the functional diagram, and what is known.
-pub fn prepare(document: &Document, recording: &Recording, lights: &str, style: Style) -> String {
-    let mut out = Out { lines: lights.lines().map(str::to_owned).collect(), style };
+/// The preparation alone, as text: a line for each of its points, what would mend them as commands that can be copied, the
+/// lights as they are given, the functional diagram, and what is known.
+pub fn prepare(document: &Document, recording: &Recording, tests: &[Test], lights: &str, style: Style) -> String {
+    let mut out = Out { lines: Vec::new(), style };
+    board::points(&mut out, checks::PREPARE_GROUPS, tests);
+    let mut commands: Vec<&str> = Vec::new();
+    for command in tests.iter().flat_map(|test| &test.remedy) {
+        if !commands.contains(&command.as_str()) {
+            commands.push(command);
+        }
+    }
+    if !commands.is_empty() {
+        out.blank();
+        out.push(style.ink(Ink::Bold, "What would mend it, as root"));
+        // Never wrapped: whoever copies a line copies all of it.
+        commands.iter().for_each(|command| out.push(format!("  {}", clean(command))));
+    }
+    out.blank();
+    out.lines.extend(lights.lines().map(str::to_owned));
     out.section(&content::diagram(recording, Some(document)));
     let prior = document.days.iter().filter(|day| day.day == "prior");
     let known: Vec<&str> = prior.flat_map(|day| &day.known).map(String::as_str).collect();

@@ -5,6 +5,7 @@
 //! can batch unique addresses of many stacks; the one is then subtracted here and nowhere else.
 
 mod binaries;
+mod debug;
 pub mod go;
 mod hotspot;
 mod kernel;
@@ -13,6 +14,8 @@ mod name;
 mod perf_map;
 pub mod unwind;
 mod v8;
+
+pub use debug::{DebugInformation, debug_information};
 
 use binaries::{Binaries, BinaryId, Unnamed};
 use maps::{Backing, Region};

@@ -172,6 +172,7 @@ mod tests {
             why: "x".into(),
             evidence: Vec::new(),
             not_here: false,
+            remedy: Vec::new(),
         }
     }
 

@@ -196,7 +196,9 @@ pub fn settings() -> Asked {
 
 /// What the preparation asks: programs are run, so it is no part of a run.
 pub fn preparation() -> Asked {
-    Asked { readings: checks::preparation().iter().flat_map(Rule::readings).collect(), ..Asked::default() }
+    let mut readings: Vec<_> = checks::preparation().iter().flat_map(Rule::readings).collect();
+    readings.extend(checks::crisis::readings());
+    Asked { readings, preparation: true, ..Asked::default() }
 }
 
 /// What is read in a run without further wishes.

@@ -1,7 +1,10 @@
 //! Prior weeks: would everything work on Monday? What this run itself proved about tracing on this machine.
 
+mod access;
 mod processes;
 mod remedy;
+mod source;
+mod tracing;
 
 use crate::Seen;
 use case::{Reason, StackSet};
@@ -12,6 +15,16 @@ use observe::{Frame, Recording, catalog};
 const UNWOUND: f64 = 0.95;
 /// ours: below this, towers of a flame graph stand on nothing.
 const HARDLY_UNWOUND: f64 = 0.7;
+
+/// An empty recording.
+#[cfg(test)]
+fn recording() -> Recording {
+    use observe::{Host, Target, Window};
+    use std::time::{Duration, SystemTime};
+    let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+    let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };
+    Recording::new(host, Target::system("h"), window)
+}
 
 /// Why a stack is not there that nobody wanted.
 const NOT_TAKEN: &str = "not taken";
@@ -26,6 +39,9 @@ pub(crate) fn tests(rec: &Recording, sets: &[StackSet]) -> Vec<Test> {
         tests.push(quality("stacks.symbols", "frames have names", sets, |set| (set.symbolized, &set.not_symbolized)));
     }
     tests.extend(processes::tests(rec));
+    tests.extend(tracing::tests(rec));
+    tests.extend(access::tests(rec));
+    tests.extend(source::tests(rec));
     tests.push(traced(rec, "tracing.scheduler", "the scheduler's tracepoints, by BPF", rec.get(&catalog::WAITS).err()));
     tests.push(traced(
         rec,
@@ -39,7 +55,7 @@ pub(crate) fn tests(rec: &Recording, sets: &[StackSet]) -> Vec<Test> {
 }
 
 fn test(id: &str, group: &str, verdict: Light, why: String, evidence: Vec<Evidence>) -> Test {
-    Test { id: id.to_owned(), group: group.to_owned(), verdict, why, evidence, not_here: false }
+    Test { id: id.to_owned(), group: group.to_owned(), verdict, why, evidence, not_here: false, remedy: Vec::new() }
 }
 
 /// What was attached in this run, or why it was not.
@@ -137,8 +153,6 @@ pub(crate) fn known(seen: &Seen, tests: &[Test]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use observe::{Host, Target, Window};
-    use std::time::{Duration, SystemTime};
 
     fn set(unwound: f64) -> StackSet {
         StackSet {
@@ -168,9 +182,7 @@ mod tests {
 
     #[test]
     fn what_was_not_attached_is_not_good() {
-        let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
-        let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };
-        let rec = Recording::new(host, Target::system("h"), window);
+        let rec = recording();
         let tests = tests(&rec, &[]);
         assert!(!tests.is_empty() && tests.iter().all(|test| test.verdict != Light::Good), "{tests:?}");
     }

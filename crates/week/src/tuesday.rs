@@ -102,7 +102,15 @@ mod tests {
     use super::*;
 
     fn test(id: &str, verdict: Light) -> Test {
-        Test { id: id.into(), group: String::new(), verdict, why: "w".into(), evidence: Vec::new(), not_here: false }
+        Test {
+            id: id.into(),
+            group: String::new(),
+            verdict,
+            why: "w".into(),
+            evidence: Vec::new(),
+            not_here: false,
+            remedy: Vec::new(),
+        }
     }
 
     #[test]

@@ -235,6 +235,7 @@ impl Source {
             }
             Source::Reading { from: ReadFrom::File(path), .. } => path.clone(),
             Source::Reading { from: ReadFrom::Command { argv, .. }, .. } => argv.join(" "),
+            Source::Reading { from: ReadFrom::Programs(names), .. } => names.join(" "),
             Source::Lost(classes) => {
                 format!("ledger {}", classes.iter().map(|class| class.name()).collect::<Vec<_>>().join(", "))
             }

@@ -35,6 +35,7 @@ impl Rule {
             why: verdict.why,
             evidence: verdict.evidence,
             not_here,
+            remedy: Vec::new(),
         }
     }
 

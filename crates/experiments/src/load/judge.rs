@@ -35,6 +35,7 @@ pub fn judge(benchmark: &Benchmark, seen: &Observed<Measured>, kept: Option<&Kep
         why: String::new(),
         evidence: Vec::new(),
         not_here: false,
+        remedy: Vec::new(),
     };
     let seen = match seen {
         Ok(seen) => seen,

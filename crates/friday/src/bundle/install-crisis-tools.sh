@@ -4,27 +4,22 @@
 set -u
 
 if command -v apt-get >/dev/null; then
-  perf=linux-perf
-  if grep -qs '^ID=ubuntu' /etc/os-release; then perf="linux-tools-common linux-tools-$(uname -r)"; fi
   install='apt-get install -y --no-install-recommends'
-  packages="procps util-linux sysstat iproute2 numactl $perf linux-cpupower bpfcc-tools bpftrace trace-cmd nicstat ethtool
-    tiptop msr-tools cpuid perf-tools-unstable tcpdump bpftool strace lsof iotop gdb"
+  packages='@apt@'
+  # Ubuntu and what comes of it package the kernel's tools by its release.
+  if grep -Eqs '^ID(_LIKE)?=.*ubuntu' /etc/os-release; then packages="@ubuntu@"; fi
 elif command -v dnf >/dev/null; then
   install='dnf install -y'
-  packages='procps-ng util-linux sysstat iproute numactl perf kernel-tools bcc-tools bpftrace trace-cmd nicstat ethtool
-    tiptop msr-tools cpuid tcpdump bpftool strace lsof iotop gdb'
+  packages='@dnf@'
 elif command -v zypper >/dev/null; then
   install='zypper --non-interactive install'
-  packages='procps util-linux sysstat iproute2 numactl perf cpupower bcc-tools bpftrace trace-cmd nicstat ethtool
-    msr-tools cpuid tcpdump bpftool strace lsof iotop gdb'
+  packages='@zypper@'
 elif command -v apk >/dev/null; then
   install='apk add'
-  packages='procps util-linux sysstat iproute2 numactl-tools perf bcc-tools bpftrace trace-cmd ethtool tcpdump bpftool
-    strace lsof iotop gdb'
+  packages='@apk@'
 elif command -v pacman >/dev/null; then
   install='pacman -S --noconfirm --needed'
-  packages='procps-ng util-linux sysstat iproute2 numactl perf turbostat bcc-tools bpftrace trace-cmd ethtool msr-tools
-    cpuid tcpdump bpf strace lsof iotop gdb'
+  packages='@pacman@'
 else
   echo 'none of apt-get, dnf, zypper, apk and pacman is here: install the tools that README names by hand' >&2
   exit 1

@@ -7,6 +7,7 @@ mod message;
 mod plain;
 mod sampler;
 pub(crate) mod snapshot;
+pub(crate) mod trial;
 
 pub(crate) use frequent::Frequent;
 use frequent::Slices;

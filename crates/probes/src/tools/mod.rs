@@ -5,7 +5,7 @@
 mod files;
 pub(crate) mod program;
 
-use crate::roots::Roots;
+use crate::{preparation, roots::Roots};
 use observe::{
     Fact, Labels, Point, Recording, Series, catalog,
     reading::{ReadFrom, Reading, Value},
@@ -13,7 +13,8 @@ use observe::{
 use program::Limits;
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -23,6 +24,24 @@ const AT_ONCE: usize = 4;
 
 /// ours: a program that judges may take as long as the longest command.
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// ours: all commands of the preparation together; with its window and what it attaches it stays under 30 s.
+const PREPARATION_TIME: Duration = Duration::from_secs(10);
+
+/// ours: with less time left than this, nothing is begun any more.
+const LEAST_TIME: Duration = Duration::from_millis(100);
+
+/// Where programs lie that are called by their name alone, and those that distributions put beside.
+const PLACES: [&str; 8] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/usr/share/bcc/tools",
+    "/usr/share/bpftrace/tools",
+];
 
 /// Health tools that are not friday's own, and what all of them want read.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +54,9 @@ pub struct Asked {
     pub programs: Vec<PathBuf>,
     /// Tools that are not used, by name, with the reason.
     pub refused: Vec<(String, String)>,
+    /// This is for `friday prepare`: everything is read once, after the window and within a time for all, and tracing, access
+    /// and the sources of what runs are tried.
+    pub preparation: bool,
 }
 
 /// Values of one reading by name, or why there are none.
@@ -52,7 +74,11 @@ impl Asked {
     /// Reads everything for the first time.
     pub fn begin(self, roots: &Roots) -> Begun {
         let since = Instant::now();
-        let first = read_all(roots, &self.readings);
+        let first = if self.preparation {
+            self.readings.iter().map(|_| Err(String::new())).collect()
+        } else {
+            read_all(roots, &self.readings, None)
+        };
         Begun { asked: self, roots: roots.clone(), first, since }
     }
 }
@@ -61,7 +87,8 @@ impl Begun {
     /// Reads everything again, asks the programs, and puts all of it into the recording.
     pub fn finish(self, into: &mut Recording) {
         let over = self.since.elapsed();
-        let last = read_all(&self.roots, &self.asked.readings);
+        let within = self.asked.preparation.then_some(PREPARATION_TIME);
+        let last = read_all(&self.roots, &self.asked.readings, within);
         for metric in [&catalog::TOOL_TEXT, &catalog::TOOL_ABSENT, &catalog::TOOL_RULE, &catalog::TOOL_VERDICT] {
             into.set(metric, Ok(Vec::new()));
         }
@@ -90,6 +117,9 @@ impl Begun {
         for (tool, why) in self.asked.refused {
             into.push(&catalog::TOOL_ABSENT, Fact { labels: named(&tool), value: why, source: "friday".to_owned() });
         }
+        if self.asked.preparation {
+            preparation::collect(&self.roots, into);
+        }
     }
 }
 
@@ -109,6 +139,7 @@ fn store(reading: &Reading, first: BTreeMap<String, Value>, last: Values, over: 
     let source = match &reading.from {
         ReadFrom::File(path) => path.clone(),
         ReadFrom::Command { argv, .. } => argv.join(" "),
+        ReadFrom::Programs(names) => names.join(" "),
     };
     let last = match last {
         Ok(last) => last,
@@ -135,7 +166,9 @@ fn store(reading: &Reading, first: BTreeMap<String, Value>, last: Values, over: 
     }
 }
 
-fn read_all(roots: &Roots, readings: &[Reading]) -> Vec<Values> {
+/// Reads all, commands `within` a time for all of them where one is given.
+fn read_all(roots: &Roots, readings: &[Reading], within: Option<Duration>) -> Vec<Values> {
+    let end = within.map(|within| (Instant::now() + within, within));
     // Many tools ask the same of a command, the kernel's log above all: it runs once.
     let mut commands: Vec<(&[String], Duration)> = Vec::new();
     for reading in readings {
@@ -145,8 +178,15 @@ fn read_all(roots: &Roots, readings: &[Reading]) -> Vec<Values> {
             commands.push((argv, *timeout));
         }
     }
-    let said =
-        in_parallel(&commands, |(argv, timeout)| program::run(argv, Limits { timeout: *timeout, ..Limits::default() }));
+    let said = in_parallel(&commands, |(argv, timeout)| {
+        let left = end.map_or(*timeout, |(end, _)| end.saturating_duration_since(Instant::now()));
+        match end {
+            Some((_, within)) if left < LEAST_TIME => {
+                Err(format!("not run: the {:.0} s for all programs together were gone", within.as_secs_f64()))
+            }
+            _ => program::run(argv, Limits { timeout: left.min(*timeout), ..Limits::default() }),
+        }
+    });
     let said: BTreeMap<(&[String], Duration), Result<String, String>> = commands.into_iter().zip(said).collect();
     in_parallel(readings, |reading| match &reading.from {
         ReadFrom::File(path) => files::read(roots, path).and_then(|texts| {
@@ -172,7 +212,18 @@ fn read_all(roots: &Roots, readings: &[Reading]) -> Vec<Values> {
                 None => Err(told(&"was not run".to_owned())),
             }
         }
+        ReadFrom::Programs(names) => {
+            let found = names.iter().filter_map(|name| {
+                let path = PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| is_program(path))?;
+                Some((name.clone(), Value::Text(path.display().to_string())))
+            });
+            Ok(found.collect())
+        }
     })
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// The same for all, a few at once, in their order.
@@ -237,6 +288,34 @@ mod tests {
         assert_eq!(absent.len(), 2);
         assert!(absent[0].value.contains("none"), "{}", absent[0].value);
         assert!(absent[1].value.contains('3') && absent[1].value.contains("oops"), "{}", absent[1].value);
+    }
+
+    #[test]
+    fn programs_that_hang_take_no_longer_than_all_have_together_and_the_rest_is_not_run() {
+        let hangs = |n: usize| {
+            let argv = ["sh".to_owned(), "-c".to_owned(), format!("trap '' TERM; sleep 60 & sleep 6{n}; wait")];
+            let from = ReadFrom::Command { argv: argv.into(), timeout: Duration::from_secs(5) };
+            reading(&n.to_string(), from, Parse::Text)
+        };
+        let readings: Vec<Reading> = (0..3 * AT_ONCE).map(hangs).collect();
+        let began = Instant::now();
+        let values = read_all(&Roots::default(), &readings, Some(Duration::from_millis(800)));
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        let why: Vec<String> = values.into_iter().map(Result::unwrap_err).collect();
+        assert_eq!(
+            why.iter().filter(|why| why.contains("killed, it took longer than 0.8 s")).count(),
+            AT_ONCE,
+            "{why:?}"
+        );
+        assert_eq!(why.iter().filter(|why| why.contains("1 s for all programs together")).count(), 2 * AT_ONCE);
+    }
+
+    #[test]
+    fn programs_are_found_by_name() {
+        let names = ["sh", "no-such-program-here"].map(str::to_owned).to_vec();
+        let found = read_all(&Roots::default(), &[reading("p", ReadFrom::Programs(names), Parse::Text)], None);
+        let found = found[0].as_ref().unwrap();
+        assert!(found.len() == 1 && matches!(&found["sh"], Value::Text(path) if path.ends_with("bin/sh")), "{found:?}");
     }
 
     #[test]

@@ -18,6 +18,9 @@ const MOST_COMPLAINT: usize = 200;
 /// How often it is looked whether a program has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// ours: a program that was killed is gone in a few milliseconds, unless it waits for a device.
+const DYING: Duration = Duration::from_millis(200);
+
 /// What a program may take.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
@@ -78,7 +81,8 @@ pub(crate) fn run(argv: &[String], limits: Limits) -> Result<String, String> {
         Some(Ok(status)) => status,
         Some(Err(error)) => return Err(error.to_string()),
         None => {
-            let _ = child.wait();
+            // One that the kernel does not let go of, on a file system that hangs, is not waited for.
+            let _ = wait(&mut child, Instant::now() + DYING);
             return Err(format!("killed, it took longer than {:.1} s", limits.timeout.as_secs_f64()));
         }
     };
@@ -89,7 +93,10 @@ pub(crate) fn run(argv: &[String], limits: Limits) -> Result<String, String> {
     }
     if !status.success() {
         let (said, _) = complaint.recv_timeout(Duration::from_millis(100)).unwrap_or_default();
-        let said: String = said.trim().chars().take(MOST_COMPLAINT).collect();
+        // Of a Python program that fails, the last line tells.
+        let said =
+            if said.contains("Traceback") { said.trim().lines().last().unwrap_or_default() } else { said.trim() };
+        let said: String = said.chars().take(MOST_COMPLAINT).collect();
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         return Err(format!("{status}{said}"));
     }
@@ -141,6 +148,8 @@ mod tests {
     #[test]
     fn what_fails_says_how() {
         assert!(sh("echo broken >&2; exit 4", 2.0).unwrap_err().contains("4: broken"));
+        let python = "printf 'Traceback (most recent call last):\\n  x\\nException: no kprobes\\n' >&2; exit 1";
+        assert!(sh(python, 2.0).unwrap_err().ends_with("1: Exception: no kprobes"));
         assert_eq!(run(&["no-such-program-here".to_owned()], Limits::default()), Err("not installed".to_owned()));
         assert!(run(&[], Limits::default()).is_err());
     }

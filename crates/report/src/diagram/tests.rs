@@ -170,6 +170,7 @@ fn findings_and_lights_are_said_of_their_boxes() {
         why: why.into(),
         evidence: vec![],
         not_here: false,
+        remedy: Vec::new(),
     };
     let mut document = document(&rec);
     document.findings = vec![

@@ -53,6 +53,30 @@ pub fn board(tests: &[Test], style: Style) -> String {
     finish(out)
 }
 
+/// A line for each group that has lights: the worst of them and its reason, and how many more are no better.
+pub(super) fn points(out: &mut Out, groups: &[&str], tests: &[Test]) {
+    for group in groups {
+        let here: Vec<&Test> = tests.iter().filter(|test| test.group == *group && !test.not_here).collect();
+        let worst = [Light::Bad, Light::Maybe, Light::Good, Light::Untested];
+        let first = worst.iter().find_map(|light| here.iter().find(|test| test.verdict == *light));
+        let Some(first) = first else { continue };
+        let count = |light| here.iter().filter(|test| test.verdict == light).count();
+        let why = match first.verdict {
+            Light::Good => match count(Light::Untested) {
+                0 => format!("all {} good", here.len()),
+                untested => format!("{} good, {untested} untested", count(Light::Good)),
+            },
+            Light::Untested => first.why.clone(),
+            Light::Bad | Light::Maybe => {
+                let more = count(Light::Bad) + count(Light::Maybe) - 1;
+                let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+                format!("{}{more}", first.why)
+            }
+        };
+        line(out, &Test { id: (*group).to_owned(), why, ..(*first).clone() });
+    }
+}
+
 /// One light with its reason.
 fn line(out: &mut Out, test: &Test) {
     let (text, ink) = sign(test.verdict);
@@ -199,7 +223,7 @@ mod tests {
 
     fn test(id: &str, group: &str, verdict: Light, why: &str, not_here: bool) -> Test {
         let evidence = vec![Evidence::new("/proc/x", 1.0, "s").against("> 2 s")];
-        Test { id: id.into(), group: group.into(), verdict, why: why.into(), evidence, not_here }
+        Test { id: id.into(), group: group.into(), verdict, why: why.into(), evidence, not_here, remedy: Vec::new() }
     }
 
     #[test]
@@ -216,6 +240,25 @@ mod tests {
         assert_eq!(text.lines().filter(|line| *line == "cpu").count(), 1);
         assert!(text.contains("Not on this machine: zfs.l2arc"));
         assert!(text.ends_with("1 bad, 0 maybe, 1 good, 1 untested\n"), "{text}");
+    }
+
+    #[test]
+    fn a_point_is_told_by_its_worst_light() {
+        let tests = [
+            test("tools", "crisis tools", Light::Maybe, "3 of 4 are here", false),
+            test("tools.x", "crisis tools", Light::Bad, "x \u{1b}[31mis broken", false),
+            test("access.a", "access", Light::Good, "root", false),
+            test("access.b", "access", Light::Untested, "unread", false),
+            test("access.c", "access", Light::Bad, "no such thing", true),
+            test("diagram.complete", "diagram", Light::Untested, "nothing seen", false),
+        ];
+        let mut out = Out { lines: Vec::new(), style: Style::default() };
+        points(&mut out, &["crisis tools", "tracing", "access", "diagram"], &tests);
+        assert_eq!(out.lines.len(), 3, "{:?}", out.lines);
+        assert!(out.lines[0].starts_with("  ○ BAD       crisis tools"), "{:?}", out.lines);
+        assert!(out.lines[0].ends_with("x \\u{1b}[31mis broken (and 1 more)"), "{:?}", out.lines);
+        assert!(out.lines[1].starts_with("  ● good      access") && out.lines[1].ends_with("1 good, 1 untested"));
+        assert!(out.lines[2].starts_with("  · untested  diagram") && out.lines[2].ends_with("nothing seen"));
     }
 
     #[test]

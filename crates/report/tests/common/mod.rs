@@ -394,7 +394,15 @@ fn whose() -> Whose {
 }
 
 fn test(id: &str, verdict: Light, why: &str) -> Test {
-    Test { id: id.into(), group: String::new(), verdict, why: why.into(), evidence: vec![], not_here: false }
+    Test {
+        id: id.into(),
+        group: String::new(),
+        verdict,
+        why: why.into(),
+        evidence: vec![],
+        not_here: false,
+        remedy: Vec::new(),
+    }
 }
 
 fn day(day: &str, known: &[&str], tests: Vec<Test>) -> Day {

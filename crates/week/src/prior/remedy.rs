@@ -68,9 +68,7 @@ pub(super) fn symbols(rec: &Recording, process: &Process, why: &str, module: &st
     if module.is_empty() || module.starts_with('[') {
         return String::new();
     }
-    let os = distribution(rec);
-    let known = DEBUG_SYMBOLS.iter().find(|(id, ..)| os.split([' ', '-']).any(|word| word == *id));
-    let Some((_, install, server)) = known else {
+    let Some((_, install, server)) = debug_symbols(rec) else {
         return "install its debug symbols, or build it without -s".to_owned();
     };
     let install = with(install, process);
@@ -81,6 +79,17 @@ pub(super) fn symbols(rec: &Recording, process: &Process, why: &str, module: &st
             "{install}; for perf and gdb also DEBUGINFOD_URLS={server}; where it is no package, build it without -s"
         ),
     }
+}
+
+/// The server of debug information of this distribution.
+pub(super) fn debuginfod(rec: &Recording) -> Option<&'static str> {
+    debug_symbols(rec).map(|(.., server)| *server).filter(|server| !server.is_empty())
+}
+
+/// The nearest of what a distribution is and is like.
+fn debug_symbols(rec: &Recording) -> Option<&'static (&'static str, &'static str, &'static str)> {
+    let words = || distribution(rec).split([' ', '-']);
+    words().find_map(|word| DEBUG_SYMBOLS.iter().find(|(id, ..)| word == *id))
 }
 
 /// Said of a process whose frames are those of an interpreter.
