@@ -1,7 +1,7 @@
 //! A health tool, however it is made: code of ours, a file of ours or of others, or a program of others.
 
 use crate::{Check, Light, Rule, RuleError, Test, verdict::Evidence};
-use observe::{Recording, catalog};
+use observe::{Absent, Recording, catalog};
 use serde::Deserialize;
 use std::{collections::BTreeSet, sync::OnceLock};
 
@@ -122,6 +122,13 @@ pub fn preparation() -> &'static [Rule] {
     PREPARATION.get_or_init(|| read(crate::rules::PREPARE))
 }
 
+/// Everything that the preparation asks of a recording by itself: files, and code.
+pub fn preparation_tools() -> Vec<Tool<'static>> {
+    let mut tools: Vec<Tool> = preparation().iter().map(Tool::Rule).collect();
+    tools.push(Tool::Code(&crate::diagram::complete::CHECK));
+    tools
+}
+
 /// The signatures of known issues that friday brings.
 pub fn checklist() -> &'static [Rule] {
     static CHECKLIST: OnceLock<Vec<Rule>> = OnceLock::new();
@@ -219,11 +226,13 @@ pub const STATIC_GROUPS: &[&str] =
 /// The groups of the preparation, in the order in which they are shown.
 pub const PREPARE_GROUPS: &[&str] = &["crisis tools", "stacks and symbols", "tracing", "access", "diagram", "source"];
 
-/// The preparation, judged, where the recording holds what was read for it.
+/// The preparation, judged, as far as the recording holds what was read for it.
 pub fn prepared(rec: &Recording) -> Vec<Test> {
     let ours = |tool: &str| preparation().iter().any(|rule| rule.id == tool);
     let read = rec.get(&catalog::TOOL_TEXT).is_ok_and(|rows| rows.iter().any(|row| ours(row.labels.get("tool"))));
-    if read { preparation().iter().map(|rule| rule.run(rec)).collect() } else { Vec::new() }
+    let drawn = !matches!(rec.get(&catalog::TOPOLOGY), Err(Absent::NotCollected(_)));
+    let there = |tool: &Tool| if matches!(tool, Tool::Rule(_)) { read } else { drawn };
+    preparation_tools().iter().filter(|tool| there(tool)).map(|tool| tool.run(rec)).collect()
 }
 
 /// Static performance tuning: the system without its load, judged.

@@ -10,7 +10,7 @@ use report::{Style, board};
 use std::error::Error;
 use week::{
     Tier,
-    checks::{self, Light, Test, Tool},
+    checks::{self, Test},
     plugged,
 };
 
@@ -25,16 +25,12 @@ pub fn prepare(args: &Prepare) -> Result<(), Box<dyn Error>> {
             folder.display()
         ));
     }
-    let tools: Vec<Tool> = checks::preparation().iter().map(Tool::Rule).collect();
+    let tools = checks::preparation_tools();
     let asked = plugged::preparation();
     // Those that are code have no rule: with names, all are looked at first.
     let stop = health::stop()?;
     let recording = health::watch(args.window, Tier::Stacks, asked, &stop)?;
-    let mut document = week::conclude(&recording, "");
-    if let Some(prior) = document.days.iter_mut().find(|day| day.day == "prior") {
-        prior.tests.push(diagram(&recording));
-        prior.tests.sort_by_key(|test| checks::PREPARE_GROUPS.iter().position(|group| *group == test.group));
-    }
+    let document = week::conclude(&recording, "");
     let stored = run::store(None, args.html.as_deref(), &document, &recording);
     let days = document.days.iter().filter(|day| day.day == "prior");
     let tests: Vec<Test> = days.flat_map(|day| day.tests.iter().cloned()).collect();
@@ -51,20 +47,4 @@ pub fn prepare(args: &Prepare) -> Result<(), Box<dyn Error>> {
         }
     }
     stored
-}
-
-/// Whether the functional diagram shows all that runs.
-fn diagram(recording: &observe::Recording) -> Test {
-    let (verdict, why) = match report::diagram_is_complete(recording) {
-        Ok(()) => (Light::Good, "all that runs, and what it is connected with, could be drawn".to_owned()),
-        Err(reasons) => (Light::Maybe, format!("not all could be seen: {}", reasons.join(" "))),
-    };
-    Test {
-        id: "diagram.complete".to_owned(),
-        group: "diagram".to_owned(),
-        verdict,
-        why,
-        evidence: Vec::new(),
-        not_here: false,
-    }
 }
