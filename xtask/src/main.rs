@@ -1,5 +1,6 @@
-//! Developer tasks: `cargo xtask test | lint | zoo | bench | survey | truth`; `./x` sets the machine up and calls these.
+//! Developer tasks: `cargo xtask test | lint | zoo | bench | survey | truth | baseline`; `./x` sets the machine up and calls these.
 
+mod baseline;
 mod bench;
 mod machine;
 mod processes;
@@ -23,9 +24,12 @@ fn main() -> ExitCode {
             "bench" => bench::run(rest),
             "survey" => survey::run(rest),
             "truth" => truth::run(rest),
-            other => Err(format!("no such task: {other}; there are test, lint, zoo, bench, survey and truth")),
+            "baseline" => baseline::run(rest),
+            other => {
+                Err(format!("no such task: {other}; there are test, lint, zoo, bench, survey, truth and baseline"))
+            }
         },
-        None => Err("name a task: test, lint, zoo, bench, survey or truth".into()),
+        None => Err("name a task: test, lint, zoo, bench, survey, truth or baseline".into()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -42,9 +42,40 @@ pub fn go_apart(command: &mut Command, dir: &Path) {
     command.env("GO111MODULE", "off").env("GOTOOLCHAIN", "local").env("GOTELEMETRY", "off");
 }
 
+/// Where PostgreSQL's own programs are: Debian keeps them apart, by version.
+pub fn postgres() -> Option<PathBuf> {
+    let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let newest = debian.filter(|path| path.join("bin/initdb").is_file()).max_by_key(|path| version(path));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    newest
+        .map(|path| path.join("bin"))
+        .or_else(|| std::env::split_paths(&path).find(|folder| folder.join("initdb").is_file()))
+}
+
+/// The ids of a user who is not root, and of the group, for what refuses to run as root.
+pub fn somebody() -> Option<(u32, u32)> {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    ["postgres", "nobody"].iter().find_map(|name| user(&users, name))
+}
+
+/// The ids of a user and its group.
+fn user(passwd: &str, name: &str) -> Option<(u32, u32)> {
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
+    let mut ids = line.split(':').skip(2);
+    Some((ids.next()?.parse().ok()?, ids.next()?.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_are_found_by_name() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\npostgres:x:104:106:,,,:/var/lib/postgresql:/bin/bash\n";
+        assert_eq!(user(passwd, "postgres"), Some((104, 106)));
+        assert_eq!(user(passwd, "post"), None);
+    }
 
     #[test]
     fn a_program_is_looked_for_in_the_path_or_where_it_is_said_to_be() {

@@ -8,6 +8,7 @@ mod check;
 mod counter;
 mod cpu;
 pub mod crisis;
+mod diagram;
 mod disk;
 mod friday;
 mod kernel;
@@ -26,10 +27,11 @@ mod tool;
 mod verdict;
 
 pub use check::Check;
+pub use diagram::complete::unseen as unseen_in_diagram;
 pub use rule::{Issue, Place, Played, Rule, RuleError, SCHEMA, play};
 pub use tool::{
     GROUPS, KNOWN_ISSUES, PREPARE_GROUPS, STATIC_GROUPS, Tool, checklist, known_issues, lint, plugged_in, preparation,
-    prepared, rank, rules, settings, static_tuning, tools,
+    preparation_tools, prepared, rank, rules, settings, static_tuning, tools,
 };
 pub use verdict::{Evidence, Light, Test, Verdict};
 

@@ -1,7 +1,7 @@
 //! A health tool, however it is made: code of ours, a file of ours or of others, or a program of others.
 
 use crate::{Check, Light, Rule, RuleError, Test, verdict::Evidence};
-use observe::{Recording, catalog};
+use observe::{Absent, Recording, catalog};
 use serde::Deserialize;
 use std::{collections::BTreeSet, sync::OnceLock};
 
@@ -122,6 +122,13 @@ pub fn preparation() -> &'static [Rule] {
     PREPARATION.get_or_init(|| read(crate::rules::PREPARE))
 }
 
+/// Everything that the preparation asks of a recording by itself: files, and code.
+pub fn preparation_tools() -> Vec<Tool<'static>> {
+    let mut tools: Vec<Tool> = preparation().iter().map(Tool::Rule).collect();
+    tools.push(Tool::Code(&crate::diagram::complete::CHECK));
+    tools
+}
+
 /// The signatures of known issues that friday brings.
 pub fn checklist() -> &'static [Rule] {
     static CHECKLIST: OnceLock<Vec<Rule>> = OnceLock::new();
@@ -221,13 +228,13 @@ pub const STATIC_GROUPS: &[&str] =
 /// The groups of the preparation, in the order in which they are shown.
 pub const PREPARE_GROUPS: &[&str] = &["crisis tools", "stacks and symbols", "tracing", "access", "diagram", "source"];
 
-/// The preparation, judged, where the recording is of one.
+/// The preparation, judged, as far as the recording is of one or holds what a part of it needs.
 pub fn prepared(rec: &Recording) -> Vec<Test> {
-    if rec.get(&catalog::TRACER).is_err() {
-        return Vec::new();
-    }
-    let mut tests = crate::crisis::tests(rec);
-    tests.extend(preparation().iter().map(|rule| rule.run(rec)));
+    let tried = rec.get(&catalog::TRACER).is_ok();
+    let drawn = !matches!(rec.get(&catalog::TOPOLOGY), Err(Absent::NotCollected(_)));
+    let there = |tool: &Tool| if matches!(tool, Tool::Rule(_)) { tried } else { drawn };
+    let mut tests = if tried { crate::crisis::tests(rec) } else { Vec::new() };
+    tests.extend(preparation_tools().iter().filter(|tool| there(tool)).map(|tool| tool.run(rec)));
     tests
 }
 

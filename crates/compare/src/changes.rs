@@ -2,7 +2,7 @@
 
 use crate::{Spread, Summary};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What kind of difference it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,7 +41,8 @@ pub struct Change {
 }
 
 /// Everything that is different: of numbers, what is outside of what both vary by; of texts, what is not the same in both.
-/// What only one of the two saw is no difference, but for programs and settings of which the other has the rest.
+/// What only one of the two saw is no difference, but for settings of which the other has the rest: programs, mounts and
+/// control groups come and go.
 pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
     let mut all = Vec::new();
     for (name, then) in &before.services {
@@ -52,17 +53,34 @@ pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
         all.extend(of(Kind::Load, then.rate, now.rate, |v| format!("{v:.0} requests a second")));
         all.extend(of(Kind::Cost, then.cost, now.cost, |v| format!("{} of CPU a request", time(v))));
         all.extend(of(Kind::Latency, then.latency, now.latency, |v| format!("{} a request", time(v))));
+        if let (Some(then), Some(now)) = (&then.program, &now.program)
+            && then != now
+        {
+            let full = |summary: &Summary, path: &String| match summary.software.get(path) {
+                Some(print) => format!("{path}, {print}"),
+                None => path.clone(),
+            };
+            all.push(text(Kind::Software, name, &full(before, then), &full(after, now)));
+        }
     }
     for (name, then) in &before.busy {
         let now = after.busy.get(name).copied();
         all.extend(now.and_then(|now| number(Kind::Busy, name, *then, now, |v| format!("{:.0} % busy", v * 100.0))));
     }
-    all.extend(texts(Kind::Hardware, &before.hardware, &after.hardware, false));
+    all.extend(texts(Kind::Hardware, &before.hardware, &after.hardware));
     if before.kernel != after.kernel {
         all.push(text(Kind::Software, "kernel", &before.kernel, &after.kernel));
     }
-    all.extend(texts(Kind::Software, &before.software, &after.software, false));
-    all.extend(texts(Kind::Config, &before.settings, &after.settings, true));
+    all.extend(texts(Kind::Software, &before.software, &after.software));
+    // What one of the two did not look at at all is no difference.
+    if !before.settings.is_empty() && !after.settings.is_empty() {
+        all.extend(settings(&before.settings, &after.settings, ""));
+    }
+    all.extend(mounts(&before.mounts, &after.mounts));
+    for (group, then) in &before.limits {
+        let now = after.limits.get(group);
+        all.extend(now.into_iter().flat_map(|now| settings(then, now, &format!(" of {group}"))));
+    }
     all
 }
 
@@ -80,29 +98,26 @@ fn text(kind: Kind, of: &str, before: &str, after: &str) -> Change {
     Change { kind, of: of.to_owned(), before: before.to_owned(), after: after.to_owned(), times: None }
 }
 
-fn texts(
-    kind: Kind,
-    before: &BTreeMap<String, String>,
-    after: &BTreeMap<String, String>,
-    missing_counts: bool,
-) -> Vec<Change> {
-    // What one of the two did not look at at all is no difference.
-    if before.is_empty() || after.is_empty() {
-        return Vec::new();
-    }
-    let mut all = Vec::new();
-    for (name, then) in before {
-        match after.get(name) {
-            Some(now) if now != then => all.push(text(kind, name, then, now)),
-            None if missing_counts => all.push(text(kind, name, then, "not there")),
-            _ => {}
-        }
-    }
-    if missing_counts {
-        let new = after.iter().filter(|(name, _)| !before.contains_key(*name));
-        all.extend(new.map(|(name, now)| text(kind, name, "not there", now)));
-    }
-    all
+/// Of what both have.
+fn texts(kind: Kind, before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<Change> {
+    let both = before.iter().filter_map(|(name, then)| Some((name, then, after.get(name)?)));
+    both.filter(|(_, then, now)| then != now).map(|(name, then, now)| text(kind, name, then, now)).collect()
+}
+
+fn mounts(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<Change> {
+    let changes = texts(Kind::Config, before, after).into_iter();
+    changes.map(|change| Change { of: format!("mount {}", change.of), ..change }).collect()
+}
+
+/// Of what either has.
+fn settings(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>, of: &str) -> Vec<Change> {
+    const GONE: &str = "not there";
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let value = |of: &BTreeMap<String, String>, name| of.get(name).map_or(GONE.to_owned(), String::clone);
+    let both = names.into_iter().map(|name| (name, value(before, name), value(after, name)));
+    both.filter(|(_, then, now)| then != now)
+        .map(|(name, then, now)| text(Kind::Config, &format!("{name}{of}"), &then, &now))
+        .collect()
 }
 
 /// A time as people read it.
@@ -165,7 +180,27 @@ mod tests {
         let mut more = before.clone();
         more.software.insert("/usr/bin/vi".into(), "build-id 9".into());
         assert!(changes(&before, &more).is_empty(), "somebody runs another program");
-        more.settings.insert("cpu quota of /web".into(), "20000 100000".into());
-        assert_eq!(kinds(&before, &more), [(Kind::Config, "cpu quota of /web".to_owned())]);
+        more.mounts.insert("/run/user/0".into(), "tmpfs rw".into());
+        let limited = BTreeMap::from([("pids.max".to_owned(), "100".to_owned())]);
+        more.limits.insert("/user.slice/user-0.slice".into(), limited.clone());
+        assert!(changes(&before, &more).is_empty(), "somebody logs in");
+        more.limits.insert("/shop".into(), limited);
+        more.settings.insert("net.ipv4.tcp_ecn".into(), "1".into());
+        let config = |of: &str| (Kind::Config, of.to_owned());
+        assert_eq!(kinds(&before, &more), [config("net.ipv4.tcp_ecn"), config("pids.max of /shop")]);
+        assert_eq!(kinds(&more, &before), [config("net.ipv4.tcp_ecn"), config("pids.max of /shop")]);
+    }
+
+    #[test]
+    fn a_service_whose_program_lies_elsewhere_now_has_been_upgraded() {
+        let before = Summary::of(&recording(100.0, 2.0, 0.01, 0.4));
+        let mut after = before.clone();
+        after.services.get_mut("shop 80").unwrap().program = Some("/srv/2/shop".into());
+        after.software = BTreeMap::from([("/srv/2/shop".to_owned(), "build-id 2".to_owned())]);
+        let named = changes(&before, &after);
+        assert_eq!(named.len(), 1, "{named:?}");
+        assert_eq!((named[0].kind, named[0].of.as_str()), (Kind::Software, "shop 80"));
+        assert_eq!(named[0].before, "/srv/shop, build-id 1");
+        assert_eq!(named[0].after, "/srv/2/shop, build-id 2");
     }
 }

@@ -7,13 +7,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The schema of a stored summary.
-pub const SCHEMA: &str = "friday.summary/1";
+pub const SCHEMA: &str = "friday.summary/2";
 
 /// ours: fewer requests in a second say nothing of what each costs.
 const ENOUGH: f64 = 5.0;
 
 /// Facts of the machine that change by themselves, or that others tell better.
-const PASSING: [&str; 5] = ["uptime_s", "kernel.tainted", "hostname", "boot_id", "os"];
+const PASSING: [&str; 7] =
+    ["uptime_s", "kernel.tainted", "hostname", "boot_id", "os", "kernel.release", "kernel.version"];
+
+/// Words of the kernel's command line that name its file: the kernel's release tells better.
+const BOOT_FILES: [&str; 2] = ["BOOT_IMAGE=", "initrd="];
 
 /// Facts that are hardware or what stands for it.
 const HARDWARE: [&str; 5] = ["cpu.model", "cpu.online", "cpu.smt", "cpu.max_mhz", "virtualization"];
@@ -33,8 +37,12 @@ pub struct Summary {
     pub services: BTreeMap<String, Service>,
     /// How busy each resource was, 0 to 1, second by second: `cpu`, `disk vda`.
     pub busy: BTreeMap<String, Spread>,
-    /// Settings by name: those of the kernel, mount options, limits of groups.
+    /// Settings of the kernel by name.
     pub settings: BTreeMap<String, String>,
+    /// Mount options by place.
+    pub mounts: BTreeMap<String, String>,
+    /// Limits of each control group that there is, by name: none where it has none.
+    pub limits: BTreeMap<String, BTreeMap<String, String>>,
     /// Programs by path.
     pub software: BTreeMap<String, String>,
     /// Hardware by name.
@@ -56,6 +64,8 @@ pub struct Service {
     pub p50: Option<f64>,
     /// The 99th percentile.
     pub p99: Option<f64>,
+    /// Path of the program that answers.
+    pub program: Option<String>,
 }
 
 impl Summary {
@@ -69,6 +79,8 @@ impl Summary {
             services: services(rec),
             busy: busy(rec),
             settings: settings(rec),
+            mounts: mounts(rec),
+            limits: limits(rec),
             software: facts(rec, &catalog::EXECUTABLE, "path"),
             hardware: hardware(rec),
         }
@@ -121,6 +133,7 @@ fn services(rec: &Recording) -> BTreeMap<String, Service> {
             latency: per(&in_hand, &rate),
             p50: quantile(0.5),
             p99: quantile(0.99),
+            program: program(rec, &pids),
         };
         all.insert(service, of);
     }
@@ -181,18 +194,55 @@ fn hardware(rec: &Recording) -> BTreeMap<String, String> {
 
 fn settings(rec: &Recording) -> BTreeMap<String, String> {
     let mut all = facts(rec, &catalog::HOST_FACT, "name");
-    all.retain(|name, _| !HARDWARE.contains(&name.as_str()) && !PASSING.contains(&name.as_str()));
     all.extend(facts(rec, &catalog::SETTING, "name"));
-    for row in rec.get(&catalog::MOUNT).into_iter().flatten() {
-        all.insert(format!("mount {}", row.labels.get("mountpoint")), row.value.clone());
-    }
-    for row in rec.get(&catalog::CGROUP_QUOTA).into_iter().flatten() {
-        all.insert(format!("cpu quota of {}", row.labels.get("cgroup")), row.value.clone());
-    }
-    for row in rec.get(&catalog::CGROUP_LIMIT).into_iter().flatten() {
-        all.insert(format!("{} of {}", row.labels.get("name"), row.labels.get("cgroup")), row.value.clone());
+    all.retain(|name, _| !HARDWARE.contains(&name.as_str()) && !PASSING.contains(&name.as_str()));
+    if let Some(line) = all.get_mut("kernel.cmdline") {
+        let words = line.split_whitespace().filter(|word| !BOOT_FILES.iter().any(|file| word.starts_with(file)));
+        *line = words.collect::<Vec<_>>().join(" ");
     }
     all
+}
+
+fn mounts(rec: &Recording) -> BTreeMap<String, String> {
+    let rows = rec.get(&catalog::MOUNT).into_iter().flatten();
+    rows.map(|row| {
+        (row.labels.get("mountpoint").to_owned(), format!("{} {}", row.labels.get("type"), row.value).trim().to_owned())
+    })
+    .collect()
+}
+
+fn limits(rec: &Recording) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut all: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for process in rec.processes.values() {
+        // A group that holds a process is there, as are those above it.
+        for (at, _) in process.cgroup.match_indices('/').skip(1) {
+            all.entry(process.cgroup[..at].to_owned()).or_default();
+        }
+        if process.cgroup.len() > 1 {
+            all.entry(process.cgroup.clone()).or_default();
+        }
+    }
+    for row in rec.get(&catalog::CGROUP_QUOTA).into_iter().flatten() {
+        let of = all.entry(row.labels.get("cgroup").to_owned()).or_default();
+        of.insert("cpu quota".to_owned(), row.value.clone());
+    }
+    for row in rec.get(&catalog::CGROUP_LIMIT).into_iter().flatten() {
+        let of = all.entry(row.labels.get("cgroup").to_owned()).or_default();
+        of.insert(row.labels.get("name").to_owned(), row.value.clone());
+    }
+    all
+}
+
+/// Where the program of some processes lies, where all run the same.
+fn program(rec: &Recording, pids: &[Pid]) -> Option<String> {
+    let paths = pids.iter().filter_map(|pid| rec.processes.get(pid)).map(|process| &process.exe);
+    let mut paths: Vec<&str> = paths.map(|path| path.trim_end_matches(" (deleted)")).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    match paths[..] {
+        [path] if !path.is_empty() => Some(path.to_owned()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +257,14 @@ pub(crate) mod tests {
         let host = Host { name: "h".into(), kernel: "6.18".into(), cpus: 2, memory_bytes: 8 << 30 };
         let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(10) };
         let mut rec = Recording::new(host, Target::system("h"), window);
-        rec.processes.insert(Pid(7), Process { pid: Pid(7), name: "shop".into(), ..Process::default() });
+        let process = Process {
+            pid: Pid(7),
+            name: "shop".into(),
+            exe: "/srv/shop".into(),
+            cgroup: "/shop/desk".into(),
+            ..Process::default()
+        };
+        rec.processes.insert(Pid(7), process);
         let labels = || Labels::new([("pid", "7".into()), ("service", "80".into())]);
         let noise = [1.0, 1.03, 0.98, 1.01, 0.97, 1.02, 0.99, 1.0, 1.01, 0.99];
         let counter = |per_second: f64| {
@@ -232,6 +289,11 @@ pub(crate) mod tests {
         rec.push(&catalog::REQUESTS, Histogram { labels: labels(), count, sum: ns * count, max: ns, buckets });
         let setting = Labels::new([("name", "vm.swappiness".into())]);
         rec.push(&catalog::SETTING, Fact { labels: setting, value: "60".into(), source: "/proc/sys".into() });
+        let quota = Labels::new([("cgroup", "/shop/desk".into())]);
+        rec.push(
+            &catalog::CGROUP_QUOTA,
+            Fact { labels: quota, value: "20000 100000".into(), source: "cpu.max".into() },
+        );
         let program = Labels::new([("path", "/srv/shop".into())]);
         rec.push(&catalog::EXECUTABLE, Fact { labels: program, value: "build-id 1".into(), source: "x".into() });
         rec
@@ -254,6 +316,24 @@ pub(crate) mod tests {
         assert_eq!(summary.settings["vm.swappiness"], "60");
         assert_eq!(summary.software["/srv/shop"], "build-id 1");
         assert_eq!(summary.hardware["cpus"], "2");
+        assert_eq!(shop.program.as_deref(), Some("/srv/shop"));
+        assert_eq!(summary.limits.keys().collect::<Vec<_>>(), ["/shop", "/shop/desk"]);
+        assert!(summary.limits["/shop"].is_empty() && summary.limits["/shop/desk"]["cpu quota"] == "20000 100000");
+    }
+
+    #[test]
+    fn what_changes_by_itself_or_is_told_by_others_is_no_setting() {
+        let mut rec = recording(100.0, 2.0, 0.01, 0.4);
+        let mut fact = |metric, name: &str, value: &str| {
+            let labels = Labels::new([("name", name.into())]);
+            rec.push(metric, Fact { labels, value: value.into(), source: "/proc".into() });
+        };
+        fact(&catalog::HOST_FACT, "kernel.release", "6.18");
+        fact(&catalog::HOST_FACT, "kernel.cmdline", "BOOT_IMAGE=/vmlinuz-6.18 root=/dev/vda1 quiet");
+        fact(&catalog::SETTING, "kernel.tainted", "512");
+        let settings = Summary::of(&rec).settings;
+        assert_eq!(settings.keys().collect::<Vec<_>>(), ["kernel.cmdline", "vm.swappiness"]);
+        assert_eq!(settings["kernel.cmdline"], "root=/dev/vda1 quiet");
     }
 
     #[test]

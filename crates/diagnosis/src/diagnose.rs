@@ -239,7 +239,11 @@ fn eliminated(scene: &Scene, victims: &[Victim], findings: &[Finding], tests: &[
         return out;
     }
     let parts: [(&str, &str, &[observe::TimeClass]); 5] = [
-        ("cpu", "waiting for a CPU", &[RunnableBusy, RunnableOutranked, RunnablePinned, RunnableThrottled]),
+        (
+            "cpu",
+            "waiting for a CPU",
+            &[RunnableBusy, RunnableOutranked, RunnablePinned, RunnableThrottled, RunnableWaking],
+        ),
         ("disk", "blocked on disks and file systems", &[BlockedDisk, BlockedFs]),
         ("memory", "blocked on memory", &[BlockedMemory]),
         ("lock", "blocked on locks", &[BlockedLock, BlockedKernelLock]),

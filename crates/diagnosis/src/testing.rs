@@ -67,6 +67,13 @@ impl System {
         self
     }
 
+    /// The parent of a process, and its command line or what it has put in the place of it.
+    pub fn titled(mut self, pid: u32, parent: u32, title: &str) -> Self {
+        let process = self.rec.processes.entry(Pid(pid)).or_default();
+        (process.parent, process.cmdline) = (Pid(parent), title.into());
+        self
+    }
+
     /// A thread that lived only so long.
     pub fn short_thread(mut self, pid: u32, tid: u32, name: &str, class: TimeClass, time: f64) -> Self {
         let mut classes = ClassTimes::default();

@@ -258,7 +258,8 @@ pub fn busiest(scene: &Scene) -> Vec<Victim> {
 /// A process with a thread that never stops asking for CPU is a competitor for it, not its victim; one that was made less
 /// important than others waits as it was meant to. Waiting for another process counts
 /// where that process answered again and again; a shell that waits for its command loses nothing. So does a lock that
-/// was handed on again and again; one that is never got is somebody's guard against starting twice. Of waits for the network,
+/// was handed on again and again, or at which several sessions of one service stand; one that a process alone never gets is
+/// somebody's guard against starting twice. Of waits for the network,
 /// those count of which it is known what held them up.
 fn loss(scene: &Scene, pid: Pid) -> Duration {
     use TimeClass::*;
@@ -278,9 +279,12 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
         })
         .sum();
     let mut dialogues: BTreeMap<(TimeClass, Pid), (u64, Duration)> = BTreeMap::new();
+    let mut on_stopped = Duration::ZERO;
     for wait in scene.waits(pid) {
         let Some((by, _)) = wait.by else { continue };
-        if wait.class == BlockedLock || wait.class == BlockedProcess && by != pid && !scene.is_background(by) {
+        if wait.class == BlockedProcess && causes::for_good(scene, by) {
+            on_stopped += wait.time;
+        } else if wait.class == BlockedLock || wait.class == BlockedProcess && by != pid && !scene.is_background(by) {
             let dialogue = dialogues.entry((wait.class, by)).or_default();
             dialogue.0 += wait.count;
             dialogue.1 += wait.time;
@@ -297,7 +301,8 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
     let goroutines: Duration =
         scene.goroutine_waits(pid).filter(|wait| wait.count >= DIALOGUE).map(|wait| wait.time).sum();
     let on_network = on_network.max(lost_to_network(scene, pid));
-    let lost = held_up + on_network + answered.sum::<Duration>() + goroutines + lost_in_steps(scene, pid);
+    let standing = causes::standing(scene, pid) + causes::traced(scene, pid) + on_stopped;
+    let lost = held_up + on_network + answered.sum::<Duration>() + goroutines + lost_in_steps(scene, pid) + standing;
     // Of requests, what their threads' own time does not tell: they were not read, or in hand while their thread slept.
     lost.max(requests_waiting(scene, pid))
 }

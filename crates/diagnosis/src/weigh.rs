@@ -35,7 +35,9 @@ pub fn findings(scene: &Scene, victims: &[Victim], busiest: &[Victim], named: bo
         weighed.extend(found);
     }
     // Whoever talks to another waits for its answers: that alone is wrong only where somebody asks about it.
-    for w in weighed.iter_mut().filter(|w| !named && w.cause.id == causes::WAITS_FOR_CHILD) {
+    let as_a_matter_of_course =
+        |w: &&mut Weighed| !named && w.cause.id == causes::WAITS_FOR_CHILD && !causes::is_held(scene, &w.finding);
+    for w in weighed.iter_mut().filter(as_a_matter_of_course) {
         w.finding.confidence = Confidence::Possible;
         w.descriptive = true;
     }
@@ -53,6 +55,7 @@ pub fn findings(scene: &Scene, victims: &[Victim], busiest: &[Victim], named: bo
     weighed.iter_mut().for_each(|w| experiment::apply(scene.rec, &mut w.finding));
     join(&mut weighed);
     rank(&mut weighed, &ways(scene, victims), named);
+    let weighed = once_a_service(scene, weighed);
     let all_descriptive = weighed.iter().all(|w| w.descriptive);
     let mut findings: Vec<Finding> = weighed.into_iter().map(|w| w.finding).collect();
     within_the_whole(&mut findings);
@@ -215,6 +218,39 @@ fn rank(weighed: &mut [Weighed], ways: &[(Party, Vec<Pid>)], named: bool) {
     let only_says = |w: &Weighed| !w.sure() && w.descriptive;
     let place = |w: &Weighed| (Reverse(w.sure()), aside(w), w.follows, only_says(w), may_be_wanted(w), Reverse(w.time));
     weighed.sort_by_key(|w| (place(w), w.finding.cause.clone()));
+}
+
+/// Processes of one service that suffer the same by the same, or by one another, are told of once, with the first.
+fn once_a_service(scene: &Scene, ranked: Vec<Weighed>) -> Vec<Weighed> {
+    let of_one_service = |a: Option<u32>, b: Option<u32>| match (a.map(Pid), b.map(Pid)) {
+        (Some(a), Some(b)) => a == b || scene.siblings(a, b),
+        (a, b) => a == b,
+    };
+    let alike = |a: &Finding, b: &Finding| {
+        let culprits = (&a.culprit, &b.culprit);
+        a.cause == b.cause
+            && a.victim.pid.is_some()
+            && a.victim.pid != b.victim.pid
+            && of_one_service(a.victim.pid, b.victim.pid)
+            && (&culprits.0.kind, &culprits.0.name) == (&culprits.1.kind, &culprits.1.name)
+            && of_one_service(culprits.0.pid, culprits.1.pid)
+    };
+    let mut kept: Vec<(Weighed, Vec<u32>)> = Vec::new();
+    for w in ranked {
+        match kept.iter_mut().find(|(first, _)| alike(&first.finding, &w.finding)) {
+            Some((_, others)) => others.extend(w.finding.victim.pid),
+            None => kept.push((w, Vec::new())),
+        }
+    }
+    let say = |(mut first, others): (Weighed, Vec<u32>)| {
+        if !others.is_empty() {
+            let pids: Vec<String> = others.iter().map(u32::to_string).collect();
+            let (count, name) = (pids.len(), &first.finding.victim.name);
+            first.finding.summary += &format!(" So do {count} more of {name} (pid {}).", pids.join(", "));
+        }
+        first
+    };
+    kept.into_iter().map(say).collect()
 }
 
 /// Two causes may explain the same time: what a finding above has taken of its victim's time is not counted again.

@@ -3,7 +3,7 @@
 use crate::{
     Usage,
     args::{Format, Replay},
-    prepare, print,
+    print,
     run::{is_root, show as show_document, write_page},
 };
 use case::{Closed, Document};
@@ -23,7 +23,7 @@ use week::{
 pub fn replay(args: &Replay) -> Result<(), Box<dyn Error>> {
     let dir = find(&args.case)?;
     let (stored, recording) = case::load(&dir)?;
-    let document = prepare::conclude(&recording, &stored.case);
+    let document = week::conclude(&recording, &stored.case);
     if let Some(path) = &args.html {
         write_page(path, &report::html(&document, &recording))?;
     }

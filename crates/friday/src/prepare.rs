@@ -8,13 +8,11 @@ use crate::{
     progress::Progress,
     run,
 };
-use case::Document;
-use observe::Recording;
 use report::{Style, board};
 use std::error::Error;
 use week::{
     Tier,
-    checks::{self, Light, Test, Tool},
+    checks::{self, Test},
     plugged,
 };
 
@@ -29,7 +27,7 @@ pub fn prepare(args: &Prepare) -> Result<(), Box<dyn Error>> {
             folder.display()
         ));
     }
-    let tools: Vec<Tool> = checks::preparation().iter().map(Tool::Rule).collect();
+    let tools = checks::preparation_tools();
     let asked = plugged::preparation();
     // Those that are code have no rule: with names, all are looked at first.
     let stop = health::stop()?;
@@ -39,7 +37,7 @@ pub fn prepare(args: &Prepare) -> Result<(), Box<dyn Error>> {
         None => None,
     };
     let case = place.as_deref().map_or_else(String::new, |dir| dir.display().to_string());
-    let document = conclude(&recording, &case);
+    let document = week::conclude(&recording, &case);
     let stored = run::store(place.as_deref(), args.html.as_deref(), &document, &recording);
     let days = document.days.iter().filter(|day| day.day == "prior");
     let tests: Vec<Test> = days.flat_map(|day| day.tests.iter().cloned()).collect();
@@ -56,31 +54,4 @@ pub fn prepare(args: &Prepare) -> Result<(), Box<dyn Error>> {
         }
     }
     stored
-}
-
-/// What a recording comes to; of a preparation, with whether the functional diagram shows all that runs.
-pub fn conclude(recording: &Recording, case: &str) -> Document {
-    let mut document = week::conclude(recording, case);
-    let prepared = |test: &Test| test.group == "crisis tools";
-    if let Some(prior) = document.days.iter_mut().find(|day| day.day == "prior" && day.tests.iter().any(prepared)) {
-        prior.tests.push(diagram(recording));
-        prior.tests.sort_by_key(|test| checks::PREPARE_GROUPS.iter().position(|group| *group == test.group));
-    }
-    document
-}
-
-fn diagram(recording: &Recording) -> Test {
-    let (verdict, why) = match report::diagram_is_complete(recording) {
-        Ok(()) => (Light::Good, "all that runs, and what it is connected with, could be drawn".to_owned()),
-        Err(reasons) => (Light::Maybe, format!("not all could be seen: {}", reasons.join(" "))),
-    };
-    Test {
-        id: "diagram.complete".to_owned(),
-        group: "diagram".to_owned(),
-        verdict,
-        why,
-        evidence: Vec::new(),
-        not_here: false,
-        remedy: Vec::new(),
-    }
 }

@@ -1,5 +1,5 @@
-//! What is different from how it was: a service under a paced load, as it was, asked for twice as much, made slower, and with
-//! a setting changed.
+//! What is different from how it was: a service under a paced load, as it was, asked for twice as much, with a setting
+//! changed, upgraded, and made slower.
 
 use serde_json::Value;
 use std::{
@@ -36,6 +36,8 @@ while True:
     time.sleep(max(0, at - time.monotonic()))
 "#;
 
+const PYTHON: &str = "/usr/bin/python3";
+
 struct Shop {
     dir: PathBuf,
     port: u16,
@@ -52,19 +54,24 @@ impl Drop for Shop {
     }
 }
 
-fn python(script: &Path, args: &[&str]) -> Child {
-    let mut command = Command::new("/usr/bin/python3");
+fn python(exe: &Path, script: &Path, args: &[&str]) -> Child {
+    let mut command = Command::new(exe);
     command.arg(script).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("python3")
 }
 
 impl Shop {
+    /// With a program of its own, which can be upgraded. What is there already and the same keeps its time of change.
     fn open(dir: &Path, port: u16, work: u32) -> Shop {
-        fs::write(dir.join("service.py"), SERVICE.replace("WORK", &work.to_string())).unwrap();
+        let text = SERVICE.replace("WORK", &work.to_string());
+        if fs::read_to_string(dir.join("service.py")).ok().as_ref() != Some(&text) {
+            fs::write(dir.join("service.py"), text).unwrap();
+        }
         if !dir.join("client.py").exists() {
             fs::write(dir.join("client.py"), CLIENT).unwrap();
+            fs::copy(PYTHON, dir.join("python3")).unwrap();
         }
-        let service = python(&dir.join("service.py"), &[&port.to_string()]);
+        let service = python(&dir.join("python3"), &dir.join("service.py"), &[&port.to_string()]);
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(10), "the service listens");
@@ -78,7 +85,8 @@ impl Shop {
             let _ = client.kill();
             let _ = client.wait();
         }
-        self.client = Some(python(&self.dir.join("client.py"), &[&self.port.to_string(), &rate.to_string()]));
+        let client = self.dir.join("client.py");
+        self.client = Some(python(Path::new(PYTHON), &client, &[&self.port.to_string(), &rate.to_string()]));
         thread::sleep(Duration::from_millis(500));
     }
 
@@ -96,8 +104,30 @@ impl Shop {
     }
 }
 
+/// Puts another program in the place of one, as packages do: it does the same under another build-id.
+fn upgrade(program: &Path) {
+    // elf(5): sizes of name and description, the type NT_GNU_BUILD_ID, the name; the id follows.
+    const HEAD: &[u8] = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
+    let mut bytes = fs::read(program).unwrap();
+    let at = bytes.windows(HEAD.len()).position(|part| part == HEAD).expect("a build-id") + HEAD.len();
+    bytes[at] ^= 0xff;
+    let new = program.with_extension("new");
+    fs::write(&new, bytes).unwrap();
+    fs::set_permissions(&new, fs::metadata(program).unwrap().permissions()).unwrap();
+    fs::rename(&new, program).unwrap();
+}
+
 /// The differences of these kinds: what, of what, how many times as much.
 fn different(before: &Path, after: &Path, kinds: &[&str]) -> Vec<(String, String, f64)> {
+    let text = |change: &Value, name: &str| change[name].as_str().unwrap().to_owned();
+    changes(before, after)
+        .iter()
+        .filter(|change| kinds.contains(&change["kind"].as_str().unwrap()))
+        .map(|change| (text(change, "kind"), text(change, "of"), change["times"].as_f64().unwrap_or(0.0)))
+        .collect()
+}
+
+fn changes(before: &Path, after: &Path) -> Vec<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_friday"))
         .args(["compare", "--format", "json"])
         .args([before, after])
@@ -105,14 +135,7 @@ fn different(before: &Path, after: &Path, kinds: &[&str]) -> Vec<(String, String
         .expect("friday");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let compared: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let text = |change: &Value, name: &str| change[name].as_str().unwrap().to_owned();
-    compared["changes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|change| kinds.contains(&change["kind"].as_str().unwrap()))
-        .map(|change| (text(change, "kind"), text(change, "of"), change["times"].as_f64().unwrap_or(0.0)))
-        .collect()
+    compared["changes"].as_array().unwrap().clone()
 }
 
 /// What a service is asked for and what that costs, and everything that does not move by itself. Whether a resource is
@@ -154,10 +177,23 @@ fn live_what_is_different_is_named_and_nothing_else() {
     );
     drop(shop);
 
+    upgrade(&dir.path().join("python3"));
+    let mut shop = Shop::open(dir.path(), port, 8_000);
+    shop.load(100);
+    let upgraded = shop.look("upgraded");
+    let named = different(&before, &upgraded, &KINDS);
+    let [(kind, of, _)] = &named[..] else { panic!("only the program: {named:?}") };
+    assert!(kind == "software" && *of == dir.path().join("python3").display().to_string(), "{named:?}");
+    let changes = changes(&before, &upgraded);
+    let of_it = changes.iter().find(|change| change["of"].as_str() == Some(of)).unwrap();
+    let [then, now] = ["before", "after"].map(|name| of_it[name].as_str().unwrap());
+    assert!(then.starts_with("build-id ") && now.starts_with("build-id ") && then != now, "{of_it:?}");
+    drop(shop);
+
     // Another version of it, that takes three times the work; reading and answering stays what it is.
     let mut shop = Shop::open(dir.path(), port, 24_000);
     shop.load(100);
-    let slower = different(&before, &shop.look("slower"), &KINDS);
+    let slower = different(&upgraded, &shop.look("slower"), &KINDS);
     let [(cost, of, times), (software, script, _)] = &slower[..] else { panic!("cost and script: {slower:?}") };
     assert!(cost == "cost" && of.starts_with("python3 ") && (2.1..=3.0).contains(times), "{slower:?}");
     assert!(software == "software" && script.ends_with("service.py"), "{slower:?}");

@@ -214,6 +214,9 @@ catalog! {
         "friday";
     PROCESS_THREADS: Series = "process.thread.count", "{thread}", ["pid"],
         "Threads of each process, seen once in the window.", "/proc/PID/stat";
+    PROCESS_STOPPED: Fact = "process.stopped", "1", ["pid", "tracer"],
+        "Processes that a signal or a debugger has stopped (`stopped`), or that another process traces (`traced`; `tracer` is its id), seen once in the window.",
+        "/proc/PID/status";
 
     NET_SCOPE: Fact = "friday.network.namespace", "1", ["name"],
         "The network namespace whose counters were read, and how many others there are; sockets are read in others too, and programs in the kernel see all of them.",
@@ -276,6 +279,12 @@ catalog! {
         "What this end offers to take, sampled.", "sock_diag tcp_info";
     TCP_IO: Series = "process.network.io", "By", ["pid", "local_port", "peer", "direction"],
         "Bytes of a connection: `transmit` as acknowledged by the other end, `receive`; total.", "sock_diag tcp_info";
+    TCP_UNREAD: Series = "process.network.tcp.unread", "By", ["pid", "local_port", "peer", "peer_pid", "accepted"],
+        "What came over connections and lay unread from the begin of the window to its end, nothing of it being read; of one that was not `accepted` the pid is that of who listens; total.",
+        "sock_diag tcp_info";
+    TCP_SILENT: Series = "process.network.tcp.silent", "s", ["pid", "local_port", "peer"],
+        "For how long the other end of connections has acknowledged nothing, as the window ended, where something was sent again and again and nothing acknowledged in all of the window; total.",
+        "sock_diag tcp_info";
     UDP_DROPS: Series = "process.network.udp.drops", "{packet}", ["pid", "local_port"],
         "Datagrams dropped for want of room in a socket's receive buffer, or broken, total.", "sock_diag";
     PACKET_DROPS: Series = "system.network.packet.discarded", "{packet}", ["reason"],

@@ -37,6 +37,7 @@ classes! {
     RunnableOutranked = "runnable.outranked", "runnable, while threads that the scheduler prefers ran";
     RunnablePinned = "runnable.pinned", "runnable, waiting for its CPUs while others were idle";
     RunnableThrottled = "runnable.throttled", "runnable, stopped by its cgroup's CPU quota";
+    RunnableWaking = "runnable.waking", "runnable, on an idle CPU that had to be woken";
     BlockedDisk = "blocked.disk", "waiting for a block device";
     BlockedFs = "blocked.fs", "waiting for the file system: journal, fsync, writeback";
     BlockedMemory = "blocked.memory", "waiting for memory: reclaim, swap, fault, cgroup limit";
@@ -76,6 +77,7 @@ impl TimeClass {
                 | TimeClass::RunnableOutranked
                 | TimeClass::RunnablePinned
                 | TimeClass::RunnableThrottled
+                | TimeClass::RunnableWaking
         )
     }
 

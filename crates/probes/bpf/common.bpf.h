@@ -90,7 +90,7 @@ struct thread {
 	u64 call_off_cpu; /* off_cpu at that moment */
 	u64 object_a;
 	u64 object_b;
-	u64 executed_at;  /* the scheduler's account when it began to run */
+	u64 executed_at;  /* the scheduler's account when it began to run, or ceased to */
 	u64 failed_at;	  /* end of its last call, pauses apart, if that failed; else 0 */
 	u64 request;	  /* connection of the request it read last and has not answered; 0: none */
 	u64 request_begin;
@@ -126,6 +126,7 @@ struct thread {
 	u8 reason;
 	u8 closed; /* its books are */
 	u8 chosen; /* enum chosen: of the wait that goes on or ended last */
+	u8 before; /* what it did as the window opened, if no event had shown it yet; else UNSEEN */
 };
 
 static __always_inline void count_lost_of(u64 kind)

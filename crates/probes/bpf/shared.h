@@ -136,13 +136,19 @@ struct blame_value {
 	u64 max;
 };
 
+enum blame_how {
+	BEHIND = 0,
+	OUTRANKED = 1, /* the runner is preferred by class or by far in niceness */
+	WAKING = 2,    /* the CPU idled, and had to be woken */
+};
+
 /* Who ran while somebody was runnable. */
 struct blame_key {
 	u32 victim_tid;
 	u32 victim_tgid;
 	u32 runner_tgid; /* 0: the CPU idled, or the runner is not known */
 	u32 runner_tid;
-	u32 outranked; /* the runner is preferred by class or by far in niceness */
+	enum blame_how how;
 	u32 pad;
 };
 

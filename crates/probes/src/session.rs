@@ -14,7 +14,7 @@ use crate::{
         io_limits::IoLimits,
         limits::Limits,
         members::Members,
-        settings, software,
+        settings, software, stopped,
     },
     memory,
     net::{self, Network},
@@ -326,6 +326,7 @@ impl Session {
     /// Ends the window, detaches everything and gives what was seen.
     pub fn finish(mut self) -> Recording {
         topology::collect(&self.roots, &self.target, self.started.elapsed(), &mut self.recording);
+        stopped::collect(&self.roots, &mut self.recording);
         let mut length = self.started.elapsed();
         self.counters.sample(length);
         self.network.end(length);

@@ -14,7 +14,6 @@ mod terminal;
 mod wrap;
 
 pub use clean::clean;
-pub use diagram::complete as diagram_is_complete;
 pub use folded::{FoldedKind, folded};
 pub use html::{compared_html, html};
 pub use markdown::markdown;

@@ -2,7 +2,7 @@
 
 use super::loads::Load;
 use crate::processes::{self, STEP, Stop, pause, wait};
-use crate::programs::{create, go_apart, last_words, present};
+use crate::programs::{create, go_apart, last_words, postgres, present, somebody};
 use crate::root;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -106,9 +106,7 @@ impl Scene {
 
     /// Whom it has to run as, where it cannot run as root.
     fn user(&self) -> Option<(u32, u32)> {
-        let wanted = self.load.unprivileged && root::is_root();
-        let users = wanted.then(|| fs::read_to_string("/etc/passwd").unwrap_or_default());
-        users.and_then(|users| ["postgres", "nobody"].iter().find_map(|name| user(&users, name)))
+        if self.load.unprivileged && root::is_root() { somebody() } else { None }
     }
 
     /// A command that writes what it says into the folder.
@@ -159,35 +157,5 @@ impl Drop for Scene {
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("survey: could not remove {}: {error}", self.dir.display());
         }
-    }
-}
-
-/// Where PostgreSQL's own programs are: Debian keeps them apart, by version.
-fn postgres() -> Option<PathBuf> {
-    let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
-    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let newest = debian.filter(|path| path.join("bin/initdb").is_file()).max_by_key(|path| version(path));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    newest
-        .map(|path| path.join("bin"))
-        .or_else(|| std::env::split_paths(&path).find(|folder| folder.join("initdb").is_file()))
-}
-
-/// The ids of a user and its group.
-fn user(passwd: &str, name: &str) -> Option<(u32, u32)> {
-    let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
-    let mut ids = line.split(':').skip(2);
-    Some((ids.next()?.parse().ok()?, ids.next()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::user;
-
-    #[test]
-    fn users_are_found_by_name() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\npostgres:x:104:106:,,,:/var/lib/postgresql:/bin/bash\n";
-        assert_eq!(user(passwd, "postgres"), Some((104, 106)));
-        assert_eq!(user(passwd, "post"), None);
     }
 }

@@ -15,6 +15,7 @@ const CLASS_COLUMNS: &[(TimeClass, &str)] = &[
     (TimeClass::RunnableOutranked, "runnable.outranked_ns"),
     (TimeClass::RunnablePinned, "runnable.pinned_ns"),
     (TimeClass::RunnableThrottled, "runnable.throttled_ns"),
+    (TimeClass::RunnableWaking, "runnable.waking_ns"),
     (TimeClass::BlockedDisk, "blocked.disk_ns"),
     (TimeClass::BlockedFs, "blocked.fs_ns"),
     (TimeClass::BlockedMemory, "blocked.memory_ns"),
@@ -30,8 +31,13 @@ const CLASS_COLUMNS: &[(TimeClass, &str)] = &[
 ];
 
 /// Classes that cases of the first version do not have.
-const LATER_CLASSES: [TimeClass; 4] =
-    [TimeClass::RunningInterrupted, TimeClass::RunningStolen, TimeClass::RunnableOutranked, TimeClass::BlockedThread];
+const LATER_CLASSES: [TimeClass; 5] = [
+    TimeClass::RunningInterrupted,
+    TimeClass::RunningStolen,
+    TimeClass::RunnableOutranked,
+    TimeClass::RunnableWaking,
+    TimeClass::BlockedThread,
+];
 
 impl Stored for Stack {
     const NAME: &'static str = "stacks";

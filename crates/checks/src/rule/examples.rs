@@ -40,6 +40,8 @@ struct Example {
     kernel: Option<String>,
     #[serde(default)]
     cpus: Option<u32>,
+    /// Bytes of memory.
+    memory: Option<u64>,
     /// Texts of the tool's own files and commands, by input.
     #[serde(default)]
     read: BTreeMap<String, ReadPart>,
@@ -192,7 +194,12 @@ fn points(values: &[f64]) -> Vec<Point> {
 impl Example {
     fn recording(&self, rule: &Rule) -> Result<Recording, String> {
         let kernel = self.kernel.clone().unwrap_or_else(|| "6.18".to_owned());
-        let host = Host { name: "host".into(), kernel, cpus: self.cpus.unwrap_or(2), memory_bytes: 8 << 30 };
+        let host = Host {
+            name: "host".into(),
+            kernel,
+            cpus: self.cpus.unwrap_or(2),
+            memory_bytes: self.memory.unwrap_or(8 << 30),
+        };
         let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs_f64(WINDOW) };
         let mut rec = Recording::new(host, Target::system("host"), window);
         for reading in rule.readings() {

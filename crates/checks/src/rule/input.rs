@@ -112,6 +112,11 @@ fn is_function(pattern: &str, name: &str) -> bool {
     matches(pattern, name) || matches(pattern, &plain[..end])
 }
 
+/// Of every frame of the recording whether it is one of these functions: far fewer than the stacks that they are in.
+fn are_functions(rec: &Recording, patterns: &[String]) -> Vec<bool> {
+    rec.frames.iter().map(|frame| patterns.iter().any(|pattern| is_function(pattern, &frame.name))).collect()
+}
+
 fn classes(names: &[String]) -> Result<Vec<TimeClass>, String> {
     let class = |name: &String| {
         TimeClass::from_name(name).ok_or_else(|| {
@@ -481,11 +486,11 @@ fn of_samples(rec: &Recording, functions: &[String]) -> Observed<Value> {
     let (mut all, mut found) = (0_u64, 0_u64);
     let mut by: BTreeMap<Pid, u64> = BTreeMap::new();
     let mut taken: BTreeMap<Pid, u64> = BTreeMap::new();
+    let wanted = are_functions(rec, functions);
     for stack in rec.get(&catalog::CPU_STACKS)?.iter().filter(|stack| is_ordinary(rec, stack.pid)) {
         all += stack.samples;
         *taken.entry(stack.pid).or_default() += stack.samples;
-        let is_in = |name: &str| functions.iter().any(|function| is_function(function, name));
-        if stack.frames.iter().any(|frame| is_in(&rec.frame(*frame).name)) {
+        if stack.frames.iter().any(|frame| wanted[frame.0 as usize]) {
             found += stack.samples;
             *by.entry(stack.pid).or_default() += stack.samples;
         }
@@ -529,12 +534,12 @@ fn spent(rec: &Recording, found: &BTreeMap<Pid, u64>, taken: &BTreeMap<Pid, u64>
 
 fn of_waits(rec: &Recording, classes: &[TimeClass], part: &WaitsPart) -> Observed<Value> {
     let any = |patterns: &[String], name: &str| patterns.is_empty() || patterns.iter().any(|p| matches(p, name));
-    let in_function = |name: &str| part.function.iter().any(|pattern| is_function(pattern, name));
+    let wanted = are_functions(rec, &part.function);
     let is = |wait: &observe::Wait| {
         (classes.is_empty() || classes.contains(&wait.class))
             && any(&part.resource, &wait.resource)
             && any(&part.syscall, &wait.syscall)
-            && (part.function.is_empty() || wait.stack.iter().any(|frame| in_function(&rec.frame(*frame).name)))
+            && (part.function.is_empty() || wait.stack.iter().any(|frame| wanted[frame.0 as usize]))
     };
     let lost = Lost::to_waits(rec, is)?;
     let (mut count, mut longest) = (0_u64, Duration::ZERO);

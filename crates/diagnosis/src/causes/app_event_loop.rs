@@ -6,6 +6,7 @@
 //! than one CPU can.
 //! **Experiment:** none from outside.
 
+use super::app_pool::queued;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{FELT, MATTERS, NOTICED, WORTH_SAYING},
@@ -48,14 +49,22 @@ struct Loop {
     /// The part of it in which they had not been read, while the thread was at something long.
     held_up: Duration,
     long: Vec<Duration>,
+    /// What the event window saw of a long callback that had begun before it, or was not over when it ended.
+    cut_off: Duration,
     served: usize,
 }
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let Some(timeline) = scene.timeline() else { return Vec::new() };
     let loops = loops(timeline, victim);
-    let Some(worst) = loops.into_iter().max_by_key(|l| l.held_up) else { return Vec::new() };
-    let share = Ratio::of(worst.held_up, worst.requests);
+    let Some(worst) = loops.into_iter().max_by_key(|l| l.held_up.max(l.cut_off)) else { return Vec::new() };
+    let mut share = Ratio::of(worst.held_up, worst.requests);
+    // Whoever waited during a callback that is longer than the event window saw was answered outside of it.
+    if !worst.cut_off.is_zero()
+        && let Some((queued, all)) = queued(scene, victim)
+    {
+        share = Ratio(share.0.max(Ratio::of(queued, all).0));
+    }
     let window = Duration::from_nanos(timeline.end - timeline.begin);
     let busy = Ratio::of(worst.long.iter().sum(), window);
     let confidence = match (share, busy) {
@@ -122,9 +131,12 @@ fn look(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Loop {
         let (begin, read) = (ns(request.begin), ns(request.read));
         long.iter().map(|(from, to)| read.min(*to).saturating_sub(begin.max(*from))).sum::<u64>()
     };
+    let open = |(from, to): &(u64, u64)| *from == timeline.begin || *to == timeline.end;
+    let cut_off = long.iter().filter(|gap| open(gap)).map(|(from, to)| to - from).max().unwrap_or_default();
     Loop {
         pid: requests[0].pid,
         tid,
+        cut_off: Duration::from_nanos(cut_off),
         requests: requests.iter().map(|r| r.answered.saturating_sub(r.begin)).sum(),
         held_up: Duration::from_nanos(requests.iter().map(|r| held_up(r)).sum()),
         long: long.iter().map(|(from, to)| Duration::from_nanos(to - from)).collect(),
@@ -136,6 +148,7 @@ fn look(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Loop {
 /// for a CPU is nobody's callback.
 fn gaps(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Vec<(u64, u64)> {
     let mut moments: Vec<u64> = requests.iter().flat_map(|r| [ns(r.read), ns(r.answered)]).collect();
+    moments.extend([timeline.begin, timeline.end]);
     let mut polls: Vec<(u64, u64)> = Vec::new();
     for off in timeline.thread(tid).map_or(&[][..], |thread| &thread.offs) {
         let polled = |wait: &observe::Wait| wait.class.is_idle() || POLLS.contains(&wait.syscall.as_str());
@@ -149,6 +162,7 @@ fn gaps(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Vec<(u64, u64)>
     }
     moments.sort_unstable();
     moments.dedup();
+    moments.retain(|moment| (timeline.begin..=timeline.end).contains(moment));
     let polling: BTreeSet<u64> = polls.iter().map(|(from, _)| *from).collect();
     moments.windows(2).filter(|pair| !polling.contains(&pair[0])).map(|pair| (pair[0], pair[1])).collect()
 }
@@ -189,7 +203,7 @@ mod tests {
     /// Every 20 ms a request on each of two connections; the second one's waits until the first one's callback is over.
     fn served(takes: impl Fn(u64) -> u64) -> observe::Recording {
         let mut window = Window::new(&[(10, TimeClass::BlockedIdle)]);
-        for n in 0..40 {
+        for n in 0..50 {
             let (at, takes) = (n * 20, takes(n));
             window = window.request(10, 1, at, 0, at + takes, None).request(10, 2, at, takes, at + takes + 1, None);
             window = window.blocked(10, TimeClass::BlockedIdle, at + takes + 1, at + 20, None);
@@ -201,7 +215,23 @@ mod tests {
     fn a_long_callback_now_and_then_holds_up_the_others() {
         let rec = served(|n| if n % 5 == 0 { 15 } else { 1 });
         let finding = one(&rec, "app.event-loop");
-        assert!(finding.summary.contains("8 times it worked for 10 ms"), "{}", finding.summary);
+        assert!(finding.summary.contains("10 times it worked for 10 ms"), "{}", finding.summary);
+    }
+
+    #[test]
+    fn a_callback_that_outlasts_the_event_window_counts() {
+        let mut window = Window::new(&[(10, TimeClass::RunningUser)]);
+        for n in 0..30 {
+            let at = n * 20;
+            window = window.request(10, 1, at, 0, at + 1, None).request(10, 2, at, 1, at + 2, None);
+            window = window.blocked(10, TimeClass::BlockedIdle, at + 2, at + 20, None);
+        }
+        let rec = crate::testing::System::with(window.build());
+        let of = |part| [("pid", "10"), ("service", "80"), ("part", part)];
+        let rec = rec.total(&observe::catalog::REQUEST_TIME, &of("queued"), 8.0);
+        let rec = rec.total(&observe::catalog::REQUEST_TIME, &of("running"), 2.0);
+        let finding = one(&rec.build(), "app.event-loop");
+        assert!(finding.summary.contains("for 80 % of their time"), "{}", finding.summary);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! event loop, which has no pool.
 //! **Experiment:** none from outside; a larger pool moves the queue to what the members wait for.
 
+use super::app_untaken::pool;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, WORTH_SAYING, how_much},
@@ -44,7 +45,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if chain::longest(scene, victim).is_some_and(|chain| at_work(chain.root.class)) {
         found.iter_mut().for_each(|draft| draft.confidence = Confidence::Possible);
     }
-    found
+    if found.is_empty() { pool(scene, victim).into_iter().collect() } else { found }
 }
 
 /// Whether somebody whose time is of a class has more to do than it gets done.
@@ -266,7 +267,7 @@ fn most_at_once(spans: impl Iterator<Item = (u64, u64)>) -> usize {
 }
 
 /// How long the victim's requests waited to be read, and how long they took.
-fn queued(scene: &Scene, victim: &Victim) -> Option<(Duration, Duration)> {
+pub(super) fn queued(scene: &Scene, victim: &Victim) -> Option<(Duration, Duration)> {
     let rows = scene.rec.get(&catalog::REQUEST_TIME).ok()?;
     let mine = || rows.iter().filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)));
     let sum = |rows: &mut dyn Iterator<Item = &Series>| {

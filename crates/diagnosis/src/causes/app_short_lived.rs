@@ -15,7 +15,10 @@ use crate::{
 };
 use checks::Evidence;
 use observe::{Event, Pid, Ratio, TimeClass, catalog};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause { id: "app.short-lived", frozen: Effect::None, root_of: &[], judge };
@@ -76,8 +79,14 @@ pub fn explains(scene: &Scene, victim: &Victim) -> bool {
     churn(scene, victim).is_some_and(|c| victim.share(c.time) >= MATTERS)
 }
 
+/// The short-lived processes that a victim starts in such numbers: what they use, it uses itself.
+pub fn offspring(scene: &Scene, victim: &Victim) -> BTreeSet<Pid> {
+    churn(scene, victim).map(|churn| churn.pids).unwrap_or_default()
+}
+
 struct Churn {
     count: usize,
+    pids: BTreeSet<Pid>,
     median: Duration,
     name: String,
     parent: Pid,
@@ -124,13 +133,20 @@ fn churn(scene: &Scene, victim: &Victim) -> Option<Churn> {
         .filter(|row| matches!(row.labels.get("syscall"), "clone" | "clone3" | "fork" | "vfork" | "execve" | "wait4"))
         .map(observe::Series::last)
         .sum();
+    let pids: BTreeSet<Pid> = mine.iter().filter_map(|e| e.pid).collect();
+    // Who starts more than the CPUs get done waits for what it has started.
+    let behind = victim.waits(scene).filter(|w| w.class.is_behind_others());
+    let behind: Duration =
+        behind.filter(|w| w.by.is_some_and(|(by, _)| pids.contains(&by) && !victim.contains(by))).map(|w| w.time).sum();
+    let of_children = of_children.max(Duration::from_secs_f64(starting.max(0.0)));
     Some(Churn {
         count: mine.len(),
+        pids,
         median,
         name: name.to_owned(),
         parent,
         parent_name: scene.rec.process_name(parent),
-        time: awaiting.mul_f64(1.0 - slept(scene, &mine)) + of_children.max(Duration::from_secs_f64(starting.max(0.0))),
+        time: awaiting.mul_f64(1.0 - slept(scene, &mine)) + of_children + behind,
     })
 }
 
@@ -161,6 +177,21 @@ mod tests {
     fn a_script_that_starts_hundreds_of_greps() {
         let finding = one(&script(0.004, 900).build(), "app.short-lived");
         assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("grep", Confidence::Likely));
+    }
+
+    #[test]
+    fn a_server_waits_for_cpus_behind_the_processes_that_it_starts() {
+        let mut system = System::new()
+            .cpu_busy(0.97)
+            .thread(10, "postmaster", &[(TimeClass::RunningKernel, 1.0), (TimeClass::RunnableBusy, 4.0)])
+            .exits(10, "postmaster", "session", 0.02, 900)
+            .target(10);
+        for n in 0..40 {
+            system = system.behind(10, 100_000 + n, 0.1);
+        }
+        let findings = crate::diagnose(&system.build(), &[]).findings;
+        assert_eq!(findings[0].cause, "app.short-lived", "{findings:#?}");
+        assert!(findings[0].share.0 > 0.7 && findings.iter().all(|f| f.cause != "cpu.saturated"), "{findings:#?}");
     }
 
     #[test]

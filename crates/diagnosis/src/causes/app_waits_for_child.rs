@@ -4,7 +4,7 @@
 //! **Speaks against it:** the other process idles too: then both wait for work that nobody sends.
 //! **Experiment:** freezing the other process stops the victim.
 
-use super::app_short_lived;
+use super::{app_short_lived, app_stopped::stopped, app_untaken::unread};
 use crate::{
     Cause, Confidence, Draft, Effect, Scene, Victim,
     cause::{grade, how_much, process},
@@ -22,17 +22,23 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if app_short_lived::explains(scene, victim) {
         return Vec::new();
     }
+    let drafts = [answers(scene, victim), stopped(scene, victim), unread(scene, victim)];
+    drafts.into_iter().flatten().max_by_key(|draft| (draft.confidence, draft.time)).into_iter().collect()
+}
+
+/// It waits for what another process does, or for those behind that.
+fn answers(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let waits: Vec<&Wait> = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedProcess).collect();
-    let Some(chain) = chain::longest(scene, victim) else { return Vec::new() };
+    let chain = chain::longest(scene, victim)?;
     let (first, root) = (chain.first, chain.end());
     // Who is in between adds time of its own, which is not the root's.
     let time = if chain.is_long() { chain.ending } else { chain.time };
     let time = time.min(victim.times[TimeClass::BlockedProcess]);
-    let Some(mut confidence) = grade(scene, victim, time) else { return Vec::new() };
+    let mut confidence = grade(scene, victim, time)?;
     let seen = waits.iter().any(|w| w.by.is_some_and(|(by, _)| by == first));
     // A process nobody asked about may wait for others as a matter of course: a shell for its command.
     if !victim.named && !seen {
-        return Vec::new();
+        return None;
     }
     let doing = mostly(scene, root);
     // A child that only sleeps was started to do so: the victim's own pause.
@@ -48,7 +54,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         Some(detail) => format!("{doing}; {detail}"),
         None => doing.clone(),
     });
-    vec![Draft {
+    Some(Draft {
         confidence,
         time,
         summary: format!(
@@ -77,7 +83,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         next: vec![format!("look at that process: friday run -p {root}")],
         removes: Removes::Party([vec![root], chain.alike].concat()),
         descriptive: false,
-    }]
+    })
 }
 
 /// What a process spends most of its active time on, in words.
@@ -116,6 +122,20 @@ mod tests {
             .target(10)
             .build();
         assert_eq!(one(&rec, "app.waits-for-child").culprit.pid, Some(30));
+    }
+
+    #[test]
+    fn a_reader_that_starts_a_command_for_each_line_is_at_work() {
+        let mut system = System::new()
+            .thread(10, "web", &[(RunningUser, 0.1), (BlockedProcess, 9.8)])
+            .wait(10, BlockedProcess, "write", "pipe:1", Some((20, 20)), 9.8, 40)
+            .thread(20, "stamp", &[(RunningUser, 0.5), (BlockedProcess, 9.0)]);
+        for n in 0..900 {
+            system = system.wait(20, BlockedProcess, "read", "pipe:2", Some((1000 + n, 1000 + n)), 0.01, 1);
+            system = system.short_thread(1000 + n, 1000 + n, "date", RunningUser, 0.01);
+        }
+        let finding = one(&system.target(10).build(), "app.waits-for-child");
+        assert_eq!((finding.culprit.pid, finding.confidence), (Some(20), Confidence::Likely), "{finding:#?}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! # The victim waits for CPUs that are all busy
 //!
 //! **Speaks for it:** run-queue time in which somebody else ran on the CPU, while the machine had no idle CPU to offer.
-//! **Speaks against it:** idle CPUs (that is placement, not saturation); the victim's own threads in its way (that is
-//! its own appetite).
+//! **Speaks against it:** idle CPUs (that is placement, not saturation); the victim's own threads in its way, or the
+//! short-lived processes that it starts (that is its own appetite).
 //! **Experiment:** freezing or slowing the culprit helps the victim.
 
+use super::app_short_lived::offspring;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much, process},
@@ -28,10 +29,12 @@ const STRANGERS: Ratio = Ratio(0.3);
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let mut by_runner: BTreeMap<Pid, Duration> = BTreeMap::new();
+    let own = offspring(scene, victim);
     for wait in victim.waits(scene).filter(|w| w.class.is_behind_others()) {
         if let Some((runner, _)) = wait.by
             && !victim.contains(runner)
             && !scene.rec.is_friday(runner)
+            && !own.contains(&runner)
             && (victim.named || !scene.siblings(wait.pid, runner))
         {
             *by_runner.entry(runner).or_default() += wait.time;

@@ -12,14 +12,17 @@ use crate::{
 };
 use checks::Evidence;
 use observe::{Ratio, TimeClass, catalog};
+use std::time::Duration;
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause { id: "cpu.steal", frozen: Effect::None, root_of: &[], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let time = victim.times[TimeClass::RunningStolen];
-    let Some(confidence) = grade(scene, victim, time) else { return Vec::new() };
     let stolen = stolen(scene);
+    // No more than the hypervisor took from all: what the ledger has beyond that is no theft.
+    let of_machine = stolen.map(|part| scene.window().mul_f64(part.0 * f64::from(scene.rec.host.cpus.max(1))));
+    let time = victim.times[TimeClass::RunningStolen].min(of_machine.unwrap_or(Duration::MAX));
+    let Some(confidence) = grade(scene, victim, time) else { return Vec::new() };
     let mut evidence =
         vec![Evidence::new("ledger: running.stolen", time.as_secs_f64(), "s").at("recording/ledger.parquet")];
     if let Some(stolen) = stolen {
@@ -65,7 +68,12 @@ mod tests {
         Confidence,
         testing::{System, all, one},
     };
-    use observe::TimeClass::{RunningStolen, RunningUser};
+    use observe::{
+        Labels, Point, Series,
+        TimeClass::{RunningStolen, RunningUser},
+        catalog,
+    };
+    use std::time::Duration;
 
     #[test]
     fn stolen_time_is_the_hosts_doing() {
@@ -74,5 +82,25 @@ mod tests {
         assert_eq!((finding.culprit.kind.as_str(), finding.confidence), ("host", Confidence::Likely));
         let little = System::new().thread(10, "api", &[(RunningUser, 4.0), (RunningStolen, 0.1)]).target(10).build();
         assert!(all(&little, "cpu.steal").is_empty());
+    }
+
+    #[test]
+    fn nobody_loses_more_than_was_stolen_from_the_machine() {
+        let api = || System::new().thread(10, "api", &[(RunningUser, 4.0), (RunningStolen, 3.0)]).target(10);
+        let machine = |steal: f64| {
+            let row = |mode: &str, seconds| {
+                let labels = Labels::new([("cpu", "0".to_owned()), ("mode", mode.to_owned())]);
+                let points = vec![
+                    Point { at: Duration::ZERO, value: 100.0 },
+                    Point { at: Duration::from_secs(10), value: 100.0 + seconds },
+                ];
+                Series { labels, points }
+            };
+            let mut rec = api().build();
+            rec.set(&catalog::CPU_TIME, Ok(vec![row("steal", steal), row("user", 10.0 - steal)]));
+            rec
+        };
+        assert_eq!(all(&machine(3.0), "cpu.steal").len(), 1);
+        assert!(all(&machine(0.1), "cpu.steal").is_empty());
     }
 }

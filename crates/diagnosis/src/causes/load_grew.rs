@@ -8,7 +8,7 @@
 
 use crate::{Cause, Confidence, Draft, Effect, Party, Scene, Victim, path::Removes};
 use checks::Evidence;
-use compare::{Service, Spread, Summary};
+use compare::{SCHEMA, Service, Spread, Summary};
 use observe::{Ratio, Recording, TimeClass, catalog};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -91,11 +91,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
-/// The baseline and what its case is called.
+/// The baseline and what its case is called; none where another friday wrote it, whose summaries hold other things.
 pub fn baseline(rec: &Recording) -> Option<(String, Summary)> {
     let fact = rec.get(&catalog::BASELINE).ok()?.first()?;
-    let summary = serde_json::from_str(&fact.value).ok()?;
-    Some((fact.labels.get("case").to_owned(), summary))
+    let summary: Summary = serde_json::from_str(&fact.value).ok()?;
+    (summary.schema == SCHEMA).then(|| (fact.labels.get("case").to_owned(), summary))
 }
 
 /// How many times as much is asked, and how much it was and is; `None` where it is not more, or each request costs more
@@ -150,7 +150,8 @@ mod tests {
     fn then(rate: f64, cost: f64, latency: f64) -> Summary {
         let service =
             Service { rate: spread(rate), cost: spread(cost), latency: spread(latency), ..Service::default() };
-        Summary { services: [("api 80".to_owned(), service)].into(), ..Summary::default() }
+        let services = [("api 80".to_owned(), service)].into();
+        Summary { schema: SCHEMA.to_owned(), services, ..Summary::default() }
     }
 
     /// 100 requests a second of 2 ms of CPU and 20 ms each, on CPUs that are used up.
@@ -193,10 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn more_requests_that_take_no_longer_are_only_possible_and_nothing_is_said_without_a_baseline() {
+    fn more_requests_that_take_no_longer_are_only_possible_and_nothing_is_said_without_a_baseline_of_this_kind() {
         assert_eq!(one(&now(&then(50.0, 0.002, 0.02)), "load.grew").confidence, Confidence::Possible);
         let mut rec = now(&then(50.0, 0.002, 0.01));
         rec.set(&catalog::BASELINE, Ok(Vec::new()));
         assert!(all(&rec, "load.grew").is_empty());
+        let of_another = Summary { schema: "friday.summary/0".into(), ..then(50.0, 0.002, 0.01) };
+        assert!(all(&now(&of_another), "load.grew").is_empty());
     }
 }

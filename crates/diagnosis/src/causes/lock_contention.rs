@@ -6,7 +6,7 @@
 //! **Speaks against it:** a pool waiting for work: there one side only waits, and that is idleness.
 //! **Experiment:** freezing the holder stops the victim; halving the threads helps it.
 
-use super::lock_files::polled;
+use super::{lock_files::polled, lock_standing::stands};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, grade, how_much},
@@ -25,8 +25,8 @@ pub const CAUSE: Cause =
     Cause { id: "lock.contention", frozen: Effect::Hurts, root_of: &["app.sleeps", "app.failing-calls"], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let drafts = of_threads(scene, victim).into_iter().chain(of_goroutines(scene, victim)).chain(polled(scene, victim));
-    drafts.max_by_key(|draft| (draft.confidence, draft.time)).into_iter().collect()
+    let drafts = [of_threads, of_goroutines, polled, stands].map(|of| of(scene, victim));
+    drafts.into_iter().flatten().max_by_key(|draft| (draft.confidence, draft.time)).into_iter().collect()
 }
 
 fn of_threads(scene: &Scene, victim: &Victim) -> Option<Draft> {
@@ -54,6 +54,7 @@ fn of_threads(scene: &Scene, victim: &Victim) -> Option<Draft> {
         confidence = Confidence::Possible;
     }
     let (lock, _) = locks.into_iter().max_by_key(|(_, time)| *time).unwrap_or_default();
+    let lock = if lock == "descriptors" { "of its own making, as a database's of rows" } else { lock };
     let count: u64 = waits.iter().map(|w| w.count).sum();
     let longest = waits.iter().map(|w| w.longest).max().unwrap_or_default();
     let heaviest = waits.iter().max_by_key(|w| w.time);

@@ -9,7 +9,9 @@ mod app_global_lock;
 mod app_pool;
 mod app_short_lived;
 mod app_sleeps;
+mod app_stopped;
 mod app_syscall_storm;
+mod app_untaken;
 mod app_waits_for_child;
 mod cache_misses;
 mod config_kernel;
@@ -38,6 +40,7 @@ mod load_grew;
 mod lock_contention;
 mod lock_files;
 mod lock_kernel;
+mod lock_standing;
 mod mem_cgroup_limit;
 mod mem_leak;
 mod mem_major_faults;
@@ -56,12 +59,15 @@ mod net_listen_overflow;
 mod net_peer_slow;
 mod net_ports;
 mod net_retransmits;
+mod net_silent;
 mod net_small_window;
 
 pub use app_failing_calls::pauses_after;
+pub use app_stopped::{for_good, is_held, traced};
 pub use cpu_priority::gave_way;
 pub use load_grew::baseline;
 pub use lock_contention::is_lock;
+pub use lock_standing::standing;
 pub use mem_leak::growing;
 pub use mem_major_faults::FAULT as MAJOR_FAULT;
 
@@ -72,7 +78,7 @@ use std::{collections::BTreeSet, time::Duration};
 /// Whoever fails outright: it is a victim, however little time it loses.
 pub fn failing(scene: &Scene) -> BTreeSet<Pid> {
     let refused = [limits_fds::without, limits_tasks::without, fs_full::without].into_iter().flat_map(|of| of(scene));
-    let deaf = net_drops::without_room(scene);
+    let deaf = net_drops::without_room(scene).into_iter().chain(app_untaken::servers(scene));
     let all = app_crash_loop::starters(scene).into_iter().chain(mem_oom::killed(scene)).chain(deaf);
     all.chain(refused).filter(|pid| !scene.threads(*pid).is_empty()).collect()
 }

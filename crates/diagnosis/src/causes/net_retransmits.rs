@@ -7,6 +7,7 @@
 //! that lose nothing: that is only `possible`.
 //! **Experiment:** none from here; `ping` and `mtr` to the peer show where the path loses packets.
 
+use super::net_silent::silent;
 use crate::{
     Cause, Confidence, Draft, Effect, Scene, Victim,
     network::{Lost, Network, Talk},
@@ -25,9 +26,15 @@ pub const CAUSE: Cause = Cause {
 };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    let drafts = [segments(scene, victim), silent(scene, victim)];
+    drafts.into_iter().flatten().max_by_key(|draft| (draft.confidence, draft.time)).into_iter().collect()
+}
+
+/// Segments that were sent again, and the time that was lost by it.
+fn segments(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let network = Network::of(scene, victim);
-    let Some(found) = network.worst(|talk| lost(&network, talk)) else { return Vec::new() };
-    let Some(mut confidence) = network.grade(&found.lost) else { return Vec::new() };
+    let found = network.worst(|talk| lost(&network, talk))?;
+    let mut confidence = network.grade(&found.lost)?;
     let (talk, lost) = (found.talk, found.lost);
     // Some paths turn the order around without losing anything.
     if talk.has_gaps() && talk.lost_segments() == 0.0 {
@@ -63,7 +70,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         true => format!("{segments:.0} were sent again"),
         false => format!("{:.0} packets came before others that belong in front of them", talk.out_of_order),
     };
-    vec![Draft {
+    Some(Draft {
         confidence,
         time: lost.in_time_of(victim),
         summary: format!(
@@ -83,7 +90,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ],
         removes: Removes::Unsaid,
         descriptive: false,
-    }]
+    })
 }
 
 /// What a conversation loses to it.

@@ -171,9 +171,13 @@ fn of_process(edge: Edge) -> Edge {
     }
 }
 
-/// The same without anything but its class.
+/// Who is waited for where that is more processes than are kept, as by a script that starts one after another.
+pub const MANY: &str = "many processes";
+
+/// The same without anything but its class, and whether somebody was waited for.
 fn nameless(edge: Edge) -> Edge {
-    Edge { to: Node::Resource(edge.class, String::new()), resource: String::new(), ..edge }
+    let name = if edge.to.pid().is_some() { MANY } else { "" };
+    Edge { to: Node::Resource(edge.class, name.to_owned()), resource: String::new(), ..edge }
 }
 
 /// Whose requests a process' own were behind, by process and device.

@@ -58,7 +58,7 @@ fn unnamed(class: TimeClass) -> &'static str {
         RunningUser | RunningKernel => "code",
         RunningInterrupted => "interrupts",
         RunningStolen => "hypervisor",
-        RunnableBusy | RunnableOutranked | RunnablePinned => "cpu",
+        RunnableBusy | RunnableOutranked | RunnablePinned | RunnableWaking => "cpu",
         RunnableThrottled => "cpu quota",
         BlockedDisk => "disk",
         BlockedFs => "file system",

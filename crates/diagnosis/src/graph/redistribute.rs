@@ -5,7 +5,7 @@
 //! sums, so time is handed on in proportion to the books of whoever is waited for. What does not belong to the wait is left
 //! out of them: idleness, waits for the waiter itself, and waits for the lock that is waited for.
 
-use super::{Account, Edge, Node, WaitGraph};
+use super::{Account, Edge, Node, WaitGraph, account::MANY};
 use crate::Scene;
 use observe::{Pid, Ratio, Tid, TimeClass};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
@@ -45,7 +45,9 @@ pub struct Part {
 impl Part {
     /// It was waited for somebody who idles, or of whom nothing is known: nobody is to blame.
     pub fn in_vain(&self) -> bool {
-        let nobody = matches!(self.root.node, Node::Resource(TimeClass::BlockedProcess, _)) && self.first.is_some();
+        let unknown = |name: &str| name != MANY;
+        let nobody = matches!(&self.root.node, Node::Resource(TimeClass::BlockedProcess, name) if unknown(name));
+        let nobody = nobody && self.first.is_some();
         nobody || matches!(self.root.class, TimeClass::BlockedIdle | TimeClass::BlockedUnknown) && self.first.is_some()
     }
 }

@@ -144,6 +144,7 @@ fn resource(class: TimeClass) -> &'static str {
         RunnableBusy | RunnableOutranked => "busy CPU, runner not known",
         RunnablePinned => "its CPUs, while others idled",
         RunnableThrottled => "CPU quota",
+        RunnableWaking => "idle CPU, until it was awake",
         BlockedDisk => "block device",
         BlockedFs => "file system",
         BlockedMemory => "memory management",

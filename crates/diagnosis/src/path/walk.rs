@@ -141,18 +141,24 @@ fn waited_for_cpu(timeline: &Timeline, off: &Off, whole: Segment, out: &mut Vec<
         if from >= to {
             continue;
         }
+        // ours: as in the ledger: an idle CPU takes no longer to wake up.
+        const LONGEST_WAKING: Ns = 1_000_000;
+        let alone = |from: Ns, to: Ns| match class {
+            TimeClass::RunnableBusy if to - from <= LONGEST_WAKING => TimeClass::RunnableWaking,
+            class => class,
+        };
         let mut at = from;
         for run in timeline.ran(off.cpu, from, to).filter(|run| run.tid != whole.tid) {
             if class != TimeClass::RunnableThrottled && run.from >= at {
                 if run.from > at {
-                    out.push(Segment { from: at, to: run.from, class, ..whole });
+                    out.push(Segment { from: at, to: run.from, class: alone(at, run.from), ..whole });
                 }
                 out.push(Segment { from: run.from, to: run.to, class, by: Some((run.pid, run.tid)), ..whole });
                 at = run.to;
             }
         }
         if at < to {
-            out.push(Segment { from: at, to, class, ..whole });
+            out.push(Segment { from: at, to, class: alone(at, to), ..whole });
         }
     }
 }

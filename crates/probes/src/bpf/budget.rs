@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// An account of CPU time: tracing spends it, time fills it up. Empty, tracing pauses until the account is full again.
+/// An account of CPU time: tracing spends it, time fills it up. Empty, tracing pauses until the account is half full again.
 #[derive(Debug)]
 pub(crate) struct Budget {
     cpus: u32,

@@ -11,6 +11,7 @@ pub(crate) mod limits;
 pub(crate) mod members;
 pub(crate) mod settings;
 pub(crate) mod software;
+pub(crate) mod stopped;
 
 use std::{fs, path::Path};
 

@@ -15,8 +15,15 @@ const LONGEST: usize = 256;
 /// ours: a tree of the kernel's is smaller.
 const MOST: usize = 4000;
 
-/// What can be written and says where the kernel is rather than what it should do.
-const COUNTERS: [&str; 1] = ["kernel.ns_last_pid"];
+/// What can be written and says where the kernel is rather than what it should do, or is written to have something done.
+const COUNTERS: [&str; 3] = ["kernel.ns_last_pid", "kernel.tainted", "vm.drop_caches"];
+
+/// What the kernel adapts by itself: the rate of samples when they take too long (kernel/events/core.c), what balancing
+/// has cost (kernel/sched/fair.c, before 5.13).
+const ADAPTED: [&str; 2] = ["kernel.perf_event_max_sample_rate", "kernel.sched_domain."];
+
+/// Keys that the kernel draws, and that nobody else has to know.
+const SECRETS: [&str; 2] = ["tcp_fastopen_key", "stable_secret"];
 
 /// Adds all settings.
 pub(crate) fn collect(roots: &Roots, into: &mut Recording) {
@@ -60,8 +67,14 @@ fn setting(root: &Path, path: &PathBuf) -> Option<Fact> {
     let parts: Vec<String> =
         path.strip_prefix(root).ok()?.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     let name = parts.join(".");
+    if COUNTERS.contains(&name.as_str())
+        || ADAPTED.iter().any(|adapted| name.starts_with(adapted))
+        || SECRETS.iter().any(|secret| name.ends_with(secret))
+    {
+        return None;
+    }
     let value = fs::read(path).ok()?;
-    if value.len() > LONGEST || COUNTERS.contains(&name.as_str()) {
+    if value.len() > LONGEST {
         return None;
     }
     let value = String::from_utf8_lossy(&value).split_whitespace().collect::<Vec<_>>().join(" ");
@@ -88,6 +101,8 @@ mod tests {
         write("net/ipv4/tcp_rmem", "4096\t131072\t6291456\n", 0o644);
         write("net/ipv4/conf/veth7/forwarding", "1\n", 0o644);
         write("net/ipv4/conf/all/forwarding", "0\n", 0o644);
+        write("net/ipv4/tcp_fastopen_key", "b0-b1-b2-b3\n", 0o600);
+        write("kernel/perf_event_max_sample_rate", "50000\n", 0o644);
         write("kernel/ns_last_pid", "77\n", 0o666);
         let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
         let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };

@@ -4,7 +4,7 @@
 use crate::roots::Roots;
 use observe::{Fact, Labels, Pid, Process, Recording, catalog};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -16,27 +16,44 @@ const MOST: usize = 256;
 /// Programs that run others' text.
 const INTERPRETERS: [&str; 9] = ["python", "node", "ruby", "perl", "php", "java", "bash", "sh", "dash"];
 
-/// Adds every program that runs.
+/// Adds every program that runs: by its path, and that of its container, each as many of that path as there are.
 pub(crate) fn collect(roots: &Roots, processes: &BTreeMap<Pid, Process>, into: &mut Recording) {
-    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    // A file once: a program may run a thousand times.
+    let mut files: BTreeSet<(u64, u64)> = BTreeSet::new();
     for process in processes.values().filter(|p| !p.is_kernel && !p.is_friday && !p.exe.is_empty()) {
         let own = roots.proc.join(process.pid.to_string());
-        let program = process.exe.trim_end_matches(" (deleted)").to_owned();
-        if seen.len() < MOST && !seen.contains_key(&program) {
-            // By way of the process: the file may be in a container, or replaced.
-            seen.extend(fingerprint(&own.join("exe")).map(|print| (program, print)));
+        let within = container(process).map_or(String::new(), |name| format!(" in {name}"));
+        let program = format!("{}{within}", process.exe.trim_end_matches(" (deleted)"));
+        // By way of the process: the file may be in a container, or replaced.
+        let exe = own.join("exe");
+        let is_new = fs::metadata(&exe).is_ok_and(|meta| files.insert((meta.dev(), meta.ino())));
+        if (is_new || !seen.contains_key(&program)) && seen.len() < MOST {
+            add(&mut seen, program, fingerprint(&exe));
         }
         if let Some(script) = script(process, &own).filter(|_| seen.len() < MOST) {
-            let label = script.display().to_string();
-            seen.extend(changed(&own.join("root"), &script).map(|print| (label, print)));
+            let print = changed(&own.join("root"), &script);
+            add(&mut seen, format!("{}{within}", script.display()), print);
         }
     }
-    let fact = |(path, value): (String, String)| Fact {
+    let fact = |(path, prints): (String, BTreeSet<String>)| Fact {
         labels: Labels::new([("path", path)]),
-        value,
+        value: prints.into_iter().collect::<Vec<_>>().join(" and "),
         source: "/proc/PID/exe".to_owned(),
     };
     into.set(&catalog::EXECUTABLE, Ok(seen.into_iter().map(fact).collect()));
+}
+
+fn add(seen: &mut BTreeMap<String, BTreeSet<String>>, program: String, print: Option<String>) {
+    if let Some(print) = print {
+        seen.entry(program).or_default().insert(print);
+    }
+}
+
+/// The container that has its own files, without the number that another start of it does not have: `docker web`.
+fn container(process: &Process) -> Option<&str> {
+    let name = process.container.rsplit_once(" (").map_or(process.container.as_str(), |(name, _)| name);
+    (!name.is_empty() && !name.starts_with("unit ")).then_some(name)
 }
 
 fn fingerprint(exe: &Path) -> Option<String> {
@@ -94,14 +111,45 @@ mod tests {
             cmdline: "python3 -u app.py --port 1".into(),
             ..Process::default()
         };
+        let rec = recorded(&dir, [process]);
+        let of = |path: &str| printed(&rec, path);
+        assert!(of("/usr/bin/python3.11").unwrap().len() > 20);
+        assert!(of(&app.display().to_string()).unwrap().starts_with("7 bytes, changed "));
+    }
+
+    #[test]
+    fn programs_of_one_path_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut all = Vec::new();
+        for (pid, container, size) in
+            [(3, "", 10), (5, "unit web.service", 20), (6, "", 10), (8, "docker web (0f)", 30)]
+        {
+            let (own, file) = (dir.path().join(pid.to_string()), dir.path().join(format!("shop-{size}")));
+            fs::create_dir(&own).unwrap();
+            fs::write(&file, vec![b' '; size]).unwrap();
+            symlink(file, own.join("exe")).unwrap();
+            let (exe, container) = ("/srv/shop".into(), container.into());
+            all.push(Process { pid: Pid(pid), exe, container, ..Process::default() });
+        }
+        let rec = recorded(&dir, all);
+        let here = printed(&rec, "/srv/shop").unwrap();
+        assert!(here.starts_with("10 bytes") && here.contains(" and 20 bytes"), "two versions of it run: {here}");
+        assert!(printed(&rec, "/srv/shop in docker web").unwrap().starts_with("30 bytes"));
+        assert_eq!(rec.get(&catalog::EXECUTABLE).unwrap().len(), 2);
+    }
+
+    fn printed(rec: &Recording, path: &str) -> Option<String> {
+        let rows = rec.get(&catalog::EXECUTABLE).unwrap();
+        rows.iter().find(|row| row.labels.get("path") == path).map(|row| row.value.clone())
+    }
+
+    fn recorded(proc: &tempfile::TempDir, processes: impl IntoIterator<Item = Process>) -> Recording {
         let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
         let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(1) };
         let mut rec = Recording::new(host, Target::system("h"), window);
-        let roots = Roots { proc: dir.path().to_owned(), ..Roots::default() };
-        collect(&roots, &BTreeMap::from([(Pid(7), process)]), &mut rec);
-        let rows = rec.get(&catalog::EXECUTABLE).unwrap();
-        let of = |path: &str| rows.iter().find(|row| row.labels.get("path") == path).map(|row| row.value.clone());
-        assert!(of("/usr/bin/python3.11").unwrap().len() > 20);
-        assert!(of(&app.display().to_string()).unwrap().starts_with("7 bytes, changed "));
+        let roots = Roots { proc: proc.path().to_owned(), ..Roots::default() };
+        let processes = processes.into_iter().map(|process| (process.pid, process)).collect();
+        collect(&roots, &processes, &mut rec);
+        rec
     }
 }

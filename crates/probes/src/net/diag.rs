@@ -91,6 +91,10 @@ pub(crate) struct Info {
     pub out_of_order: u32,
     /// What this end offers to take; Linux 6.2 and later.
     pub window: Option<u32>,
+    /// How often in a row the retransmission timer has run out.
+    pub timeouts: u8,
+    /// Milliseconds since the other end acknowledged something, or anything came from it.
+    pub since_acknowledged: u32,
 }
 
 impl Diag {
@@ -277,6 +281,8 @@ fn info(bytes: &[u8]) -> Info {
         received: u32_at(bytes, 152),
         out_of_order: u32_at(bytes, 224),
         window: (bytes.len() >= 236).then(|| u32_at(bytes, 232)),
+        timeouts: bytes.get(2).copied().unwrap_or(0),
+        since_acknowledged: u32_at(bytes, 56),
     }
 }
 

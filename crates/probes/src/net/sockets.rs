@@ -37,6 +37,8 @@ pub(super) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::TCP_PEER_WINDOW,
     &catalog::TCP_WINDOW,
     &catalog::TCP_IO,
+    &catalog::TCP_UNREAD,
+    &catalog::TCP_SILENT,
     &catalog::UDP_DROPS,
     &catalog::NET_SOCKETS,
 ];
@@ -62,6 +64,9 @@ const MOST_LISTENING: usize = 256;
 /// ours: other namespaces that are looked into: 0.1 s at the begin and the end.
 const MOST_NAMESPACES: usize = 32;
 
+/// ours: connections over which nothing moves that are told of.
+const MOST_STANDING: usize = 256;
+
 /// One connection from reading to reading.
 struct Connection {
     /// The number of its network namespace.
@@ -71,6 +76,10 @@ struct Connection {
     inode: u32,
     first: Info,
     last: Info,
+    /// Bytes that had come and were not read.
+    unread: [u32; 2],
+    /// It was there when the window began.
+    from_begin: bool,
     rtt: Vec<Point>,
     peer_window: Vec<Point>,
     window: Vec<Point>,
@@ -239,6 +248,11 @@ impl Sockets {
             .values()
             .filter_map(|listener| Some(((listener.namespace, listener.local.port()), owners.of(listener.inode)?)))
             .collect();
+        let owner = |connection: &Connection| {
+            let listened = (connection.namespace, connection.local.port());
+            owners.of(connection.inode).or_else(|| by_port.get(&listened).copied())
+        };
+        finish_standing(&self.connections, owner, length, into);
         let mut active: Vec<Connection> = self.connections.into_values().filter(|c| c.activity() > (0, 0)).collect();
         active.sort_by_key(|connection| Reverse(connection.activity()));
         let left_out = active.len().saturating_sub(MOST_KEPT);
@@ -259,9 +273,8 @@ impl Sockets {
             into.set(metric, Ok(Vec::new()));
         }
         for connection in active {
-            let listened = (connection.namespace, connection.local.port());
-            let owner = owners.of(connection.inode).or_else(|| by_port.get(&listened).copied());
-            connection.put(owner, length, into);
+            let pid = owner(&connection);
+            connection.put(pid, length, into);
         }
     }
 
@@ -317,12 +330,32 @@ impl Connection {
         (busy, bytes(&self.last).saturating_sub(bytes(&self.first)))
     }
 
-    fn put(self, owner: Option<Pid>, length: Duration, into: &mut Recording) {
-        let labels = Labels::new([
+    fn labels(&self, owner: Option<Pid>) -> Labels {
+        Labels::new([
             ("pid", shown(owner)),
             ("local_port", self.local.port().to_string()),
             ("peer", canonical(self.remote).to_string()),
-        ]);
+        ])
+    }
+
+    /// Bytes that lay unread all the window.
+    fn unread(&self) -> Option<u32> {
+        let [first, last] = self.unread;
+        let came = self.last.bytes_received.saturating_sub(self.first.bytes_received);
+        let nothing_read = u64::from(last) == u64::from(first) + came;
+        (self.from_begin && first > 0 && nothing_read).then_some(last)
+    }
+
+    /// Milliseconds for which the other end has let what was sent, again and again, unanswered: all the window.
+    fn silent(&self) -> Option<u32> {
+        let (first, last) = (&self.first, &self.last);
+        let sent = first.unacknowledged > 0 && last.unacknowledged > 0 && last.timeouts > 0;
+        let acknowledged = last.bytes_acknowledged > first.bytes_acknowledged;
+        (self.from_begin && sent && !acknowledged).then_some(last.since_acknowledged)
+    }
+
+    fn put(self, owner: Option<Pid>, length: Duration, into: &mut Recording) {
+        let labels = self.labels(owner);
         let with = |name: &str, value: &str| {
             let mut labels = labels.clone();
             labels.0.insert(name.to_owned(), value.to_owned());
@@ -367,6 +400,32 @@ impl Connection {
     }
 }
 
+/// Puts the rows of connections over which nothing moved.
+fn finish_standing(
+    connections: &HashMap<u64, Connection>,
+    owner: impl Fn(&Connection) -> Option<Pid>,
+    length: Duration,
+    into: &mut Recording,
+) {
+    into.set(&catalog::TCP_UNREAD, Ok(Vec::new()));
+    into.set(&catalog::TCP_SILENT, Ok(Vec::new()));
+    let standing = connections.values().filter(|c| c.unread().is_some() || c.silent().is_some());
+    for connection in standing.take(MOST_STANDING) {
+        let labels = connection.labels(owner(connection));
+        if let Some(bytes) = connection.unread() {
+            let other_end = |c: &&Connection| c.local == connection.remote && c.remote == connection.local;
+            let client = connections.values().find(other_end).and_then(&owner);
+            let mut labels = labels.clone();
+            labels.0.insert("peer_pid".into(), shown(client));
+            labels.0.insert("accepted".into(), if connection.inode == 0 { "" } else { "yes" }.into());
+            into.push(&catalog::TCP_UNREAD, Series::total(labels, length, f64::from(bytes)));
+        }
+        if let Some(ms) = connection.silent() {
+            into.push(&catalog::TCP_SILENT, Series::total(labels, length, f64::from(ms) / 1e3));
+        }
+    }
+}
+
 /// Reads a namespace's listening sockets.
 fn listen(
     diag: &mut Diag,
@@ -405,11 +464,14 @@ fn follow(
         inode: row.inode,
         first: if is_first { info } else { Info::default() },
         last: info,
+        unread: [row.read_queue; 2],
+        from_begin: is_first,
         rtt: Vec::new(),
         peer_window: Vec::new(),
         window: Vec::new(),
     });
     connection.last = info;
+    connection.unread[1] = row.read_queue;
     if row.inode != 0 {
         connection.inode = row.inode;
     }
@@ -507,6 +569,57 @@ mod tests {
         let queue = seen.get(&catalog::LISTEN_QUEUE).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         assert!(queue.iter().any(|row| row.labels.get("address") == address && row.labels.get("pid") == own));
+    }
+
+    #[test]
+    fn what_nobody_reads_is_told() {
+        let mut ends = Vec::new();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for read in [false, true] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let server = listener.accept().unwrap().0;
+            client.write_all(&[7; 50]).unwrap();
+            ends.push((client, server, read));
+        }
+        let seen = read_here(|_| {
+            for (_, server, read) in &mut ends {
+                if *read {
+                    server.read_exact(&mut [0; 50]).unwrap();
+                }
+            }
+        });
+        let unread = seen.get(&catalog::TCP_UNREAD).unwrap();
+        let of = |client: &TcpStream| {
+            let peer = client.local_addr().unwrap().to_string();
+            unread.iter().find(|row| row.labels.get("peer") == peer).map(Series::last)
+        };
+        assert_eq!((of(&ends[0].0), of(&ends[1].0)), (Some(50.0), None));
+    }
+
+    #[test]
+    fn who_answers_nothing_that_is_sent_again_is_silent() {
+        let info = Info { unacknowledged: 1, bytes_acknowledged: 90, since_acknowledged: 9000, ..Info::default() };
+        let silent = |last: Info, from_begin| {
+            let here: SocketAddr = "10.0.0.1:40000".parse().unwrap();
+            let connection = Connection {
+                namespace: 0,
+                local: here,
+                remote: here,
+                inode: 0,
+                first: info,
+                last,
+                unread: [0; 2],
+                from_begin,
+                rtt: Vec::new(),
+                peer_window: Vec::new(),
+                window: Vec::new(),
+            };
+            connection.silent()
+        };
+        assert_eq!(silent(Info { timeouts: 4, ..info }, true), Some(9000));
+        assert_eq!(silent(info, true), None, "on its way");
+        assert_eq!(silent(Info { timeouts: 1, bytes_acknowledged: 95, ..info }, true), None, "it answers");
+        assert_eq!(silent(Info { timeouts: 4, ..info }, false), None);
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub(crate) fn collect(
     let ends: HashMap<u64, types::request_end> = rows(&kernel.maps().request_ends).into_iter().collect();
     let rows = rows::<types::request_key, types::request_value>(&kernel.maps().request_rows);
     let namer = Namer::new(&ends, &rows, names);
+    let seen =
+        rows.iter().filter(|(key, _)| key.side == SERVER).map(|(key, value)| (namer.labels(key), value.bytes_in));
+    let corrected = corrected(seen, part, into);
     into.set(&catalog::REQUESTS, Ok(Vec::new()));
     into.set(&catalog::REQUEST_TIME, Ok(Vec::new()));
     into.set(&catalog::REQUEST_IO, Ok(Vec::new()));
@@ -64,6 +67,7 @@ pub(crate) fn collect(
     into.set(&catalog::UPSTREAM_IO, Ok(Vec::new()));
     for (key, value) in &rows {
         let labels = namer.labels(key);
+        let part = corrected.get(labels.get("service")).copied().unwrap_or(part);
         let (metric, io, parts) = match key.side {
             SERVER => (&catalog::REQUESTS, &catalog::REQUEST_IO, true),
             _ => (&catalog::UPSTREAM, &catalog::UPSTREAM_IO, false),
@@ -89,6 +93,33 @@ pub(crate) fn collect(
     }
     left(kernel, &namer, length, into);
     into.set(&catalog::EPISODE_REQUESTS, streamed.map(|requests| one_by_one(requests, &namer, kernel.begin())));
+}
+
+/// Following a request takes time, so a service that is busy all the time answers fewer while it is followed. What came in on its
+/// connections is counted by the kernel all the time: by service, which part of that was seen where it is less than `part`.
+fn corrected(seen: impl Iterator<Item = (Labels, u64)>, part: f64, rec: &Recording) -> HashMap<String, f64> {
+    /// ours: more than this is no cost of being followed, but another load outside of the slices, or no requests.
+    const MOST: f64 = 1.25;
+    let mut services: HashMap<String, (u64, BTreeSet<Pid>)> = HashMap::new();
+    for (labels, bytes) in seen.filter(|_| part < 1.0) {
+        let (sum, pids) = services.entry(labels.get("service").to_owned()).or_default();
+        *sum += bytes;
+        pids.extend(labels.pid());
+    }
+    let arrived = |service: &str, pids: &BTreeSet<Pid>| -> f64 {
+        let rows = rec.get(&catalog::TCP_IO).into_iter().flatten();
+        let here = |labels: &Labels| {
+            labels.get("local_port") == service
+                && labels.get("direction") == "receive"
+                && labels.pid().is_some_and(|pid| pids.contains(&pid))
+        };
+        rows.filter(|row| here(&row.labels)).map(Series::last).sum()
+    };
+    let part_of = |(service, (bytes, pids)): (String, (u64, BTreeSet<Pid>))| {
+        let more = part * arrived(&service, &pids) / bytes as f64;
+        (1.0..=MOST).contains(&more).then(|| (service, part / more))
+    };
+    services.into_iter().filter_map(part_of).collect()
 }
 
 /// Who asked whom of this machine, by process: of a service with several processes, each of them.
@@ -320,6 +351,34 @@ mod tests {
             rec.push(&catalog::UPSTREAM, row(Labels::new(labels.map(|(name, value)| (name, value.to_owned())))));
         }
         assert_eq!(clients(&rec), HashSet::from([(7, 20), (7, 21)]));
+    }
+
+    #[test]
+    fn a_service_that_is_slower_while_it_is_followed_had_more_requests() {
+        let host = observe::Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+        let window = observe::Window { start: std::time::SystemTime::UNIX_EPOCH, length: Duration::from_secs(10) };
+        let mut rec = Recording::new(host, observe::Target::system("h"), window);
+        let io = |pid: &str, port: &str, direction: &str, bytes: f64| {
+            let labels = [("pid", pid), ("local_port", port), ("peer", "x:1"), ("direction", direction)];
+            Series::total(Labels::new(labels.map(|(name, value)| (name, value.to_owned()))), window.length, bytes)
+        };
+        let seen =
+            |bytes| [(Labels::new([("pid", "7".to_owned()), ("service", "6379".to_owned())]), bytes)].into_iter();
+        // Half of two connections' 2200 bytes would be 1100.
+        rec.set(
+            &catalog::TCP_IO,
+            Ok(vec![
+                io("7", "6379", "receive", 1200.0),
+                io("7", "6379", "receive", 1000.0),
+                io("7", "6379", "transmit", 9000.0),
+                io("8", "6379", "receive", 9000.0),
+                io("7", "40000", "receive", 9000.0),
+            ]),
+        );
+        assert_eq!(corrected(seen(1000), 0.5, &rec)["6379"], 0.5 / 1.1);
+        assert!(corrected(seen(1000), 1.0, &rec).is_empty(), "all of them were followed");
+        assert!(corrected(seen(1200), 0.5, &rec).is_empty(), "connections that have ended are not counted");
+        assert!(corrected(seen(500), 0.5, &rec).is_empty(), "more than following costs");
     }
 
     #[test]

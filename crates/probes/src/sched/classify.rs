@@ -317,8 +317,47 @@ const RECEIVES: &[&str] = &["read", "readv", "recvfrom", "recvmsg", "recvmmsg"];
 /// `std::sync::Mutex` and Go's `mutex` all use 2 for "locked, with waiters" (Drepper, "Futexes are Tricky", mutex 2).
 const CONTENDED: u32 = 2;
 
+/// Whether a function says of itself that it waits for a lock: `LockAcquireExtended`, `MDL_context::acquire_lock`,
+/// `lock_wait_suspend`. Threads that look after such waits are named so too, as are a runtime's locks of which it makes its
+/// queues (`PyThread_acquire_lock_timed`).
+fn acquires_lock(function: &str) -> bool {
+    let name = function.split(['(', '<', '@']).next().unwrap_or(function);
+    let name = name.rsplit("::").next().unwrap_or(name);
+    let words = words(name);
+    let has = |any: &[&str]| words.iter().any(|word| any.contains(&word.as_str()));
+    has(&["lock"]) && has(&["acquire", "wait", "obtain"]) && !has(&["thread", "timeout", "monitor"])
+}
+
+/// The words of a name in small letters, whether capitals or other characters part them.
+fn words(name: &str) -> Vec<String> {
+    let letters: Vec<char> = name.chars().collect();
+    let mut words = vec![String::new()];
+    for (at, letter) in letters.iter().enumerate() {
+        let after_small = at > 0 && letters[at - 1].is_lowercase();
+        let before_small = letters.get(at + 1).is_some_and(|next| next.is_lowercase());
+        if !letter.is_alphabetic() || letter.is_uppercase() && (after_small || before_small) {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| letter.is_alphabetic()) {
+            word.extend(letter.to_lowercase());
+        }
+    }
+    words
+}
+
+/// The function in which a thread stands that waited for a lock all the window, as far as the code's names tell: a program's
+/// own locks, as a database's of rows and tables, are made of latches and conditions on which idle threads wait as well.
+pub(super) fn standing_at_lock<'a>(user: &[&'a str], flags: u16) -> Option<&'a str> {
+    let all_window = flags & (OPEN | BEFORE) == OPEN | BEFORE;
+    user.iter().rev().find(|function| acquires_lock(function)).copied().filter(|_| all_window)
+}
+
 /// The class of a wait.
 pub(crate) fn classify(seen: &Seen) -> TimeClass {
+    let latched = matches!(seen.object, Object::Poll { .. } | Object::Futex { .. });
+    if latched && standing_at_lock(seen.user, seen.flags).is_some() {
+        return TimeClass::BlockedLock;
+    }
     // The functions of unix sockets do not tell a server's end from a client's.
     if let Object::Socket(socket) = seen.object
         && socket.unix
@@ -432,6 +471,40 @@ mod tests {
         assert_eq!(class(&stack, "mmap", UNINTERRUPTIBLE, Object::None), TimeClass::BlockedKernelLock);
         assert_eq!(class(&stack, "mmap", 0, Object::None), TimeClass::BlockedUnknown);
         assert_eq!(class(&["kernel_clone"], "clone3", UNINTERRUPTIBLE, Object::None), TimeClass::BlockedProcess);
+    }
+
+    #[test]
+    fn who_stands_in_a_function_that_takes_a_lock_waits_for_it() {
+        let standing = |user: &[&str], flags| {
+            let object = Object::Poll { descriptors: None };
+            classify(&Seen { kernel: &[], user, syscall: "epoll_wait", flags, object: &object })
+        };
+        let session = ["PostgresMain", "LockAcquireExtended", "", "ProcSleep", "WaitLatch", "WaitEventSetWait"];
+        assert_eq!(standing(&session, OPEN | BEFORE), TimeClass::BlockedLock);
+        assert_eq!(standing(&session, OPEN), TimeClass::BlockedIdle, "whoever ends it says more");
+        let idle = ["PostgresMain", "pq_getbyte", "secure_read", "WaitEventSetWait"];
+        assert_eq!(standing(&idle, OPEN | BEFORE), TimeClass::BlockedIdle);
+        assert_eq!(standing_at_lock(&session, OPEN | BEFORE), Some("LockAcquireExtended"));
+    }
+
+    #[test]
+    fn names_tell_who_takes_a_lock() {
+        for name in
+            ["MDL_context::acquire_lock(MDL_request*, double)", "lock_wait_suspend", "WaitOnLock", "LWLockAcquire"]
+        {
+            assert!(acquires_lock(name), "{name}");
+        }
+        for name in [
+            "std::condition_variable::wait(std::unique_lock<std::mutex>&)",
+            "wait_for_block",
+            "clock_wait",
+            "PyThread_acquire_lock_timed",
+            "lock_wait_timeout_thread",
+            "pthread_cond_wait",
+            "wait_for<std::unique_lock<std::mutex>>",
+        ] {
+            assert!(!acquires_lock(name), "{name}");
+        }
     }
 
     #[test]

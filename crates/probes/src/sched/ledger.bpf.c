@@ -202,7 +202,7 @@ static __always_inline struct thread *start_clock(struct task_struct *task, u8 s
 		t->blocked_since = window_begin;
 		t->syscall = -1;
 		t->kind = CALL_NONE;
-		t->state = state_until_now;
+		t->state = t->before ? t->before : state_until_now;
 	}
 	return t;
 }
@@ -303,11 +303,16 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	return 0;
 }
 
+/* What is handed over besides nanoseconds: enum blame_how, and whether it stands for others. */
 enum blame_flags {
-	OUTRANKED = 1,
-	STANDS_FOR_OTHERS = 2,
-	BLAME_SHIFT = 2, /* what comes above are nanoseconds */
+	BLAME_HOW = 3,
+	STANDS_FOR_OTHERS = 4,
+	BLAME_SHIFT = 3, /* what comes above are nanoseconds */
 };
+
+/* ours: the deepest idle states take some 0.1 to 1 ms to leave, a virtual CPU's wake-up as long where the host is not busy.
+ * A CPU that idled for longer was not being woken: the thread was taken over from another's queue. */
+#define LONGEST_WAKING (1ULL * 1000 * 1000)
 
 /* ours: handing out a wait takes up to 3 us. A CPU does so 3000 times a second and all is well, or for long waits and one
  * in so many of the others. */
@@ -319,7 +324,7 @@ static __noinline int blame(u32 victim_tid, u32 victim_tgid, u32 tid, u32 tgid, 
 	u64 ns = ns_and_flags >> BLAME_SHIFT;
 	struct blame_key key = {
 		.victim_tid = victim_tid, .victim_tgid = victim_tgid, .runner_tgid = tgid, .runner_tid = tid,
-		.outranked = ns_and_flags & OUTRANKED,
+		.how = ns_and_flags & BLAME_HOW,
 	};
 	u64 weight = ns_and_flags & STANDS_FOR_OTHERS ? ONE_BLAME_IN : 1;
 	struct blame_value *value = bpf_map_lookup_elem(&blames, &key), first = {};
@@ -391,8 +396,12 @@ __noinline u32 blame_runners(u32 victim_tid, u32 victim_tgid, u32 rank, u64 sinc
 			break;
 		if (s->end > begin) {
 			u64 ns = s->end - begin;
-			u64 how = flags | (s->tid && outranks(s->rank, rank) ? OUTRANKED : 0);
+			u64 how = flags;
 
+			if (s->tid)
+				how |= outranks(s->rank, rank) ? OUTRANKED : BEHIND;
+			else if (ns <= LONGEST_WAKING)
+				how |= WAKING;
 			if (!last)
 				last = s->tgid;
 			blame(victim_tid, victim_tgid, s->tid, s->tgid, ns << BLAME_SHIFT | how);
@@ -599,6 +608,30 @@ static __always_inline void book_wait(struct task_struct *task, struct thread *t
 	t->blocked_ns = 0;
 }
 
+/*
+ * Books what led to a switch-in that was not seen: the scheduler knows for how long the thread has run since. Some kernels
+ * keep programs from running on behalf of some tasks, and with them the event that ends such a task's turn.
+ */
+static __noinline int book_before_unseen(struct task_struct *task, struct thread *t, u64 now)
+{
+	u64 ran = task->se.sum_exec_runtime - t->executed_at, wall = since_until(t->since, now), off;
+
+	if (ran > wall)
+		ran = wall;
+	off = wall - ran;
+	t->off_cpu += off;
+	if (t->state == BLOCKED) {
+		t->times.blocked += off;
+		t->blocked_ns = off;
+		book_wait(task, t, SCRATCH_SWITCH);
+	} else {
+		t->times.runnable += off;
+	}
+	t->since += off;
+	t->state = RUNNING;
+	return 0;
+}
+
 static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool preempt, u64 now)
 {
 	struct thread *t = start_clock(prev, RUNNING, now);
@@ -607,12 +640,14 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 
 	if (!t)
 		return;
-	/* In another state its switch-in was missed; all that is known is that it ran in the end. */
+	if (t->state != RUNNING)
+		book_before_unseen(prev, t, now);
 	t->times.running += since_until(t->since, now);
 	if (t->executed_at)
 		t->times.executed += prev->se.sum_exec_runtime - t->executed_at;
 	else /* it ran when the window began */
 		t->times.executed += since_until(t->since, now);
+	t->executed_at = prev->se.sum_exec_runtime;
 	t->since = now;
 	if (state & TASK_DEAD) {
 		finish_times(prev, t, now);
@@ -906,8 +941,12 @@ int ledger_before(struct bpf_iter__task *ctx)
 		t->minor_before = task->min_flt;
 		t->major_before = task->maj_flt;
 		t->faults_known = 1;
-		if (t->state == UNSEEN && state_now(task) == RUNNABLE)
-			note_throttle(task, t);
+		if (t->state == UNSEEN) {
+			t->executed_at = task->se.sum_exec_runtime;
+			t->before = state_now(task);
+			if (t->before == RUNNABLE)
+				note_throttle(task, t);
+		}
 	}
 	return 0;
 }

@@ -158,17 +158,16 @@ pub(crate) fn collect_ledger(
         by_process.entry(one.wait.pid.0).or_default()[one.kind].add(one.wait.class, one.wait.time);
     }
     let empty = [ClassTimes::default(); KINDS];
-    let mut outranked: HashMap<u32, u64> = HashMap::new();
-    for (key, value) in books.blames.iter().filter(|(key, _)| key.outranked != 0) {
-        *outranked.entry(key.victim_tid).or_default() += value.ns;
-    }
+    let outranked = run_queue::told_apart(books, types::blame_how::OUTRANKED);
+    let waking = run_queue::told_apart(books, types::blame_how::WAKING);
     let mut ledger = Vec::with_capacity(books.threads.len());
     for times in &books.threads {
         let waits = by_thread.get(&times.tid).map_or(&[][..], Vec::as_slice);
         let process = by_process.get(&times.tgid).unwrap_or(&empty);
         let samples = samples.get(&times.tid).copied().unwrap_or_default();
-        let outranked = outranked.get(&times.tid).copied().unwrap_or_default();
-        ledger.push(thread_time(times, waits, process, samples, outranked, &machine));
+        let of = |told: &HashMap<u32, u64>| told.get(&times.tid).copied().unwrap_or_default();
+        let queued = Queued { outranked: of(&outranked), waking: of(&waking) };
+        ledger.push(thread_time(times, waits, process, samples, queued, &machine));
     }
     files(&books.waits, &classified, namer, into);
     let mut waits: Vec<Wait> = classified.into_iter().map(|c| c.wait).collect();
@@ -264,12 +263,19 @@ fn steals(rec: &Recording) -> bool {
     rows.filter(|row| row.labels.get("mode") == "steal").filter_map(Series::increase).any(|stolen| stolen > 0.0)
 }
 
+/// What of a thread's waits for CPUs was told apart, in nanoseconds.
+#[derive(Clone, Copy, Default)]
+struct Queued {
+    outranked: u64,
+    waking: u64,
+}
+
 fn thread_time(
     times: &types::thread_times,
     waits: &[&Classified],
     process: &[ClassTimes; KINDS],
     samples: Split,
-    outranked: u64,
+    queued: Queued,
     machine: &Machine,
 ) -> ThreadTime {
     let ns = Duration::from_nanos;
@@ -285,11 +291,13 @@ fn thread_time(
     classes.add(TimeClass::RunningUser, ns(own - kernel));
     let throttled = times.throttled.min(times.runnable);
     let pinned = times.pinned.min(times.runnable - throttled);
-    let outranked = outranked.min(times.runnable - throttled - pinned);
+    let outranked = queued.outranked.min(times.runnable - throttled - pinned);
+    let waking = queued.waking.min(times.runnable - throttled - pinned - outranked);
     classes.add(TimeClass::RunnableThrottled, ns(throttled));
     classes.add(TimeClass::RunnablePinned, ns(pinned));
     classes.add(TimeClass::RunnableOutranked, ns(outranked));
-    classes.add(TimeClass::RunnableBusy, ns(times.runnable - throttled - pinned - outranked));
+    classes.add(TimeClass::RunnableWaking, ns(waking));
+    classes.add(TimeClass::RunnableBusy, ns(times.runnable - throttled - pinned - outranked - waking));
     let mut by_kind = [ClassTimes::default(); KINDS];
     let mut booked = Duration::ZERO;
     for one in waits {
@@ -415,13 +423,14 @@ mod tests {
             &[&long],
             &[ClassTimes::default(); KINDS],
             Split::default(),
-            0,
+            Queued { outranked: 0, waking: 30 },
             &Machine { traced: 1.0, ..Machine::default() },
         );
         assert_eq!(row.classes.total(), row.wall);
         assert_eq!(row.classes[TimeClass::BlockedLock], Duration::from_nanos(460));
         assert_eq!(row.classes[TimeClass::BlockedUnknown], Duration::from_nanos(40));
-        assert_eq!(row.classes[TimeClass::RunnableBusy], Duration::from_nanos(130));
+        assert_eq!(row.classes[TimeClass::RunnableWaking], Duration::from_nanos(30));
+        assert_eq!(row.classes[TimeClass::RunnableBusy], Duration::from_nanos(100));
         assert_eq!(row.classes[TimeClass::RunningKernel], Duration::from_nanos(100));
     }
 
@@ -445,7 +454,9 @@ mod tests {
     #[test]
     fn running_time_is_split_by_who_had_the_cpu() {
         let one = types::thread_times { interrupted: 30, executed: 250, ..times() };
-        let row = |machine| thread_time(&one, &[], &[ClassTimes::default(); KINDS], Split::default(), 0, &machine);
+        let row = |machine| {
+            thread_time(&one, &[], &[ClassTimes::default(); KINDS], Split::default(), Queued::default(), &machine)
+        };
         let quiet = row(Machine { traced: 1.0, ..Machine::default() });
         assert_eq!(quiet.classes[TimeClass::RunningStolen], Duration::ZERO);
         assert_eq!(quiet.classes[TimeClass::RunningInterrupted], Duration::from_nanos(30));

@@ -58,6 +58,15 @@ impl Quotas {
     }
 }
 
+/// Nanoseconds by thread that waits of this kind (`enum blame_how`) took.
+pub(super) fn told_apart(books: &Books, how: types::blame_how) -> HashMap<u32, u64> {
+    let mut told = HashMap::new();
+    for (key, value) in books.blames.iter().filter(|(key, _)| key.how == how) {
+        *told.entry(key.victim_tid).or_default() += value.ns;
+    }
+    told
+}
+
 /// Waits for a CPU by who ran meanwhile, and those that no neighbour explains.
 pub(super) fn waits(books: &Books, quotas: &Quotas) -> Vec<Wait> {
     let pinned: HashMap<u32, (u64, u64)> = books
@@ -83,9 +92,13 @@ pub(super) fn waits(books: &Books, quotas: &Quotas) -> Vec<Wait> {
     let mut waits = Vec::new();
     for (key, value) in &books.blames {
         let by = (key.runner_tgid != 0).then_some((Pid(key.runner_tgid), Tid(key.runner_tid)));
-        let queued = if key.outranked != 0 { TimeClass::RunnableOutranked } else { TimeClass::RunnableBusy };
+        let queued = match key.how {
+            types::blame_how::OUTRANKED => TimeClass::RunnableOutranked,
+            types::blame_how::WAKING => TimeClass::RunnableWaking,
+            _ => TimeClass::RunnableBusy,
+        };
         let part = pinned.get(&key.victim_tid).map_or(0.0, |(pinned, all)| *pinned as f64 / (*all).max(1) as f64);
-        let in_vain = (value.ns as f64 * part.min(1.0)) as u64;
+        let in_vain = if queued == TimeClass::RunnableWaking { 0 } else { (value.ns as f64 * part.min(1.0)) as u64 };
         for (class, time) in [(TimeClass::RunnablePinned, in_vain), (queued, value.ns - in_vain)] {
             if time > 0 {
                 let count = if class == queued || in_vain == value.ns { value.count } else { 0 };
@@ -120,20 +133,17 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_preferred_is_told_apart() {
-        let blame = |outranked| types::blame_key {
-            victim_tid: 1,
-            victim_tgid: 1,
-            runner_tgid: 2,
-            runner_tid: 2,
-            outranked,
-            pad: 0,
-        };
+    fn whoever_is_preferred_is_told_apart_and_so_is_an_idle_cpu() {
+        let blame =
+            |how| types::blame_key { victim_tid: 1, victim_tgid: 1, runner_tgid: 2, runner_tid: 2, how, pad: 0 };
         let value = types::blame_value { ns: 5, count: 1, max: 5 };
-        let books =
-            Books { threads: Vec::new(), waits: Vec::new(), blames: vec![(blame(0), value), (blame(1), value)] };
+        let blames = [types::blame_how::BEHIND, types::blame_how::OUTRANKED, types::blame_how::WAKING]
+            .map(|how| (blame(how), value))
+            .to_vec();
+        let books = Books { threads: Vec::new(), waits: Vec::new(), blames };
+        assert_eq!(told_apart(&books, types::blame_how::WAKING)[&1], 5);
         let classes: Vec<TimeClass> =
             waits(&books, &Quotas { held: BTreeMap::new(), groups: BTreeMap::new() }).iter().map(|w| w.class).collect();
-        assert_eq!(classes, [TimeClass::RunnableBusy, TimeClass::RunnableOutranked]);
+        assert_eq!(classes, [TimeClass::RunnableBusy, TimeClass::RunnableOutranked, TimeClass::RunnableWaking]);
     }
 }

@@ -56,6 +56,9 @@ pub(super) fn name_wait(
         class = TimeClass::BlockedProcess;
     }
     let mut resource = namer.resource(class, &object, key.tgid);
+    if let Some(function) = classify::standing_at_lock(&user, key.flags).filter(|_| class == TimeClass::BlockedLock) {
+        resource = function.to_owned();
+    }
     match class {
         TimeClass::BlockedMemory => resource = classify::memory_resource(&kernel).to_owned(),
         TimeClass::BlockedProcess if resource.is_empty() && classify::QUEUES.contains(&syscall.as_str()) => {

@@ -60,6 +60,7 @@ fn doing(row: &PathRow) -> String {
         class if class.is_running() => "queues: it was at something else".to_owned(),
         TimeClass::RunnableThrottled => "is throttled".to_owned(),
         TimeClass::RunnablePinned => format!("queues pinned{behind}"),
+        TimeClass::RunnableWaking => "waits for an idle CPU to wake up".to_owned(),
         class if class.is_runnable() => format!("queues{behind}"),
         TimeClass::BlockedIdle if row.by.is_empty() => "waits for a timer, or what comes from outside".to_owned(),
         // Whoever answers has not read it yet, or has sent the answer, and it has not arrived.

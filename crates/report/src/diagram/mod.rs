@@ -13,8 +13,7 @@ mod text;
 mod usage;
 
 use case::Document;
-use observe::{Absent, Observed, Recording, catalog};
-use std::collections::BTreeMap;
+use observe::{Observed, Recording, catalog};
 
 pub use links::By;
 pub use text::lines;
@@ -111,49 +110,8 @@ pub fn diagram(recording: &Recording, document: Option<&Document>) -> Observed<D
     let mut links = links::Links::of(recording, rows);
     links.add_waits(recording);
     let mut drawn = pick::pick(recording, links, document);
-    drawn.unseen = unseen(recording)?;
+    drawn.unseen = checks::unseen_in_diagram(recording)?;
     Ok(drawn)
-}
-
-/// In sentences, what is missing.
-pub fn unseen(recording: &Recording) -> Observed<Vec<String>> {
-    let rows = recording.get(&catalog::TOPOLOGY_UNSEEN)?;
-    let counts: BTreeMap<&str, u64> = rows.iter().map(|row| (row.labels.get("what"), row.last() as u64)).collect();
-    let say = |(what, count): (&&str, &u64)| {
-        let n = crate::format::plural;
-        match *what {
-            "processes" => format!(
-                "The descriptors of {} may not be read: run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH.",
-                n(*count, "process", "processes")
-            ),
-            "ends" => {
-                format!(
-                    "Of {} within the machine, the process at one end is not known.",
-                    n(*count, "connection", "connections")
-                )
-            }
-            "namespaces" => {
-                format!(
-                    "The sockets of {} could not be listed: run as root.",
-                    n(*count, "network namespace", "network namespaces")
-                )
-            }
-            "more_processes" => format!("{} more were not looked at.", n(*count, "process", "processes")),
-            "more_descriptors" => format!("{} more were not looked at.", n(*count, "descriptor", "descriptors")),
-            "more_connections" => format!("{} are too many to list.", n(*count, "connection", "connections")),
-            "more_links" => format!("{} more were found and not kept.", n(*count, "link", "links")),
-            other => format!("{count} {other}."),
-        }
-    };
-    Ok(counts.iter().filter(|(_, count)| **count > 0).map(say).collect())
-}
-
-/// Whether the drawing is complete, or why it is not.
-pub fn complete(recording: &Recording) -> Result<(), Vec<String>> {
-    let reason = |why: Absent| vec![why.to_string()];
-    recording.get(&catalog::TOPOLOGY).map_err(reason)?;
-    let unseen = unseen(recording).map_err(reason)?;
-    if unseen.is_empty() { Ok(()) } else { Err(unseen) }
 }
 
 #[cfg(test)]

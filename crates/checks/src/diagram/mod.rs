@@ -1,0 +1,3 @@
+//! The functional diagram, as far as the recording lets it be drawn.
+
+pub(crate) mod complete;
