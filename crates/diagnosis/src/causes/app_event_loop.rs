@@ -3,7 +3,7 @@
 //! **Speaks for it:** a thread that serves several connections from a poll works for long on one thing now and then, and
 //! requests on the others arrive meanwhile and wait until it comes back to them.
 //! **Speaks against it:** a loop whose every request takes as long (that is its code, `cpu.hot-code`), or that has more to do
-//! than one CPU can.
+//! than one CPU can. Blocking on somebody else outside of its poll is never a loop's work, however often.
 //! **Experiment:** none from outside.
 
 use super::app_pool::queued;
@@ -24,7 +24,14 @@ use std::{
 pub const CAUSE: Cause = Cause {
     id: "app.event-loop",
     frozen: Effect::None,
-    root_of: &["cpu.hot-code", "cpu.kernel-time", "app.sleeps", "cpu.single-thread"],
+    root_of: &[
+        "cpu.hot-code",
+        "cpu.kernel-time",
+        "app.sleeps",
+        "cpu.single-thread",
+        "app.waits-for-child",
+        "net.peer-slow",
+    ],
     judge,
 };
 
@@ -51,6 +58,8 @@ struct Loop {
     long: Vec<Duration>,
     /// What the event window saw of a long callback that had begun before it, or was not over when it ended.
     cut_off: Duration,
+    /// They are spent blocked on somebody else, outside of the poll.
+    blocks: bool,
     served: usize,
 }
 
@@ -74,6 +83,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     };
     let longest = worst.long.iter().max().copied().unwrap_or_default().as_secs_f64() * 1e3;
     let function = function(scene, worst.pid, worst.tid);
+    let did = if worst.blocks { "was blocked outside of its poll" } else { "worked" };
     let name = function.as_ref().map_or_else(|| "a callback".to_owned(), |(name, _)| name.clone());
     vec![Draft {
         confidence,
@@ -81,7 +91,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         time: victim.active().mul_f64(share.0),
         summary: format!(
             "{} holds up its requests for {share} of their time: thread {} serves them one after another, and {} times \
-             it worked for {:.0} ms or more (the longest {longest:.0} ms) while others waited to be read, mostly in {name}.",
+             it {did} for {:.0} ms or more (the longest {longest:.0} ms) while others waited to be read, mostly in {name}.",
             victim.label(),
             worst.tid,
             worst.long.len(),
@@ -127,6 +137,11 @@ fn look(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Loop {
     if Ratio::of_counts(long.len() as f64, requests.len() as f64) > SELDOM {
         long.clear();
     }
+    let blocks = long.is_empty() && takes_turns(requests);
+    if blocks {
+        long =
+            gaps.iter().copied().filter(|gap| gap.1 - gap.0 >= ns(LONG) && is_blocked(timeline, tid, *gap)).collect();
+    }
     let held_up = |request: &Request| {
         let (begin, read) = (ns(request.begin), ns(request.read));
         long.iter().map(|(from, to)| read.min(*to).saturating_sub(begin.max(*from))).sum::<u64>()
@@ -137,11 +152,34 @@ fn look(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Loop {
         pid: requests[0].pid,
         tid,
         cut_off: Duration::from_nanos(cut_off),
+        blocks,
         requests: requests.iter().map(|r| r.answered.saturating_sub(r.begin)).sum(),
         held_up: Duration::from_nanos(requests.iter().map(|r| held_up(r)).sum()),
         long: long.iter().map(|(from, to)| Duration::from_nanos(to - from)).collect(),
         served: requests.len(),
     }
+}
+
+/// Whether a thread has several connections at a time, rather than one after the other: each brings requests again.
+fn takes_turns(requests: &[&Request]) -> bool {
+    let mut seen: BTreeMap<u64, usize> = BTreeMap::new();
+    requests.iter().for_each(|r| *seen.entry(r.connection).or_default() += 1);
+    seen.values().filter(|count| **count > 1).count() > 1
+}
+
+/// Whether a thread is blocked on somebody else for most of a stretch, without polling. Disks and locks have causes of their own.
+fn is_blocked(timeline: &Timeline, tid: Tid, (from, to): (u64, u64)) -> bool {
+    /// ours: what is left is the call's own work.
+    const MOST: Ratio = Ratio(0.8);
+    let on_others = |wait: &observe::Wait| {
+        let other =
+            matches!(wait.class, TimeClass::BlockedProcess | TimeClass::BlockedNetwork | TimeClass::BlockedSleep);
+        other && !POLLS.contains(&wait.syscall.as_str())
+    };
+    let offs = timeline.thread(tid).map_or(&[][..], |thread| &thread.offs).iter();
+    let blocked = offs.filter(|off| off.blocked && timeline.wait(off).is_some_and(on_others));
+    let blocked: u64 = blocked.map(|off| off.on.min(to).saturating_sub(off.off.max(from))).sum();
+    Ratio::of_counts(blocked as f64, (to - from) as f64) >= MOST
 }
 
 /// The stretches of a thread's time between two moments at which it read or answered a request, or waited for more. Waiting
@@ -216,6 +254,18 @@ mod tests {
         let rec = served(|n| if n % 5 == 0 { 15 } else { 1 });
         let finding = one(&rec, "app.event-loop");
         assert!(finding.summary.contains("10 times it worked for 10 ms"), "{}", finding.summary);
+    }
+
+    #[test]
+    fn a_loop_that_blocks_on_somebody_else_holds_up_the_others_every_time() {
+        let mut window = Window::new(&[(10, TimeClass::BlockedIdle)]);
+        for n in 0..50 {
+            let at = n * 20;
+            window = window.request(10, 1 + n % 2, at, 0, at + 19, None).request(10, 3 + n % 2, at, 19, at + 20, None);
+            window = window.blocked(10, TimeClass::BlockedNetwork, at, at + 19, None);
+        }
+        let finding = one(&window.build(), "app.event-loop");
+        assert!(finding.summary.contains("was blocked outside of its poll"), "{}", finding.summary);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! event loop, which has no pool.
 //! **Experiment:** none from outside; a larger pool moves the queue to what the members wait for.
 
-use super::app_untaken::pool;
+use super::{app_handed_on::lie, app_untaken::pool};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, WORTH_SAYING, how_much},
@@ -39,13 +39,16 @@ const FELLOWS: Ratio = Ratio(0.6);
 const TAKEN: Ratio = Ratio(0.8);
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let found = [things(scene, victim), threads(scene, victim), connections(scene, victim)];
-    let mut found: Vec<Draft> = found.into_iter().flatten().max_by_key(|draft| draft.time).into_iter().collect();
+    let found = [things, threads, connections].map(|of| of(scene, victim));
+    let mut found = found.into_iter().flatten().max_by_key(|draft| draft.time);
     // Where those who are asked are at work themselves, a larger pool would only have them work on more at once.
-    if chain::longest(scene, victim).is_some_and(|chain| at_work(chain.root.class)) {
-        found.iter_mut().for_each(|draft| draft.confidence = Confidence::Possible);
+    if let Some(draft) = &mut found
+        && chain::longest(scene, victim).is_some_and(|chain| at_work(chain.root.class))
+    {
+        draft.confidence = Confidence::Possible;
     }
-    if found.is_empty() { pool(scene, victim).into_iter().collect() } else { found }
+    let best = found.into_iter().chain(lie(scene, victim)).max_by_key(|draft| (draft.confidence, draft.time));
+    best.or_else(|| pool(scene, victim)).into_iter().collect()
 }
 
 /// Whether somebody whose time is of a class has more to do than it gets done.
@@ -210,7 +213,7 @@ fn connections(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let window = (timeline.end - timeline.begin) as f64;
     let of = |served: bool| timeline.requests.iter().filter(move |r| r.served == served && victim.contains(r.pid));
     let at_once =
-        |served: bool| of(served).map(|r| (r.answered.saturating_sub(r.begin)).as_nanos() as f64).sum::<f64>() / window;
+        |served: bool| of(served).map(|r| (r.answered.saturating_sub(r.read)).as_nanos() as f64).sum::<f64>() / window;
     let (inside, outside) = (at_once(true), at_once(false));
     let most = most_at_once(of(false).map(|r| (ns(r.begin), ns(r.answered))));
     let used_up = most > 0 && outside >= IN_USE.0 * most as f64 && inside - outside >= 1.0;
@@ -229,7 +232,7 @@ fn connections(scene: &Scene, victim: &Victim) -> Option<Draft> {
         confidence,
         time: victim.active().mul_f64(share.0),
         summary: format!(
-            "{} has its requests wait for {share} of their time until one of {what} is free: {inside:.1} requests are in              hand at once, and {outside:.1} questions to others, never more than {most}.",
+            "{} has its requests wait for {share} of their time until one of {what} is free: {inside:.1} requests are in hand at once, and {outside:.1} questions to others, never more than {most}.",
             victim.label(),
         ),
         culprit: party(scene, victim, format!("{what}, always in use")),
@@ -277,7 +280,7 @@ pub(super) fn queued(scene: &Scene, victim: &Victim) -> Option<(Duration, Durati
     Some((queued, sum(&mut mine())))
 }
 
-fn party(scene: &Scene, victim: &Victim, detail: String) -> Party {
+pub(super) fn party(scene: &Scene, victim: &Victim, detail: String) -> Party {
     let party = victim.party();
     let pid = victim.pids.first().copied();
     let name = pid.map_or(party.name, |pid| scene.rec.process_name(pid));

@@ -85,7 +85,12 @@ fn untaken(scene: &Scene, server: Pid) -> Option<Untaken> {
 /// The server that a victim is, or that it waits for.
 fn about(scene: &Scene, victim: &Victim) -> Option<Untaken> {
     let all = servers(scene).into_iter().filter_map(|pid| untaken(scene, pid));
-    let mut concerns = all.filter(|u| victim.contains(u.server) || u.clients.iter().any(|pid| victim.contains(*pid)));
+    let connects = |to: Pid| {
+        let unanswered = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedProcess && w.by.is_none());
+        unanswered.filter_map(|w| listener(scene, w.resource.strip_prefix("tcp:")?)).any(|pid| pid == to)
+    };
+    let asks = |u: &Untaken| u.clients.iter().any(|pid| victim.contains(*pid)) || connects(u.server);
+    let mut concerns = all.filter(|u| victim.contains(u.server) || asks(u));
     concerns.next()
 }
 
@@ -177,7 +182,7 @@ mod tests {
     use super::*;
     use crate::testing::{System, all, one};
 
-    fn listener(queue: &[f64], active: f64) -> System {
+    fn server(queue: &[f64], active: f64) -> System {
         System::new()
             .thread(20, "web", &[(TimeClass::RunningUser, active)])
             .thread(30, "browser", &[])
@@ -191,17 +196,30 @@ mod tests {
 
     #[test]
     fn connections_that_nobody_accepts_are_a_pool_used_up() {
-        let finding = one(&listener(&[1.0, 1.0, 2.0], 0.01).target(20).build(), "app.pool");
+        let finding = one(&server(&[1.0, 1.0, 2.0], 0.01).target(20).build(), "app.pool");
         assert_eq!((finding.culprit.pid, finding.confidence), (Some(20), Confidence::Likely));
         assert!(finding.summary.contains("24 connections open"), "{}", finding.summary);
-        assert_eq!(one(&listener(&[1.0, 1.0], 0.01).build(), "app.pool").culprit.pid, Some(20), "nobody is named");
+        assert_eq!(one(&server(&[1.0, 1.0], 0.01).build(), "app.pool").culprit.pid, Some(20), "nobody is named");
+    }
+
+    #[test]
+    fn who_cannot_even_connect_is_told_of_the_server_and_not_of_its_parent() {
+        let rec = server(&[2.0, 2.0], 0.01)
+            .thread(10, "visitor", &[(TimeClass::BlockedProcess, 10.0)])
+            .wait(10, TimeClass::BlockedProcess, "connect", "tcp:127.0.0.1:80", None, 10.0, 1)
+            .thread(5, "shell", &[(TimeClass::BlockedSleep, 10.0)])
+            .titled(10, 5, "visitor")
+            .target(10)
+            .build();
+        assert_eq!(one(&rec, "app.pool").culprit.pid, Some(20));
+        assert!(all(&rec, "app.waits-for-child").iter().all(|f| f.culprit.pid == Some(20)));
     }
 
     #[test]
     fn who_accepts_or_has_work_has_no_pool_used_up() {
-        assert!(all(&listener(&[1.0, 0.0, 1.0], 0.01).target(20).build(), "app.pool").is_empty());
-        assert!(all(&listener(&[0.0, 1.0], 0.01).target(20).build(), "app.pool").is_empty());
-        assert!(all(&listener(&[1.0, 1.0], 6.0).target(20).build(), "app.pool").is_empty());
+        assert!(all(&server(&[1.0, 0.0, 1.0], 0.01).target(20).build(), "app.pool").is_empty());
+        assert!(all(&server(&[0.0, 1.0], 0.01).target(20).build(), "app.pool").is_empty());
+        assert!(all(&server(&[1.0, 1.0], 6.0).target(20).build(), "app.pool").is_empty());
     }
 
     #[test]

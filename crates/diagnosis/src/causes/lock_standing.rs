@@ -8,8 +8,11 @@ use crate::{
     path::Removes,
 };
 use checks::Evidence;
-use observe::{Pid, Ratio, TimeClass, Wait, catalog};
-use std::{collections::BTreeSet, time::Duration};
+use observe::{Pid, Ratio, Tid, TimeClass, Wait, catalog};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// ours: who waits for less of the window than this has been seen to come or go.
 const ALL_WINDOW: Ratio = Ratio(0.9);
@@ -21,15 +24,18 @@ const SEVERAL: usize = 2;
 /// ours: enough of a title to know it by.
 const LONGEST_TITLE: usize = 80;
 
-/// Waits of a process that lasted all the window, for locks of the program's own making. Locks on files guard against
-/// starting twice.
+/// Waits of a process' threads that did nothing else all the window, for locks of the program's own making; some ask anew
+/// every second. Locks on files guard against starting twice.
 fn of<'s>(scene: &'s Scene, pid: Pid) -> impl Iterator<Item = &'s Wait> + 's {
-    scene.waits(pid).iter().copied().filter(|wait| {
-        wait.class == TimeClass::BlockedLock
-            && wait.by.is_none()
-            && Ratio::of(wait.longest, scene.window()) >= ALL_WINDOW
-            && !matches!(wait.syscall.as_str(), "flock" | "fcntl")
-    })
+    let for_lock = |wait: &&Wait| {
+        let on_file = matches!(wait.syscall.as_str(), "flock" | "fcntl");
+        wait.class == TimeClass::BlockedLock && wait.by.is_none() && !on_file
+    };
+    let waits = move || scene.waits(pid).iter().copied().filter(for_lock);
+    let mut by_thread: BTreeMap<Tid, Duration> = BTreeMap::new();
+    waits().for_each(|wait| *by_thread.entry(wait.tid).or_default() += wait.time);
+    by_thread.retain(|_, time| Ratio::of(*time, scene.window()) >= ALL_WINDOW);
+    waits().filter(move |wait| by_thread.contains_key(&wait.tid))
 }
 
 /// A process with those that are of one service with it.
@@ -37,11 +43,15 @@ fn service<'s>(scene: &'s Scene, pid: Pid) -> impl Iterator<Item = Pid> + 's {
     scene.processes().filter(move |other| *other == pid || scene.siblings(*other, pid))
 }
 
+/// The threads of a process' service that stand.
+fn together(scene: &Scene, pid: Pid) -> BTreeSet<(Pid, Tid)> {
+    service(scene, pid).flat_map(|pid| of(scene, pid)).map(|wait| (wait.pid, wait.tid)).collect()
+}
+
 /// For how long a process stands still at a lock, together with others of its service.
 pub fn standing(scene: &Scene, pid: Pid) -> Duration {
     let own: Duration = of(scene, pid).map(|wait| wait.time).sum();
-    let together = || service(scene, pid).flat_map(|pid| of(scene, pid)).count();
-    if own.is_zero() || together() < SEVERAL { Duration::ZERO } else { own.min(scene.window()) }
+    if own.is_zero() || together(scene, pid).len() < SEVERAL { Duration::ZERO } else { own.min(scene.window()) }
 }
 
 /// The threads that stand, and who may keep them waiting.
@@ -50,8 +60,8 @@ pub fn stands(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let first = waits.first()?;
     let time: Duration = waits.iter().map(|wait| wait.time).sum();
     let mut confidence = grade(scene, victim, time)?;
-    let together: BTreeSet<_> =
-        service(scene, first.pid).flat_map(|pid| of(scene, pid)).map(|wait| (wait.pid, wait.tid)).collect();
+    let together = together(scene, first.pid);
+    let threads: BTreeSet<Tid> = waits.iter().map(|wait| wait.tid).collect();
     if together.len() < SEVERAL {
         confidence = Confidence::Possible;
     }
@@ -95,7 +105,7 @@ pub fn stands(scene: &Scene, victim: &Victim) -> Option<Draft> {
             "{} waits for a lock{at} for {}: {} of its threads stood there all the window; {by_whom}.",
             victim.label(),
             how_much(victim, time),
-            waits.len(),
+            threads.len(),
         ),
         culprit,
         evidence,
@@ -182,6 +192,18 @@ mod tests {
         let found = diagnose(&titled(sessions(3), 3).build(), &[]);
         assert_eq!(found.findings[0].cause, "lock.contention");
         assert_eq!(found.findings[0].culprit.pid, Some(30));
+    }
+
+    #[test]
+    fn sessions_of_one_process_that_ask_anew_every_second_stand() {
+        let mut system = System::new().thread(10, "db", &[]);
+        for tid in [21, 22] {
+            system = system.thread_of(10, tid, "session", &[(TimeClass::BlockedLock, 10.0)]);
+            system = system.wait_of(10, tid, TimeClass::BlockedLock, "acquire_lock", None, 9.9);
+        }
+        let finding = one(&system.target(10).build(), "lock.contention");
+        assert_eq!((finding.culprit.pid, finding.confidence), (Some(10), Confidence::Likely));
+        assert!(finding.summary.contains("2 of its threads stood there"), "{}", finding.summary);
     }
 
     #[test]

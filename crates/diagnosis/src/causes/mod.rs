@@ -6,6 +6,7 @@ mod app_event_loop;
 mod app_failing_calls;
 mod app_gc;
 mod app_global_lock;
+mod app_handed_on;
 mod app_pool;
 mod app_short_lived;
 mod app_sleeps;

@@ -27,7 +27,8 @@ pub const CAUSE: Cause = Cause {
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let drafts = [segments(scene, victim), silent(scene, victim)];
-    drafts.into_iter().flatten().max_by_key(|draft| (draft.confidence, draft.time)).into_iter().collect()
+    // Where nothing comes through at all, that says more.
+    drafts.into_iter().flatten().max_by_key(|draft| draft.confidence).into_iter().collect()
 }
 
 /// Segments that were sent again, and the time that was lost by it.

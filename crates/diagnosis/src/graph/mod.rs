@@ -10,7 +10,7 @@ mod service;
 mod whose;
 
 pub use account::{Account, Edge};
-pub use node::Node;
+pub use node::{Node, listener};
 pub use redistribute::{Part, Root, redistribute};
 pub use service::{Merged, Services};
 pub use whose::{Whose, WhosePart, whose};

@@ -1,7 +1,7 @@
 //! What a wait is for: a thread of this machine, or the resource where nobody of this machine is behind it.
 
 use crate::Scene;
-use observe::{Pid, Recording, Tid, TimeClass, Wait};
+use observe::{Pid, Recording, Tid, TimeClass, Wait, catalog};
 
 /// The end of an edge of the wait graph.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,10 +75,21 @@ fn unnamed(class: TimeClass) -> &'static str {
     }
 }
 
-/// Whom a wait for another process is for that nobody was seen to end: who of its children (or its parent, unless it waits
-/// for a child) is most at work. `None` when nobody is known.
+/// Whom a wait for another process is for that nobody was seen to end: who listens at the other end, else who of its children
+/// (or its parent, unless it waits for a child) is most at work. `None` when nobody is known.
 fn whom(scene: &Scene, wait: &Wait) -> Option<Pid> {
+    if let Some(address) = wait.resource.strip_prefix("tcp:") {
+        return listener(scene, address.split(' ').next().unwrap_or(address)).filter(|pid| *pid != wait.pid);
+    }
     let parent = scene.rec.processes.get(&wait.pid).map(|p| p.parent).filter(|_| wait.resource != "child");
     let family = scene.children(wait.pid).chain(parent).filter(|pid| !scene.threads(*pid).is_empty());
     family.filter(|pid| !scene.is_background(*pid)).max_by_key(|pid| (scene.at_work(*pid), *pid))
+}
+
+/// Who listens on the port of an address of this machine.
+pub fn listener(scene: &Scene, address: &str) -> Option<Pid> {
+    let port = |address: &str| address.rsplit_once(':').map(|(_, port)| port.to_owned());
+    let rows = scene.rec.get(&catalog::LISTEN_QUEUE).into_iter().flatten();
+    let wanted = port(address)?;
+    rows.filter(|row| port(row.labels.get("address")).is_some_and(|own| own == wanted)).find_map(|row| row.labels.pid())
 }

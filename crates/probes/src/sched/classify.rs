@@ -345,19 +345,14 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// The function in which a thread stands that waited for a lock all the window, as far as the code's names tell: a program's
-/// own locks, as a database's of rows and tables, are made of latches and conditions on which idle threads wait as well.
-pub(super) fn standing_at_lock<'a>(user: &[&'a str], flags: u16) -> Option<&'a str> {
-    let all_window = flags & (OPEN | BEFORE) == OPEN | BEFORE;
-    user.iter().rev().find(|function| acquires_lock(function)).copied().filter(|_| all_window)
+/// The function in which a thread waits for a lock, as far as the code's names tell: a program's own locks, as a database's of
+/// rows and tables, are made of latches and conditions on which idle threads wait as well.
+pub(super) fn lock_function<'a>(user: &[&'a str]) -> Option<&'a str> {
+    user.iter().rev().find(|function| acquires_lock(function)).copied()
 }
 
 /// The class of a wait.
 pub(crate) fn classify(seen: &Seen) -> TimeClass {
-    let latched = matches!(seen.object, Object::Poll { .. } | Object::Futex { .. });
-    if latched && standing_at_lock(seen.user, seen.flags).is_some() {
-        return TimeClass::BlockedLock;
-    }
     // The functions of unix sockets do not tell a server's end from a client's.
     if let Object::Socket(socket) = seen.object
         && socket.unix
@@ -474,20 +469,6 @@ mod tests {
     }
 
     #[test]
-    fn who_stands_in_a_function_that_takes_a_lock_waits_for_it() {
-        let standing = |user: &[&str], flags| {
-            let object = Object::Poll { descriptors: None };
-            classify(&Seen { kernel: &[], user, syscall: "epoll_wait", flags, object: &object })
-        };
-        let session = ["PostgresMain", "LockAcquireExtended", "", "ProcSleep", "WaitLatch", "WaitEventSetWait"];
-        assert_eq!(standing(&session, OPEN | BEFORE), TimeClass::BlockedLock);
-        assert_eq!(standing(&session, OPEN), TimeClass::BlockedIdle, "whoever ends it says more");
-        let idle = ["PostgresMain", "pq_getbyte", "secure_read", "WaitEventSetWait"];
-        assert_eq!(standing(&idle, OPEN | BEFORE), TimeClass::BlockedIdle);
-        assert_eq!(standing_at_lock(&session, OPEN | BEFORE), Some("LockAcquireExtended"));
-    }
-
-    #[test]
     fn names_tell_who_takes_a_lock() {
         for name in
             ["MDL_context::acquire_lock(MDL_request*, double)", "lock_wait_suspend", "WaitOnLock", "LWLockAcquire"]
@@ -505,6 +486,9 @@ mod tests {
         ] {
             assert!(!acquires_lock(name), "{name}");
         }
+        let session = ["PostgresMain", "LockAcquireExtended", "", "ProcSleep", "WaitLatch", "WaitEventSetWait"];
+        assert_eq!(lock_function(&session), Some("LockAcquireExtended"));
+        assert_eq!(lock_function(&["PostgresMain", "pq_getbyte", "secure_read", "WaitEventSetWait"]), None);
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub(super) fn name_wait(
         class = TimeClass::BlockedProcess;
     }
     let mut resource = namer.resource(class, &object, key.tgid);
-    if let Some(function) = classify::standing_at_lock(&user, key.flags).filter(|_| class == TimeClass::BlockedLock) {
-        resource = function.to_owned();
+    if let Some(function) = nobody_let_go(key, &object, by, class).then(|| classify::lock_function(&user)).flatten() {
+        (class, resource) = (TimeClass::BlockedLock, function.to_owned());
     }
     match class {
         TimeClass::BlockedMemory => resource = classify::memory_resource(&kernel).to_owned(),
@@ -92,6 +92,14 @@ pub(super) fn name_wait(
             waker_stack: stacks.user(key.waker_stack).to_vec(),
         },
     }
+}
+
+/// Whether a wait that looks like idleness or a pause can be one for a lock that nobody let go of: it is not over, or its time
+/// ran out, as that of programs that look for deadlocks or at their limits every second and go on waiting.
+fn nobody_let_go(key: &types::wait_key, object: &Object, by: Option<(Pid, Tid)>, class: TimeClass) -> bool {
+    let latched = matches!(object, Object::Poll { .. } | Object::Futex { .. });
+    let idle = class == TimeClass::BlockedIdle && key.flags & OPEN != 0;
+    latched && by.is_none() && (idle || class == TimeClass::BlockedSleep)
 }
 
 /// What an apparently idle wait, or a poll, was by what ended it.
