@@ -3,7 +3,7 @@
 use super::{Gain, Removes, Waits, gain, summarize, timeline::Timeline, walk::critical_path};
 use crate::{Scene, Victim, testing::System, victim};
 use observe::{
-    Episode, EpisodeKind, Labels, Pid, Point, Ratio, Recording, Request, Series, Tid, TimeClass, Wait, catalog,
+    Episode, EpisodeKind, Labels, Pid, Point, Ratio, Recording, Request, Series, TIMER, Tid, TimeClass, Wait, catalog,
 };
 use std::time::Duration;
 
@@ -235,6 +235,21 @@ fn idleness_that_others_end_is_no_part_of_the_path() {
     let path = summarize(&scene, &timeline, &victims[0]).remove(0);
     assert_eq!(path.rows.len(), 1);
     assert_eq!((path.rows[0].class, path.rows[0].share), (RunningUser, Ratio(1.0)));
+}
+
+#[test]
+fn who_is_waited_for_and_lets_a_timer_wake_it_sleeps() {
+    let classes = |resource: &str, wanted: bool| {
+        let mut window = Window::new(&[(10, BlockedIdle)]).blocked(10, BlockedIdle, 0, 1000, None);
+        window.waits[0].resource = resource.to_owned();
+        let rec = window.build();
+        let timeline = Timeline::of(&rec).unwrap();
+        let path = critical_path(&timeline, Tid(10), timeline.begin, timeline.end, wanted);
+        path.into_iter().map(|segment| segment.class).collect::<Vec<_>>()
+    };
+    assert_eq!(classes(TIMER, true), [TimeClass::BlockedSleep]);
+    assert_eq!(classes("descriptors", true), [BlockedIdle], "something came");
+    assert_eq!(classes(TIMER, false), [BlockedIdle], "it looks whether there is work");
 }
 
 #[test]
