@@ -38,10 +38,10 @@ pub enum Thing {
 pub const PAIRS: [Pair; 3] = [
     Pair {
         name: "pair-disk",
-        about: "a thread that makes records durable",
+        about: "a thread that makes pages durable",
         file: "archive.c",
         variants: [Variant { own: 20, items: 100 }, Variant { own: 5000, items: 30 }],
-        thing: Thing::Constant("SAVES", 8, 0),
+        thing: Thing::Constant("SAVES", 5, 0),
         causes: &["disk.sync-writes", "disk.saturated", "disk.slow", "fs.metadata"],
         cpus: 2,
     },

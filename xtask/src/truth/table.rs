@@ -14,7 +14,7 @@ const HEAD: [&str; 6] = ["program", "language", "true s", "right %", "most misse
 const LEGEND: &str = "right: the part of the true time that friday gives to the right process, running, asleep or at the \
 disk.\nTime before and after the job, which the programs do not log, is among what is invented.\n";
 
-const PAIRS_HEAD: [&str; 7] = ["pair", "own", "waits %", "gains %", "friday %", "points", "cause"];
+const PAIRS_HEAD: [&str; 7] = ["pair", "own", "waits %", "gains %", "friday %", "points", "causes"];
 const PAIRS_LEGEND: &str = "own: the first thread's part of each item. waits: the thread that waits longest. gains: by really \
 removing what it waits for.\n";
 
@@ -31,15 +31,15 @@ fn part(head: &[&str], rows: impl Iterator<Item = Vec<String>>, legend: &str) ->
 
 fn pair_row(one: &Compared) -> Vec<String> {
     let mark = if one.right() { "" } else { " WRONG" };
-    let is = one.share_is.as_deref().filter(|is| *is != "estimate").map_or(String::new(), |is| format!(" ({is})"));
+    let bound = if one.at_most { "at most " } else { "" };
     vec![
         one.pair.into(),
         one.own.to_string(),
         format!("{:.1}", one.waited_percent),
         format!("{:.1}", one.gain_percent),
-        format!("{:.1}{is}", one.share_percent),
+        format!("{bound}{:.1}", one.share_percent),
         format!("{:+.1}{mark}", one.points()),
-        one.cause.clone().unwrap_or_default(),
+        one.causes.join(", "),
     ]
 }
 
