@@ -1,7 +1,10 @@
-//! Checks friday's critical path against programs that log themselves what their first thread's time was spent on.
+//! Checks friday's critical path against programs that log themselves what their first thread's time was spent on, and its
+//! shares against what is gained by really removing something.
 
 mod account;
 mod options;
+mod pair;
+mod pairs;
 mod programs;
 mod stage;
 mod table;
@@ -12,6 +15,8 @@ use crate::results::{give_to_caller, now};
 use crate::root;
 use account::Account;
 use options::Options;
+use pair::Compared;
+use pairs::PAIRS;
 use programs::{PROGRAMS, Program};
 use serde::{Deserialize, Serialize};
 use stage::Stage;
@@ -35,6 +40,7 @@ struct Report<'a> {
     machine: Machine,
     friday: Option<String>,
     programs: &'a [Scored],
+    pairs: &'a [Compared],
     skipped: &'a [Skipped],
 }
 
@@ -68,6 +74,7 @@ pub fn run(args: &[String]) -> Result<bool, String> {
     let mut options = options::parse(args)?;
     if options.list {
         PROGRAMS.iter().for_each(|one| println!("{:<18} {:<12} {}", one.name, one.language, one.about));
+        PAIRS.iter().for_each(|pair| println!("{:<18} {:<12} {}", pair.name, "C", pair.about));
         return Ok(true);
     }
     let absent = |_| format!("{} is not there: ./x build makes it", options.friday.display());
@@ -90,18 +97,27 @@ fn check(options: &Options, tree: &Path, begun: &str) -> Result<bool, Stop> {
     let results = tree.join("truth/results");
     let folder = results.join(begun);
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let (mut scored, mut skipped, mut sound) = (Vec::new(), Vec::new(), true);
+    let sources = tree.join("truth/programs");
+    let (mut scored, mut compared, mut skipped, mut sound) = (Vec::new(), Vec::new(), Vec::new(), true);
+    let mut skip = |name, stop| {
+        sound &= matches!(stop, Stop::Skip(_));
+        let (Stop::Skip(reason) | Stop::Broken(reason)) = stop else { return Err(stop) };
+        eprintln!("truth: {name} is skipped: {reason}");
+        skipped.push(Skipped { name, reason });
+        Ok(())
+    };
     for program in &options.programs {
         eprintln!("truth: {}: {}", program.name, program.about);
-        match one(program, options, &tree.join("truth/programs"), &folder.join(program.name)) {
+        match one(program, options, &sources, &folder.join(program.name)) {
             Ok(row) => scored.push(row),
-            Err(Stop::Interrupted) => return Err(Stop::Interrupted),
-            Err(stop) => {
-                sound &= matches!(stop, Stop::Skip(_));
-                let (Stop::Skip(reason) | Stop::Broken(reason)) = stop else { continue };
-                eprintln!("truth: {} is skipped: {reason}", program.name);
-                skipped.push(Skipped { name: program.name, reason });
-            }
+            Err(stop) => skip(program.name, stop)?,
+        }
+    }
+    for pair in &options.pairs {
+        eprintln!("truth: {}: {}", pair.name, pair.about);
+        match pair::compare(pair, options, &sources, &folder.join(pair.name)) {
+            Ok(both) => compared.extend(both),
+            Err(stop) => skip(pair.name, stop)?,
         }
     }
     let report = Report {
@@ -110,16 +126,17 @@ fn check(options: &Options, tree: &Path, begun: &str) -> Result<bool, Stop> {
         machine: Machine::look(&["/usr/bin/python3", "perl", "node", "java", "go"]),
         friday: machine::version(&options.friday.display().to_string()),
         programs: &scored,
+        pairs: &compared,
         skipped: &skipped,
     };
     let file = folder.join("truth.json");
     let text = serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?;
     fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
     give_to_caller(&results);
-    print!("{}", table::text(&scored));
+    print!("{}", table::text(&scored, &compared));
     skipped.iter().for_each(|skip| println!("skipped {}: {}", skip.name, skip.reason));
     println!("stored in {}", file.display());
-    Ok(sound && scored.iter().all(Scored::right))
+    Ok(sound && scored.iter().all(Scored::right) && compared.iter().all(Compared::right))
 }
 
 /// Runs one program under friday and compares what both say.

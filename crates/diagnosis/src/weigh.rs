@@ -136,9 +136,7 @@ fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
             let (time, descriptive, at_most) = (draft.time, draft.descriptive, victim.share(draft.time));
             let mut finding = draft.finish(cause, victim);
             if let Some(gain) = gain.filter(|gain| gain.typical(at_most)) {
-                // Requests queue behind one another: together they lose more than the threads that serve them.
-                let most = if gain.of_requests { 1.0 } else { at_most.0 };
-                finding.share = Ratio((gain.share.0.min(most) * 1e4).round() / 1e4);
+                finding.share = Ratio((gain.in_all(at_most).0 * 1e4).round() / 1e4);
                 finding.share_is = ShareIs::Estimate;
                 if gain.of_requests && finding.share >= WORTH_SAYING {
                     finding.summary += &format!(" Without it, its requests would take {} less time.", finding.share);

@@ -19,7 +19,7 @@ pub use experiment::{Dose, Expect, Experiment, Measured, Verdict};
 pub use histogram::{Bucket, Histogram};
 pub use recording::{AnyMetric, Cost, Host, Process, ProgramCost, Recording, Table, Window};
 pub use request::Request;
-pub use shape::{Event, Fact, Frame, FrameId, FrameKind, Labels, Point, Series, Shape, Stack, ThreadTime, Wait};
+pub use shape::{Event, Fact, Frame, FrameId, FrameKind, Labels, Point, Series, Shape, Stack, TIMER, ThreadTime, Wait};
 pub use target::{Target, TargetKind};
 pub use time_class::{ClassTimes, TimeClass};
 pub use units::{Bytes, Pid, Ratio, Tid};

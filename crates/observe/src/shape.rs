@@ -154,6 +154,9 @@ pub struct ThreadTime {
     pub switches: u64,
 }
 
+/// The resource of a wait that a timer of the waiter's own ended.
+pub const TIMER: &str = "timer";
+
 /// Who waited for whom, for what, how long, and with which code path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {

@@ -1,5 +1,6 @@
 //! What the command line asks for.
 
+use super::pairs::{PAIRS, Pair};
 use super::programs::{PROGRAMS, Program};
 use crate::programs::rustc;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ pub struct Options {
     pub friday: PathBuf,
     /// The programs.
     pub programs: Vec<&'static Program>,
+    /// The pairs.
+    pub pairs: Vec<&'static Pair>,
     /// Only say what there is.
     pub list: bool,
     /// The compiler itself, not the one that picks a compiler by the user's settings.
@@ -21,7 +24,7 @@ pub fn parse(args: &[String]) -> Result<Options, String> {
     let this = std::env::current_exe().map_err(|e| e.to_string())?;
     let target = this.parent().and_then(Path::parent).ok_or("xtask lies in no target folder")?;
     let friday = target.join("release/friday");
-    let mut options = Options { friday, programs: Vec::new(), list: false, rustc: None };
+    let mut options = Options { friday, programs: Vec::new(), pairs: Vec::new(), list: false, rustc: None };
     let mut words = args.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -31,13 +34,19 @@ pub fn parse(args: &[String]) -> Result<Options, String> {
             "--list" => options.list = true,
             flag if flag.starts_with('-') => return Err(format!("no such option: {flag}")),
             name => {
-                let program = PROGRAMS.iter().find(|program| program.name == name);
-                options.programs.push(program.ok_or(format!("no such program: {name}; --list shows them"))?);
+                let (program, pair) =
+                    (PROGRAMS.iter().find(|program| program.name == name), PAIRS.iter().find(|pair| pair.name == name));
+                if program.is_none() && pair.is_none() {
+                    return Err(format!("no such program: {name}; --list shows them"));
+                }
+                options.programs.extend(program);
+                options.pairs.extend(pair);
             }
         }
     }
-    if options.programs.is_empty() {
+    if options.programs.is_empty() && options.pairs.is_empty() {
         options.programs = PROGRAMS.iter().collect();
+        options.pairs = PAIRS.iter().collect();
     }
     Ok(options)
 }
@@ -66,7 +75,10 @@ mod tests {
         let options = read("go --friday /f rust").unwrap();
         assert_eq!(options.programs.iter().map(|program| program.name).collect::<Vec<_>>(), ["go", "rust"]);
         assert_eq!(options.friday, Path::new("/f"));
-        assert_eq!(read("--list").unwrap().programs.len(), PROGRAMS.len());
+        let options = read("pair-lock").unwrap();
+        assert_eq!((options.programs.len(), options.pairs[0].name), (0, "pair-lock"));
+        let options = read("--list").unwrap();
+        assert_eq!((options.programs.len(), options.pairs.len()), (PROGRAMS.len(), PAIRS.len()));
     }
 
     #[test]

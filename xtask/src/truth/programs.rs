@@ -170,13 +170,14 @@ pub const PROGRAMS: [Program; 18] = [
 
 #[cfg(test)]
 mod tests {
+    use super::super::pairs::PAIRS;
     use super::PROGRAMS;
     use std::path::Path;
 
     #[test]
     fn names_are_unique_and_sources_are_there() {
-        let names: std::collections::BTreeSet<_> = PROGRAMS.iter().map(|program| program.name).collect();
-        assert_eq!(names.len(), PROGRAMS.len());
+        let names = PROGRAMS.iter().map(|program| program.name).chain(PAIRS.iter().map(|pair| pair.name));
+        assert_eq!(names.collect::<std::collections::BTreeSet<_>>().len(), PROGRAMS.len() + PAIRS.len());
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../truth/programs");
         for file in PROGRAMS.iter().flat_map(|program| program.files) {
             assert!(sources.join(file).is_file(), "{file}");

@@ -1,4 +1,4 @@
-//! A program, built in a folder of its own; both gone when dropped.
+//! Programs, built in a folder of their own; all gone when dropped.
 
 use super::programs::Program;
 use crate::processes::{self, Stop};
@@ -12,17 +12,22 @@ use std::time::Duration;
 /// ours: compilers are done within this.
 const BUILD_LIMIT: Duration = Duration::from_secs(300);
 
-/// A program that is ready to be started.
+/// Programs that are ready to be started.
 pub struct Stage {
     dir: PathBuf,
 }
 
 impl Stage {
+    /// With nothing in it.
+    pub fn empty() -> Result<Stage, Stop> {
+        Ok(Stage { dir: processes::new_folder()? })
+    }
+
     /// Builds everything.
     pub fn set(program: &Program, sources: &Path, rustc: &Option<PathBuf>) -> Result<Stage, Stop> {
         let rustc = rustc.as_ref().map_or("rustc".into(), |path| path.display().to_string());
         program.needs.iter().try_for_each(|need| present(&need.replace("{rustc}", &rustc)))?;
-        let stage = Stage { dir: processes::new_folder()? };
+        let stage = Stage::empty()?;
         program.files.iter().try_for_each(|file| stage.build(file, &sources.join(file), &rustc))?;
         Ok(stage)
     }
@@ -36,12 +41,23 @@ impl Stage {
     fn build(&self, file: &str, source: &Path, rustc: &str) -> Result<(), Stop> {
         let (stem, ending) = file.rsplit_once('.').unwrap_or((file, ""));
         let words: &[&str] = match ending {
-            "c" => &["cc", "-O2", "-pthread", "-o", stem],
+            "c" => return self.compile_c(source, stem, &[]),
             "rs" => &[rustc, "-O", "--edition", "2021", "-o", stem],
             "go" => &["go", "build", "-o", stem],
             "java" => &["javac", "-d", "."],
             _ => return Ok(self.copy(file, stem, source)?),
         };
+        self.compile(words, source)
+    }
+
+    /// Compiles a source in C under a name, with some constants: `SIZE=3`.
+    pub fn compile_c(&self, source: &Path, name: &str, constants: &[String]) -> Result<(), Stop> {
+        let mut words: Vec<String> = ["cc", "-O2", "-pthread", "-o", name].map(String::from).to_vec();
+        words.extend(constants.iter().map(|constant| format!("-D{constant}")));
+        self.compile(&words.iter().map(String::as_str).collect::<Vec<_>>(), source)
+    }
+
+    fn compile(&self, words: &[&str], source: &Path) -> Result<(), Stop> {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(source).current_dir(&self.dir);
         let errors = self.dir.join("build.err");
@@ -52,7 +68,7 @@ impl Stage {
         if status.success() {
             return Ok(());
         }
-        Err(Stop::Broken(format!("{} could not build {file}{}", words[0], last_words(&errors))))
+        Err(Stop::Broken(format!("{} could not build {}{}", words[0], source.display(), last_words(&errors))))
     }
 
     fn copy(&self, file: &str, stem: &str, source: &Path) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use super::Scored;
 use super::account::Difference;
+use super::pair::Compared;
 use crate::results::aligned;
 
 /// ours: friday is right enough with so much of the true time, in percent.
@@ -13,11 +14,33 @@ const HEAD: [&str; 6] = ["program", "language", "true s", "right %", "most misse
 const LEGEND: &str = "right: the part of the true time that friday gives to the right process, running, asleep or at the \
 disk.\nTime before and after the job, which the programs do not log, is among what is invented.\n";
 
-/// Rows are programs.
-pub fn text(programs: &[Scored]) -> String {
-    let mut rows = vec![HEAD.map(String::from).to_vec()];
-    rows.extend(programs.iter().map(row));
-    aligned(&rows) + LEGEND
+const PAIRS_HEAD: [&str; 7] = ["pair", "own", "waits %", "gains %", "friday %", "points", "causes"];
+const PAIRS_LEGEND: &str = "own: the first thread's part of each item. waits: the thread that waits longest. gains: by really \
+removing what it waits for.\n";
+
+/// Rows are programs, then variants of pairs; what there is none of is left out.
+pub fn text(programs: &[Scored], pairs: &[Compared]) -> String {
+    part(&HEAD, programs.iter().map(row), LEGEND) + &part(&PAIRS_HEAD, pairs.iter().map(pair_row), PAIRS_LEGEND)
+}
+
+fn part(head: &[&str], rows: impl Iterator<Item = Vec<String>>, legend: &str) -> String {
+    let mut all = vec![head.iter().map(|cell| cell.to_string()).collect()];
+    all.extend(rows);
+    if all.len() > 1 { aligned(&all) + legend } else { String::new() }
+}
+
+fn pair_row(one: &Compared) -> Vec<String> {
+    let mark = if one.right() { "" } else { " WRONG" };
+    let bound = if one.at_most { "at most " } else { "" };
+    vec![
+        one.pair.into(),
+        one.own.to_string(),
+        format!("{:.1}", one.waited_percent),
+        format!("{:.1}", one.gain_percent),
+        format!("{bound}{:.1}", one.share_percent),
+        format!("{:+.1}{mark}", one.points()),
+        one.causes.join(", "),
+    ]
 }
 
 fn row(scored: &Scored) -> Vec<String> {

@@ -82,6 +82,15 @@ impl Gain {
         const ALIKE: f64 = 0.5;
         self.present.0 >= at_most.0 * ALIKE
     }
+
+    /// The same of the whole window, in which the cause takes no more than this part of the threads' time. Where threads wait
+    /// for one another, that time is worth more than itself: each of them loses little, and all of them lose the sum.
+    /// Requests queue behind one another, and together lose more than the threads that serve them.
+    pub fn in_all(&self, at_most: Ratio) -> Ratio {
+        let worth = if self.present.0 > 0.0 { (self.share.0 / self.present.0).max(1.0) } else { 1.0 };
+        let most = if self.of_requests { 1.0 } else { at_most.0 * worth };
+        Ratio(self.share.0.min(most))
+    }
 }
 
 /// What part of the victim's time goes away with it: by replaying the event window without it. Where requests can be told,

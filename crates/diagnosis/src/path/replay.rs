@@ -54,8 +54,8 @@ impl Replayed {
 }
 
 /// Replays every thread in the order in which things happened: work takes as long as it did, a wait for another thread ends
-/// when that one gets there, one for a lock takes no longer than it did, and any other as long as it did. What is taken out
-/// takes no time.
+/// when that one gets there, one for what may be a lock takes no longer than it did, and any other as long as it did. What is
+/// taken out takes no time.
 pub fn replay(timeline: &Timeline, without: &Without) -> Replayed {
     let mut order: Vec<(Ns, Tid, usize)> = timeline
         .threads()
@@ -96,10 +96,11 @@ pub fn replay(timeline: &Timeline, without: &Without) -> Replayed {
     replayed
 }
 
+/// Whether it may be a lock. Who waits for work, or for the others' part of it, has none before they get there.
 fn is_lock(timeline: &Timeline, off: &Off) -> bool {
     timeline.wait(off).is_some_and(|wait| {
         let lock = matches!(wait.class, TimeClass::BlockedLock | TimeClass::BlockedKernelLock);
-        lock || wait.resource.starts_with("futex:")
+        lock || wait.class != TimeClass::BlockedIdle && wait.resource.starts_with("futex:")
     })
 }
 

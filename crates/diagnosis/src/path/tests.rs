@@ -1,9 +1,15 @@
 //! Small event windows built by hand: one second, milliseconds throughout.
 
-use super::{Gain, Removes, Waits, gain, summarize, timeline::Timeline, walk::critical_path};
+use super::{
+    Gain, Removes, Waits, gain,
+    replay::{Without, replay},
+    summarize,
+    timeline::Timeline,
+    walk::critical_path,
+};
 use crate::{Scene, Victim, testing::System, victim};
 use observe::{
-    Episode, EpisodeKind, Labels, Pid, Point, Ratio, Recording, Request, Series, Tid, TimeClass, Wait, catalog,
+    Episode, EpisodeKind, Labels, Pid, Point, Ratio, Recording, Request, Series, TIMER, Tid, TimeClass, Wait, catalog,
 };
 use std::time::Duration;
 
@@ -200,6 +206,55 @@ fn a_wait_hidden_behind_another_gains_only_the_difference() {
 }
 
 #[test]
+fn threads_that_take_turns_lose_the_sum_of_their_turns() {
+    // Four threads sleep 25 ms each under one lock; the first thread waits for all of them, and they for it.
+    use TimeClass::{BlockedLock, BlockedSleep};
+    let threads = [(10, BlockedIdle), (100, BlockedSleep), (101, BlockedLock), (102, BlockedLock), (103, BlockedLock)];
+    let mut window = Window::new(&threads);
+    for (at, turn) in (0..10).flat_map(|item| (0..4).map(move |turn| (item * 100, turn))) {
+        let (tid, begin, end) = (100 + turn as u32, at + turn * 25, at + turn * 25 + 25);
+        if turn > 0 {
+            window = window.blocked(tid, BlockedLock, at, begin, Some(tid - 1));
+        }
+        window = window.blocked(tid, BlockedSleep, begin, end, None);
+        window = window.blocked(10, BlockedIdle, end - 25, end, Some(tid));
+        if turn < 3 {
+            window = window.blocked(tid, BlockedIdle, end, at + 100, Some(10));
+        }
+    }
+    let gain = gained(&window.build(), &Removes::waits(&[BlockedLock])).unwrap();
+    let near = |ratio: Ratio, expected: f64| assert!((ratio.0 - expected).abs() < 0.01, "{ratio:?} of {gain:?}");
+    near(gain.share, 0.75);
+    near(gain.present, 0.6);
+    near(gain.in_all(Ratio(0.6)), 0.75);
+    near(gain.in_all(Ratio(0.3)), 0.375);
+    near(Gain { share: Ratio(0.1), ..gain }.in_all(Ratio(0.6)), 0.1);
+    near(Gain { share: Ratio(0.5), ..gain }.in_all(Ratio(0.3)), 0.3);
+}
+
+#[test]
+fn who_is_ready_sooner_has_no_work_sooner() {
+    // The first thread runs all the time and gives thread 100 something to do each 100 ms, of which 60 are at the disk.
+    let classes = [(10, RunningUser), (100, BlockedDisk)];
+    let mut window = Window::new(&classes).episode(10, EpisodeKind::Running, 0, 0, 0, None);
+    for at in (0..10).map(|item| item * 100) {
+        window = window.blocked(100, BlockedDisk, at + 10, at + 70, None);
+        window = window.blocked(100, BlockedIdle, at + 80, at + 100, Some(10));
+        window.waits.last_mut().unwrap().resource = "futex:0x10".to_owned();
+    }
+    let gained_by_both = |window: Window| {
+        let rec = window.build();
+        let timeline = Timeline::of(&rec).unwrap();
+        let waits = |_, _, row: u32| timeline.waits[row as usize].class == BlockedDisk;
+        let without = Without { wait: &waits, runner: &|_, _| false, held: &|_, _| false, work: &|_, _| 1.0 };
+        let replayed = replay(&timeline, &without);
+        [10, 100].map(|tid| 1.0 - replayed.left(Tid(tid), timeline.begin, timeline.end) / 1e9)
+    };
+    let [first, helper] = gained_by_both(window);
+    assert!(first == 0.0 && helper.abs() < 0.01, "{first} {helper}");
+}
+
+#[test]
 fn a_neighbour_on_the_cpu_gains_what_it_ran_meanwhile() {
     let rec = Window::new(&[(10, TimeClass::RunnableBusy), (20, BlockedIdle)])
         .episode(10, EpisodeKind::Preempted, 200, 0, 600, None)
@@ -235,6 +290,21 @@ fn idleness_that_others_end_is_no_part_of_the_path() {
     let path = summarize(&scene, &timeline, &victims[0]).remove(0);
     assert_eq!(path.rows.len(), 1);
     assert_eq!((path.rows[0].class, path.rows[0].share), (RunningUser, Ratio(1.0)));
+}
+
+#[test]
+fn who_is_waited_for_and_lets_a_timer_wake_it_sleeps() {
+    let classes = |resource: &str, wanted: bool| {
+        let mut window = Window::new(&[(10, BlockedIdle)]).blocked(10, BlockedIdle, 0, 1000, None);
+        window.waits[0].resource = resource.to_owned();
+        let rec = window.build();
+        let timeline = Timeline::of(&rec).unwrap();
+        let path = critical_path(&timeline, Tid(10), timeline.begin, timeline.end, wanted);
+        path.into_iter().map(|segment| segment.class).collect::<Vec<_>>()
+    };
+    assert_eq!(classes(TIMER, true), [TimeClass::BlockedSleep]);
+    assert_eq!(classes("descriptors", true), [BlockedIdle], "something came");
+    assert_eq!(classes(TIMER, false), [BlockedIdle], "it looks whether there is work");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the time of a thread is made of: where it waited for another thread, what that one did meanwhile, and so on.
 
 use super::timeline::{Doing, Ns, Off, Timeline};
-use observe::{Pid, Tid, TimeClass};
+use observe::{Pid, TIMER, Tid, TimeClass, Wait};
 
 /// ours: chains of waiting longer than this are cut; what is left is said to be spent waiting.
 pub const DEEPEST: usize = 24;
@@ -81,7 +81,7 @@ impl Walk<'_> {
                     waited_for_cpu(timeline, &off, segment(a, b, TimeClass::RunnableBusy), &mut self.out);
                 }
                 Doing::Blocked(off) => {
-                    let class = timeline.wait(&off).map_or(TimeClass::BlockedUnknown, |wait| wait.class);
+                    let class = timeline.wait(&off).map_or(TimeClass::BlockedUnknown, |wait| self.class(wait));
                     let leaf = Segment { wait: off.wait, by: by(timeline, &off), ..segment(a, b, class) };
                     let next = off.by.filter(|by| {
                         let same_process = timeline.thread(*by).is_some_and(|other| other.pid == thread.pid);
@@ -104,6 +104,14 @@ impl Walk<'_> {
                     None => self.out.push(leaf),
                 }
             }
+        }
+    }
+
+    /// Who is waited for all the time, and has a timer wake it, sleeps: it looks for no work.
+    fn class(&self, wait: &Wait) -> TimeClass {
+        match wait.class {
+            TimeClass::BlockedIdle if self.wanted && wait.resource == TIMER => TimeClass::BlockedSleep,
+            class => class,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
     bpf::{text, types},
     roots::Roots,
 };
-use observe::TimeClass;
+use observe::{TIMER, TimeClass};
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -189,7 +189,7 @@ impl<'a> Namer<'a> {
             }
             (TimeClass::BlockedDisk, _) => "disk".to_owned(),
             (_, Object::File { inode, device }) => format!("file:{}", self.file(pid, *inode, *device).path),
-            (TimeClass::BlockedSleep, _) => "timer".to_owned(),
+            (TimeClass::BlockedSleep, _) => TIMER.to_owned(),
             (TimeClass::BlockedMemory, _) => "memory".to_owned(),
             (_, Object::Futex { address, .. }) => format!("futex:{address:#x}"),
             (_, Object::Pipe(inode)) => format!("pipe:{inode}"),

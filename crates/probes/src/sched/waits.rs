@@ -5,7 +5,7 @@ use super::{
     resource::{Namer, Object},
 };
 use crate::{bpf::types, stacks::Stacks, syscalls};
-use observe::{Pid, Tid, TimeClass, Wait};
+use observe::{Pid, TIMER, Tid, TimeClass, Wait};
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -61,6 +61,7 @@ pub(super) fn name_wait(
     }
     match class {
         TimeClass::BlockedMemory => resource = classify::memory_resource(&kernel).to_owned(),
+        TimeClass::BlockedIdle if ran_out(key, &object) => resource = TIMER.to_owned(),
         TimeClass::BlockedProcess if resource.is_empty() && classify::QUEUES.contains(&syscall.as_str()) => {
             resource = "message queue".to_owned();
         }
@@ -100,6 +101,11 @@ fn nobody_let_go(key: &types::wait_key, object: &Object, by: Option<(Pid, Tid)>,
     let latched = matches!(object, Object::Poll { .. } | Object::Futex { .. });
     let idle = class == TimeClass::BlockedIdle && key.flags & OPEN != 0;
     latched && by.is_none() && (idle || class == TimeClass::BlockedSleep)
+}
+
+/// Whether a poll was over because its time was.
+fn ran_out(key: &types::wait_key, object: &Object) -> bool {
+    matches!(object, Object::Poll { .. }) && key.flags & (TIMED | OPEN | SIGNALLED) == TIMED
 }
 
 /// What an apparently idle wait, or a poll, was by what ended it.
@@ -334,6 +340,16 @@ mod tests {
         let process = TimeClass::BlockedProcess;
         assert_eq!(by_its_end(&key, &pipe, None, process, true), TimeClass::BlockedIdle, "a poll that timed out");
         assert_eq!(by_its_end(&key, &pipe, Some((Pid(9), Tid(9))), process, true), process);
+    }
+
+    #[test]
+    fn a_poll_whose_time_ran_out_was_for_its_timer() {
+        let key = |flags| types::wait_key { tgid: 7, tid: 7, flags, ..Default::default() };
+        let poll = Object::Poll { descriptors: None };
+        assert!(ran_out(&key(TIMED | WOKEN_IN_INTERRUPT), &poll));
+        assert!(!ran_out(&key(WOKEN_IN_INTERRUPT), &poll), "data came");
+        assert!(!ran_out(&key(TIMED | SIGNALLED), &poll) && !ran_out(&key(TIMED | OPEN), &poll));
+        assert!(!ran_out(&key(TIMED), &Object::Futex { address: 1, value: 0, operation: 0x189 }));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     stacks::Stacks,
     syscalls,
 };
-use observe::{Episode, EpisodeKind, Labels, Pid, Point, Recording, Series, Tid, TimeClass, Wait, catalog};
+use observe::{Episode, EpisodeKind, Labels, Pid, Point, Recording, Series, TIMER, Tid, TimeClass, Wait, catalog};
 use std::{collections::HashMap, time::Duration};
 
 /// Woken from an interrupt, hard or soft; `enum wait_flags`.
@@ -164,7 +164,7 @@ impl More {
                 pid: Pid(episode.tgid),
                 tid: Tid(episode.tid),
                 class,
-                resource: if class == TimeClass::BlockedSleep { "timer".to_owned() } else { resource },
+                resource: if class == TimeClass::BlockedSleep { TIMER.to_owned() } else { resource },
                 by: None,
                 syscall: u32::try_from(episode.syscall).map_or_else(|_| String::new(), syscalls::name),
                 after_failure: false,
