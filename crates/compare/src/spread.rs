@@ -101,7 +101,7 @@ mod tests {
         let wild = spread(&[60.0, 140.0, 90.0, 110.0, 100.0, 70.0, 130.0]);
         assert!(!wild.differs(&spread(&[100.0, 180.0, 130.0, 150.0, 140.0, 110.0, 170.0])), "within the noise");
         assert!(!wild.differs(&wild) && !steady.differs(&steady));
-        let [few, far] = [0.0, 20.0].map(|by| [90.0, 95.0, 100.0, 105.0, 110.0].map(|value| value + by));
+        let [few, far] = [0.0, 25.0].map(|by| [90.0, 95.0, 100.0, 105.0, 110.0].map(|value| value + by));
         assert!(!spread(&few).differs(&spread(&far)), "five pieces");
         assert!(spread(&few.repeat(8)).differs(&spread(&far.repeat(8))), "forty of them");
         assert_eq!(steady.ratio(&spread(&[200.0; 5])), Some(2.0));

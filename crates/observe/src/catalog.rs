@@ -338,7 +338,7 @@ catalog! {
     TRACER: Fact = "friday.tracer", "1", ["how", "state"],
         "What was attached for a moment to see whether it works on this machine, by state: `works`, `silent` (attached, and it told nothing), `refused` (no permission), `unsupported` (not in this kernel), `failed`; with what was seen, or why not.",
         "bpf, perf_event_open, /sys/kernel/tracing";
-    TRACE_ENDPOINT: Fact = "friday.trace-endpoint", "1", ["variable", "process", "pid", "address", "state"],
+    TRACE_ENDPOINT: Fact = "friday.trace_endpoint", "1", ["variable", "process", "pid", "address", "state"],
         "Where spans are sent to (OTLP), by who is configured so; host and port only. By state: `accepts` a connection, `refused`, `silent`, `unresolved`, `untested`; with why.",
         "/proc/PID/environ";
     ACCESS: Fact = "friday.access", "1", ["name"],

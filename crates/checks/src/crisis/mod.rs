@@ -176,7 +176,7 @@ impl Crisis {
         let absent: Vec<&str> = self
             .programs
             .iter()
-            .filter(|names| name_of(**names).is_none())
+            .filter(|names| name_of(names).is_none())
             .filter_map(|names| names.split('|').next())
             .collect();
         let package = on.map_or("", |on| self.package(on));

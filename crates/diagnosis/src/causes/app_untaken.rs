@@ -4,7 +4,7 @@
 //! Whoever sent it waits, and nothing moves: neither end is woken in the window, so no wait tells who holds up whom. The
 //! kernel's books of sockets do.
 
-use crate::{Confidence, Draft, Scene, Victim, cause::process, path::Removes};
+use crate::{Confidence, Draft, Scene, Victim, cause::process, graph::listener, path::Removes};
 use checks::Evidence;
 use observe::{Pid, Ratio, Series, TimeClass, catalog};
 use std::time::Duration;

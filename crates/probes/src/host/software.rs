@@ -68,8 +68,11 @@ fn of_file(path: &Path) -> Option<String> {
     Some(format!("{} bytes, changed {}.{:09}", meta.size(), meta.mtime(), meta.mtime_nsec()))
 }
 
-/// The same of a file as a process sees it.
+/// The same of a file as a process sees it. A descriptor is another file for whoever looks.
 fn changed(root: &Path, path: &Path) -> Option<String> {
+    if ["/dev", "/proc"].iter().any(|kept| path.starts_with(kept)) {
+        return None;
+    }
     of_file(&root.join(path.strip_prefix("/").unwrap_or(path)))
 }
 

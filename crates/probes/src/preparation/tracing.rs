@@ -19,10 +19,13 @@ const SILENT: &str = "it was attached and did not fire";
 /// Where the kernel shows Ftrace, and where it used to.
 const TRACEFS: [&str; 2] = ["kernel/tracing", "kernel/debug/tracing"];
 
+/// What tries one tracer.
+type Trial = fn(&Roots) -> Came;
+
 /// Tries everything.
 pub(super) fn collect(roots: &Roots, into: &mut Recording) {
     into.set(&catalog::TRACER, Ok(Vec::new()));
-    let trials: [(&str, fn(&Roots) -> Came); 8] = [
+    let trials: [(&str, Trial); 8] = [
         ("btf", btf),
         ("tracepoint", |roots| fires(roots, Kind::Tracepoint, "task_rename")),
         ("kprobe", |roots| {
