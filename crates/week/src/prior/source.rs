@@ -88,7 +88,7 @@ fn summary(rec: &Recording, rows: Vec<&Labels>, each: &[Test]) -> Test {
     let with = |label: &str| rows.iter().filter(|row| !row.get(label).is_empty()).count();
     let known = rows.iter().filter(|row| !row.get("package").is_empty() || !row.get("tree").is_empty()).count();
     let why = format!(
-        "of {} binaries that ran most, where the source of {known} is is known, and {} have debug information here",
+        "of {} binaries that ran most, where the source of {known} is known, and {} have debug information here",
         rows.len(),
         with("debug")
     );
