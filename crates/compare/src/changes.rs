@@ -1,6 +1,6 @@
 //! What is different between two summaries of one system.
 
-use crate::{Spread, Summary};
+use crate::{Spread, Summary, summary::Service};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,8 @@ pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
             number(kind, name, then?, now?, write)
         };
         all.extend(of(Kind::Load, then.rate, now.rate, |v| format!("{v:.0} requests a second")));
-        all.extend(of(Kind::Cost, then.cost, now.cost, |v| format!("{} of CPU a request", time(v))));
+        let cost = of(Kind::Cost, then.cost, now.cost, |v| format!("{} of CPU a request", time(v)));
+        all.extend(cost.filter(|cost| !follows_load(then, now, cost)));
         all.extend(of(Kind::Latency, then.latency, now.latency, |v| format!("{} a request", time(v))));
         if let (Some(then), Some(now)) = (&then.program, &now.program)
             && then != now
@@ -82,6 +83,17 @@ pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
         all.extend(now.into_iter().flat_map(|now| settings(then, now, &format!(" of {group}"))));
     }
     all
+}
+
+/// Whether another cost of a request is what another load makes of it: the more there are, the more requests share a wake-up, and
+/// the warmer are the caches.
+fn follows_load(then: &Service, now: &Service, cost: &Change) -> bool {
+    /// ours: by so much a cost moves against the load, seen when it doubles or halves. What costs twice as much is asked half as
+    /// often by clients that wait for their answers: that is a change of its own.
+    const AGAINST: f64 = 0.30;
+    let load = then.rate.zip(now.rate).filter(|(then, now)| then.differs(now)).and_then(|(then, now)| then.ratio(&now));
+    let (Some(load), Some(cost)) = (load, cost.times) else { return false };
+    if load > 1.0 { (1.0 - AGAINST..1.0).contains(&cost) } else { (1.0..1.0 / (1.0 - AGAINST)).contains(&cost) }
 }
 
 fn number(kind: Kind, of: &str, before: Spread, after: Spread, write: fn(f64) -> String) -> Option<Change> {
@@ -171,6 +183,20 @@ mod tests {
                 (Kind::Config, "vm.swappiness".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn a_cost_that_moves_a_little_against_the_load_follows_from_it() {
+        let of = |load: f64, cost: f64| {
+            let before = Summary::of(&recording(100.0, 2.0, 0.01, 0.4));
+            let named = kinds(&before, &Summary::of(&recording(load, cost, 0.01, 0.4)));
+            named.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>()
+        };
+        assert_eq!(of(200.0, 1.7), [Kind::Load]);
+        assert_eq!(of(50.0, 2.4), [Kind::Load]);
+        assert_eq!(of(100.0, 1.7), [Kind::Cost], "of the same load");
+        assert_eq!(of(200.0, 2.4), [Kind::Load, Kind::Cost], "with the load");
+        assert_eq!(of(50.0, 4.0), [Kind::Load, Kind::Cost], "clients that wait for a slower service");
     }
 
     #[test]

@@ -216,6 +216,17 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Whether two processes are the parts of one job: a program that forked itself.
+    pub fn is_one_job(&self, a: Pid, b: Pid) -> bool {
+        let origin = |pid: Pid| {
+            let of = self.rec.processes.get(&pid)?;
+            let parent = self.rec.processes.get(&of.parent);
+            Some(parent.filter(|parent| !of.exe.is_empty() && parent.exe == of.exe).map_or(pid, |parent| parent.pid))
+        };
+        let (Some(of_a), Some(of_b)) = (origin(a), origin(b)) else { return false };
+        of_a == of_b || of_a == b || of_b == a
+    }
+
     /// A name with the process id, for people.
     pub fn label(&self, pid: Pid) -> String {
         format!("{} (pid {pid})", self.rec.process_name(pid))

@@ -257,7 +257,8 @@ pub fn busiest(scene: &Scene) -> Vec<Victim> {
 ///
 /// A process with a thread that never stops asking for CPU is a competitor for it, not its victim; one that was made less
 /// important than others waits as it was meant to. Waiting for another process counts
-/// where that process answered again and again; a shell that waits for its command loses nothing. So does a lock that
+/// where that process answered again and again; a shell that waits for its command loses nothing, and so does a job whose
+/// processes wait for each other. So does a lock that
 /// was handed on again and again, or at which several sessions of one service stand; one that a process alone never gets is
 /// somebody's guard against starting twice. Of waits for the network,
 /// those count of which it is known what held them up.
@@ -280,11 +281,12 @@ fn loss(scene: &Scene, pid: Pid) -> Duration {
         .sum();
     let mut dialogues: BTreeMap<(TimeClass, Pid), (u64, Duration)> = BTreeMap::new();
     let mut on_stopped = Duration::ZERO;
+    let is_another = |by: Pid| !scene.is_background(by) && !scene.is_one_job(pid, by);
     for wait in scene.waits(pid) {
         let Some((by, _)) = wait.by else { continue };
         if wait.class == BlockedProcess && causes::for_good(scene, by) {
             on_stopped += wait.time;
-        } else if wait.class == BlockedLock || wait.class == BlockedProcess && by != pid && !scene.is_background(by) {
+        } else if wait.class == BlockedLock || wait.class == BlockedProcess && by != pid && is_another(by) {
             let dialogue = dialogues.entry((wait.class, by)).or_default();
             dialogue.0 += wait.count;
             dialogue.1 += wait.time;

@@ -186,6 +186,20 @@ pub struct Wait {
     pub waker_stack: Vec<FrameId>,
 }
 
+impl Wait {
+    /// The other end of the TCP or UDP socket that it is for, as `address:port` or `port N` of a server.
+    pub fn end(&self) -> Option<&str> {
+        let named = self.resource.strip_prefix("tcp:")?;
+        Some(named.split_once(" (").map_or(named, |(end, _)| end))
+    }
+
+    /// What held up a wait on such a socket, where this end of it knows.
+    pub fn reason(&self) -> Option<&str> {
+        let (_, reason) = self.resource.strip_prefix("tcp:")?.split_once(" (")?;
+        Some(reason.trim_end_matches(')'))
+    }
+}
+
 /// Something that happened at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {

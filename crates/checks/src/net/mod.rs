@@ -75,7 +75,7 @@ fn waited(rec: &Recording, pid: Option<Pid>, is: impl Fn(&Wait) -> bool) -> Dura
 
 /// Waits on one connection, by its other end, or by its port where this end is the server.
 fn is_on(wait: &Wait, labels: &Labels) -> bool {
-    let Some(end) = wait.resource.strip_prefix("tcp:") else { return false };
+    let Some(end) = wait.end() else { return false };
     end == labels.get("peer") || end.strip_prefix("port ").is_some_and(|port| port == labels.get("local_port"))
 }
 

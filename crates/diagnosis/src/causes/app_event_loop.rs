@@ -44,8 +44,11 @@ const UNUSUAL: u32 = 5;
 /// ours: where more than this part of its requests takes as long, that is what its requests take.
 const SELDOM: Ratio = Ratio(0.34);
 
-/// ours: fewer requests in the event window tell little.
+/// ours: of fewer requests in the event window it cannot be told what is usual.
 const FEWEST: usize = 20;
+
+/// ours: of fewer it cannot be told whether it blocks at each.
+const FEW: usize = 8;
 
 /// A thread that serves from a loop, and what it did to those who waited.
 struct Loop {
@@ -123,7 +126,7 @@ fn loops(timeline: &Timeline, victim: &Victim) -> Vec<Loop> {
         by_thread.entry(request.tid).or_default().push(request);
     }
     let serves_many = |list: &Vec<&Request>| {
-        list.len() >= FEWEST && list.iter().map(|r| r.connection).collect::<BTreeSet<_>>().len() > 1
+        list.len() >= FEW && list.iter().map(|r| r.connection).collect::<BTreeSet<_>>().len() > 1
     };
     by_thread.into_iter().filter(|(_, list)| serves_many(list)).map(|(tid, list)| look(timeline, tid, &list)).collect()
 }
@@ -134,7 +137,7 @@ fn look(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Loop {
     let usual = gaps.get(gaps.len() / 2).map_or(0, |(from, to)| to - from);
     let least = (ns(LONG)).max(usual.saturating_mul(u64::from(UNUSUAL)));
     let mut long: Vec<(u64, u64)> = gaps.iter().copied().filter(|(from, to)| to - from >= least).collect();
-    if Ratio::of_counts(long.len() as f64, requests.len() as f64) > SELDOM {
+    if requests.len() < FEWEST || Ratio::of_counts(long.len() as f64, requests.len() as f64) > SELDOM {
         long.clear();
     }
     let blocks = long.is_empty() && takes_turns(requests);
@@ -168,7 +171,7 @@ fn takes_turns(requests: &[&Request]) -> bool {
 }
 
 /// Whether a thread is blocked on somebody else for most of a stretch, without polling. Disks and locks have causes of their own.
-fn is_blocked(timeline: &Timeline, tid: Tid, (from, to): (u64, u64)) -> bool {
+pub(super) fn is_blocked(timeline: &Timeline, tid: Tid, (from, to): (u64, u64)) -> bool {
     /// ours: what is left is the call's own work.
     const MOST: Ratio = Ratio(0.8);
     let on_others = |wait: &observe::Wait| {
@@ -208,7 +211,7 @@ fn gaps(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Vec<(u64, u64)>
 /// ours: being taken off the CPU for a shorter while does not split what it does.
 const QUEUED: u64 = 1_000_000;
 
-const POLLS: &[&str] =
+pub(super) const POLLS: &[&str] =
     &["epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6", "io_uring_enter"];
 
 /// Where the thread's CPU time is, and the way there; else where it blocks longest outside of polls.

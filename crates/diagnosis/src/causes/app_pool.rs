@@ -6,16 +6,16 @@
 //! event loop, which has no pool.
 //! **Experiment:** none from outside; a larger pool moves the queue to what the members wait for.
 
-use super::{app_handed_on::lie, app_untaken::pool};
+use super::{app_event_loop::is_blocked, app_handed_on::lie, app_untaken::pool};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{MATTERS, WORTH_SAYING, how_much},
     chain,
     code::path,
-    path::{Removes, Waits, ns},
+    path::{Removes, Timeline, Waits, ns},
 };
 use checks::Evidence;
-use observe::{Pid, Ratio, Series, Tid, TimeClass, Wait, catalog};
+use observe::{Pid, Ratio, Request, Series, Tid, TimeClass, Wait, catalog};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -217,7 +217,8 @@ fn connections(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let (inside, outside) = (at_once(true), at_once(false));
     let most = most_at_once(of(false).map(|r| (ns(r.begin), ns(r.answered))));
     let used_up = most > 0 && outside >= IN_USE.0 * most as f64 && inside - outside >= 1.0;
-    if !used_up || victim.busiest_thread(scene) >= COMPUTES || of(false).count() < FEWEST {
+    let few = of(false).count() < FEWEST;
+    if !used_up || few || victim.busiest_thread(scene) >= COMPUTES || blocks_meanwhile(timeline, of(false)) {
         return None;
     }
     let share = Ratio::of_counts(inside - outside, inside);
@@ -250,6 +251,14 @@ fn connections(scene: &Scene, victim: &Victim) -> Option<Draft> {
         removes: Removes::Unsaid,
         descriptive: false,
     })
+}
+
+/// Whether one thread asks all the questions, and is blocked until each is answered: it could use no more connections.
+fn blocks_meanwhile<'a>(timeline: &Timeline, asked: impl Iterator<Item = &'a Request>) -> bool {
+    let asked: Vec<_> = asked.collect();
+    let one = asked.windows(2).all(|pair| pair[0].tid == pair[1].tid);
+    let blocked = asked.iter().filter(|r| is_blocked(timeline, r.tid, (ns(r.begin), ns(r.answered)))).count();
+    one && Ratio::of_counts(blocked as f64, asked.len() as f64) >= HALF
 }
 
 /// ours: with fewer questions in the event window, the most at once is chance.
@@ -364,5 +373,21 @@ mod tests {
         let finding = one(&proxied(120), "app.pool");
         assert!(finding.summary.contains("never more than 1"), "{}", finding.summary);
         assert!(all(&proxied(24), "app.pool").is_empty());
+    }
+
+    #[test]
+    fn a_loop_that_is_blocked_at_each_question_could_use_no_more_connections() {
+        let window = |call: &str| {
+            let mut window = Window::new(&[(10, BlockedProcess)]);
+            for n in 0..40 {
+                let at = n * 20;
+                window = window.request(10, n % 8, at, 0, at + 120, None);
+                window = window.request(10, 100, at + 100, 0, at + 120, Some((n % 8, at)));
+                window = window.blocked(10, BlockedProcess, at + 100, at + 119, None).in_call(call);
+            }
+            window.build()
+        };
+        assert!(all(&window("recvfrom"), "app.pool").is_empty());
+        assert_eq!(all(&window("epoll_wait"), "app.pool").len(), 1);
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! **Speaks for it:** a thread that does the work also pauses by its own timer, again and again.
 //! **Speaks against it:** whether a pause is wanted cannot be seen. Only when somebody waits for the sleeper is it `likely`.
+//! The ticks of an event loop, after which nothing is answered or asked, hold up nobody.
 //! **Experiment:** none from outside.
 
-use super::app_failing_calls;
+use super::{app_event_loop::POLLS, app_failing_calls};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::how_much,
     code::{self, path},
-    path::Removes,
+    path::{Removes, Timeline, ns},
     scene::DIALOGUE,
 };
 use checks::Evidence;
@@ -27,6 +28,10 @@ const NAP: Duration = Duration::from_secs(5);
 
 /// ours: another process that waits for the sleeper this part of the window is held up by it.
 const HELD_UP: Ratio = Ratio(0.2);
+
+/// ours: where fewer of the requests, by their time, go on after a tick of the loop that serves them, they wait for something
+/// else.
+const GO_ON: Ratio = Ratio(0.34);
 
 /// ours: with less of the window on a CPU, the work between the pauses is a heartbeat.
 const AT_WORK: Ratio = Ratio(0.02);
@@ -47,6 +52,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         .waits(scene)
         .filter(|w| w.class == TimeClass::BlockedSleep && !housekeeping.contains(&w.tid))
         .filter(|w| w.time.as_secs_f64() / w.count.max(1) as f64 <= NAP.as_secs_f64())
+        .filter(|w| !POLLS.contains(&w.syscall.as_str()) || !scene.timeline().is_some_and(|t| only_ticks(t, w.tid)))
         .collect();
     let retries: Duration = naps.iter().filter(|w| w.after_failure).map(|w| w.time).sum();
     let all: Duration = naps.iter().map(|w| w.time).sum();
@@ -95,6 +101,34 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
+/// Whether nothing comes of it when a timer ends a thread's poll: of the requests that it has in hand meanwhile, hardly any is
+/// answered, or asked on about, before it polls again.
+fn only_ticks(timeline: &Timeline, tid: Tid) -> bool {
+    let offs = timeline.thread(tid).map_or(&[][..], |thread| &thread.offs);
+    let blocked: Vec<_> = offs.iter().filter(|off| off.blocked).collect();
+    let is_tick = |wait: &Wait| wait.class == TimeClass::BlockedSleep && POLLS.contains(&wait.syscall.as_str());
+    // What the thread did after each, until it was blocked again.
+    let ticks: Vec<(u64, u64)> = (0..blocked.len())
+        .filter(|n| timeline.wait(blocked[*n]).is_some_and(is_tick))
+        .map(|n| (blocked[n].on, blocked.get(n + 1).map_or(timeline.end, |next| next.off)))
+        .collect();
+    let mine = |served: bool| timeline.requests.iter().filter(move |r| r.served == served && r.tid == tid);
+    let asked: Vec<u64> = mine(false).map(|r| ns(r.begin)).collect();
+    let (mut all, mut go_on) = (0, 0);
+    for request in mine(true) {
+        let (begin, end) = (ns(request.begin), ns(request.answered));
+        let in_hand = &ticks[ticks.partition_point(|tick| tick.0 < begin)..ticks.partition_point(|tick| tick.0 < end)];
+        if in_hand.is_empty() {
+            continue;
+        }
+        let within =
+            |(from, to): &(u64, u64)| (*from..=*to).contains(&end) || asked.iter().any(|at| (*from..=*to).contains(at));
+        all += end - begin;
+        go_on += if in_hand.iter().any(within) { end - begin } else { 0 };
+    }
+    all > 0 && Ratio::of_counts(go_on as f64, all as f64) < GO_ON
+}
+
 /// Another process that was held up by the victim, with the time.
 fn waiter(scene: &Scene, victim: &Victim) -> Option<(Pid, Duration)> {
     scene
@@ -116,7 +150,10 @@ fn waiter(scene: &Scene, victim: &Victim) -> Option<(Pid, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{System, all, one};
+    use crate::{
+        path::tests::Window,
+        testing::{System, all, one},
+    };
 
     fn sleeper() -> System {
         System::new().thread(10, "mailer", &[(TimeClass::RunningUser, 0.5), (TimeClass::BlockedSleep, 9.0)]).wait(
@@ -139,6 +176,31 @@ mod tests {
             .target(10)
             .build();
         assert_eq!(one(&rec, "app.sleeps").confidence, Confidence::Likely);
+    }
+
+    /// A loop ticks every 20 ms, and has a request in hand that it answers a moment after a tick, or when something comes.
+    fn loop_that_ticks(after_a_tick: bool) -> observe::Recording {
+        let mut window = Window::new(&[(10, TimeClass::BlockedSleep)]);
+        for n in 0..48 {
+            let at = n * 20;
+            let class = if n % 4 == 3 && !after_a_tick { TimeClass::BlockedIdle } else { TimeClass::BlockedSleep };
+            window = window.blocked(10, class, at, at + 19, None).in_call("epoll_wait");
+            if n % 4 == 3 {
+                window = window.request(10, 1, at - 59, 0, at + 20, None);
+            }
+        }
+        let ticks = (TimeClass::BlockedSleep, "epoll_wait", "timer");
+        System::with(window.build())
+            .wait(10, ticks.0, ticks.1, ticks.2, None, 4.0, 200)
+            .thread(20, "worker", &[(TimeClass::BlockedProcess, 9.0)])
+            .wait(20, TimeClass::BlockedProcess, "recvfrom", "tcp:127.0.0.1:80", Some((10, 10)), 9.0, 90)
+            .build()
+    }
+
+    #[test]
+    fn a_tick_after_which_nothing_is_answered_holds_up_nobody() {
+        assert_eq!(one(&loop_that_ticks(true), "app.sleeps").confidence, Confidence::Likely);
+        assert!(all(&loop_that_ticks(false), "app.sleeps").is_empty());
     }
 
     #[test]

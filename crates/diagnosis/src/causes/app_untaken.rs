@@ -87,7 +87,7 @@ fn about(scene: &Scene, victim: &Victim) -> Option<Untaken> {
     let all = servers(scene).into_iter().filter_map(|pid| untaken(scene, pid));
     let connects = |to: Pid| {
         let unanswered = victim.waits(scene).filter(|w| w.class == TimeClass::BlockedProcess && w.by.is_none());
-        unanswered.filter_map(|w| listener(scene, w.resource.strip_prefix("tcp:")?)).any(|pid| pid == to)
+        unanswered.filter_map(|w| listener(scene, w.end()?)).any(|pid| pid == to)
     };
     let asks = |u: &Untaken| u.clients.iter().any(|pid| victim.contains(*pid)) || connects(u.server);
     let mut concerns = all.filter(|u| victim.contains(u.server) || asks(u));

@@ -124,6 +124,10 @@ mod tests {
     fn attempts_that_nobody_answers() {
         let finding = one(&failed(blocked(), PEER, "given up", 3.0, 9.0).build(), "net.connect");
         assert_eq!((finding.culprit.name.as_str(), finding.confidence), (PEER, Confidence::Likely));
+        let mut pending = System::new().thread(10, "sync", &[(BlockedNetwork, 10.0)]);
+        pending = pending.wait(10, BlockedNetwork, "connect", "tcp:10.0.0.2:80 (sent again)", None, 10.0, 1);
+        let finding = one(&pending.target(10).build(), "net.connect");
+        assert!(finding.summary.contains("1 not answered yet of 1"), "{}", finding.summary);
         let late = blocked().durations(&catalog::TCP_CONNECT, &[("pid", "10"), ("peer", PEER)], &[(3, 3010.0)]);
         assert_eq!(one(&late.target(10).build(), "net.connect").confidence, Confidence::Likely);
     }

@@ -8,7 +8,7 @@
 
 use crate::{
     Cause, Confidence, Draft, Effect, Scene, Victim,
-    network::{HELD, Lost, Network, Talk, is_sending, reason},
+    network::{HELD, Lost, Network, Talk, is_sending},
     scene::DIALOGUE,
 };
 use checks::Evidence;
@@ -93,7 +93,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
 
 /// The waits that began while Nagle's algorithm held small data back. A server waits for its next question meanwhile.
 fn held_waits<'t>(talk: &'t Talk) -> Vec<&'t Wait> {
-    talk.waits.iter().copied().filter(|wait| reason(wait) == Some(HELD) && !is_sending(wait)).collect()
+    talk.waits.iter().copied().filter(|wait| wait.reason() == Some(HELD) && !is_sending(wait)).collect()
 }
 
 /// The same of a server on this machine that the victim asks.

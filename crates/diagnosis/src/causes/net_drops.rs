@@ -93,7 +93,7 @@ fn in_vain(scene: &Scene, victim: &Victim) -> Duration {
     let of_a_peer = |end: &str| !end.starts_with("port ") && !end.ends_with(":0");
     let nobody_came = |wait: &&Wait| {
         let idle = wait.class == TimeClass::BlockedIdle && wait.by.is_none();
-        idle && wait.resource.strip_prefix("tcp:").is_some_and(of_a_peer)
+        idle && wait.end().is_some_and(of_a_peer)
     };
     victim.waits(scene).filter(nobody_came).map(|wait| wait.time).sum()
 }

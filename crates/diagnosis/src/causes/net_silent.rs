@@ -60,8 +60,7 @@ pub fn silent(scene: &Scene, victim: &Victim) -> Option<Draft> {
 
 /// Its waits on connections to a peer.
 fn waits<'s>(scene: &'s Scene, victim: &'s Victim, peer: &'s str) -> impl Iterator<Item = &'s Wait> + 's {
-    let on_it =
-        move |wait: &&Wait| wait.resource.strip_prefix("tcp:").is_some_and(|on| on.split(' ').next() == Some(peer));
+    let on_it = move |wait: &&Wait| wait.end() == Some(peer);
     victim.waits(scene).filter(|wait| wait.class == TimeClass::BlockedNetwork).filter(on_it)
 }
 

@@ -78,8 +78,8 @@ fn unnamed(class: TimeClass) -> &'static str {
 /// Whom a wait for another process is for that nobody was seen to end: who listens at the other end, else who of its children
 /// (or its parent, unless it waits for a child) is most at work. `None` when nobody is known.
 fn whom(scene: &Scene, wait: &Wait) -> Option<Pid> {
-    if let Some(address) = wait.resource.strip_prefix("tcp:") {
-        return listener(scene, address.split(' ').next().unwrap_or(address)).filter(|pid| *pid != wait.pid);
+    if let Some(address) = wait.end() {
+        return listener(scene, address).filter(|pid| *pid != wait.pid);
     }
     let parent = scene.rec.processes.get(&wait.pid).map(|p| p.parent).filter(|_| wait.resource != "child");
     let family = scene.children(wait.pid).chain(parent).filter(|pid| !scene.threads(*pid).is_empty());

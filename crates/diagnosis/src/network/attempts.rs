@@ -1,12 +1,18 @@
 //! Attempts to connect, by the end that was tried.
 
-use super::{duration, mine};
+use super::{
+    duration, mine,
+    talk::{SENT_AGAIN, is_connecting},
+};
 use crate::{Scene, Victim};
 use observe::catalog;
 use std::{collections::BTreeMap, time::Duration};
 
 /// RFC 6298: a first segment that is not answered is sent again after one second.
 const SYN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why an attempt is not made yet.
+const PENDING: &str = "not answered yet";
 
 /// A victim's attempts to reach one end.
 #[derive(Default)]
@@ -42,6 +48,13 @@ impl Attempts {
         }
         for row in mine(scene, victim, &catalog::TCP_CONNECT_WASTED) {
             by_peer.entry(row.labels.get("peer").to_owned()).or_default().wasted += duration(row.last());
+        }
+        // One that had begun before anybody looked, and is not over, is known by who is blocked in it.
+        let pending = victim.waits(scene).filter(|wait| is_connecting(wait) && wait.reason() == Some(SENT_AGAIN));
+        for wait in pending {
+            let Some(end) = wait.end().filter(|end| !by_peer.contains_key(*end)) else { continue };
+            let failed = [(PENDING.to_owned(), wait.count as f64)].into();
+            by_peer.insert(end.to_owned(), Attempts { failed, wasted: wait.time, ..Attempts::default() });
         }
         by_peer
     }

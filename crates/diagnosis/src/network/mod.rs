@@ -8,7 +8,7 @@ mod talk;
 
 pub use attempts::Attempts;
 pub use lost::{Lost, Of};
-pub use talk::{HELD, Talk, is_connecting, is_sending, reason};
+pub use talk::{HELD, Talk, is_connecting, is_sending};
 
 use crate::{Confidence, Party, Scene, Victim, code::path, path::Removes, scene::totals_of};
 use observe::{Labels, Pid, Ratio, Recording, Series, TimeClass, Wait, catalog, catalog::Metric};
@@ -241,12 +241,12 @@ fn duration(seconds: f64) -> Duration {
 
 /// The name server that a wait is for.
 pub fn name_server(wait: &Wait) -> Option<&str> {
-    let (end, _) = talk::end_and_reason(wait)?;
+    let end = wait.end()?;
     end.ends_with(":53").then_some(end)
 }
 
 /// Whether a blocked wait for the network is certainly no idleness: something is known to have held it up.
 pub fn is_held_up(wait: &Wait) -> bool {
-    let told = reason(wait).is_some() || is_connecting(wait) || name_server(wait).is_some();
+    let told = wait.reason().is_some() || is_connecting(wait) || name_server(wait).is_some();
     wait.class == TimeClass::BlockedNetwork && told
 }

@@ -14,7 +14,7 @@ use std::{
 /// What the kernel side says of a wait on a socket: Nagle's algorithm held small data back.
 pub const HELD: &str = "held by Nagle's algorithm";
 /// Segments were sent again meanwhile.
-const SENT_AGAIN: &str = "sent again";
+pub(super) const SENT_AGAIN: &str = "sent again";
 /// The other end took no more.
 const SMALL_WINDOW: &str = "small window";
 /// The path took what it could.
@@ -286,7 +286,7 @@ impl Talk<'_> {
 
     /// The waits in which segments were sent again.
     pub fn sent_again(&self) -> Vec<&Wait> {
-        self.blocking(|wait| reason(wait) == Some(SENT_AGAIN))
+        self.blocking(|wait| wait.reason() == Some(SENT_AGAIN))
     }
 
     /// Time in which a window or buffer held it up.
@@ -328,7 +328,7 @@ impl<'s> Talks<'s> {
     }
 
     pub fn waited(&mut self, wait: &'s Wait) {
-        if let Some((end, _)) = end_and_reason(wait) {
+        if let Some(end) = wait.end() {
             self.talk(end).waits.push(wait);
         }
     }
@@ -435,26 +435,12 @@ fn is_same(a: &str, b: &str) -> bool {
     a == b || cut(a, b) || cut(b, a)
 }
 
-/// The end that a wait on a TCP or UDP socket is for, and what held it up.
-pub(super) fn end_and_reason(wait: &Wait) -> Option<(&str, Option<&str>)> {
-    let named = wait.resource.strip_prefix("tcp:")?;
-    Some(match named.split_once(" (") {
-        Some((end, reason)) => (end, Some(reason.trim_end_matches(')'))),
-        None => (named, None),
-    })
-}
-
-/// What held up a wait.
-pub fn reason(wait: &Wait) -> Option<&str> {
-    end_and_reason(wait)?.1
-}
-
 /// Whether a wait is for room to send: in a call that sends, or in a poll that ended with much that is not acknowledged yet.
 pub fn is_sending(wait: &Wait) -> bool {
     const SENDS: &[&str] = &["write", "writev", "sendto", "sendmsg", "sendmmsg", "sendfile", "splice"];
     const POLLS: &[&str] = &["poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"];
     let call = wait.syscall.as_str();
-    SENDS.contains(&call) || POLLS.contains(&call) && matches!(reason(wait), Some(SMALL_WINDOW | BUFFER_FULL))
+    SENDS.contains(&call) || POLLS.contains(&call) && matches!(wait.reason(), Some(SMALL_WINDOW | BUFFER_FULL))
 }
 
 /// Whether a wait is for the other end's first answer.

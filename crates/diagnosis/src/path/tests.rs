@@ -84,6 +84,12 @@ impl Window {
         window
     }
 
+    /// The last blocked stretch was in this system call.
+    pub(crate) fn in_call(mut self, syscall: &str) -> Self {
+        self.waits.last_mut().unwrap().syscall = syscall.to_owned();
+        self
+    }
+
     /// That a request came in on a connection, named as its port, was read so much later, and answered; or, within another,
     /// went out.
     pub(crate) fn request(

@@ -122,6 +122,8 @@ static __noinline int describe_socket(struct thread *t, struct sock *sk)
 		remote = 0;
 		if (family == AF_UNIX && peer)
 			t->holder = BPF_CORE_READ(peer, numbers[0].nr);
+		else if (family == AF_UNIX) /* datagrams: nobody opened the other end for this one */
+			t->object_b = BPF_CORE_READ((struct unix_sock *)sk, peer, sk_socket, file, f_inode, i_ino);
 	}
 	t->object_a = local | remote << 16 | family << 32 | state << 48;
 	if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)

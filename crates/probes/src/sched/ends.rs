@@ -1,4 +1,4 @@
-//! Who holds the other end: of pipes and local TCP connections, by the descriptors that processes have open.
+//! Who holds the other end: of pipes, unix sockets and local TCP connections, by the descriptors that processes have open.
 
 use super::peers::connections;
 use crate::roots::Roots;
@@ -17,6 +17,8 @@ pub(crate) struct Ends {
     pipes: HashMap<u64, Vec<u32>>,
     /// Processes by their sockets' local and remote port.
     connections: HashMap<(u16, u16), u32>,
+    /// Processes by the inodes of their other sockets.
+    sockets: HashMap<u64, Vec<u32>>,
     children: HashMap<u32, Vec<u32>>,
 }
 
@@ -39,13 +41,18 @@ impl Ends {
             for target in descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()) {
                 let Some(target) = target.to_str() else { continue };
                 let inode = |kind: &str| target.strip_prefix(kind)?.strip_suffix(']')?.parse::<u64>().ok();
-                if let Some(inode) = inode("pipe:[") {
-                    let holders = ends.pipes.entry(inode).or_default();
+                let holds = |holders: &mut Vec<u32>| {
                     if holders.last() != Some(&pid) {
                         holders.push(pid);
                     }
-                } else if let Some(ports) = inode("socket:[").and_then(|inode| ports.get(&inode)) {
-                    ends.connections.insert(*ports, pid);
+                };
+                if let Some(inode) = inode("pipe:[") {
+                    holds(ends.pipes.entry(inode).or_default());
+                } else if let Some(inode) = inode("socket:[") {
+                    match ports.get(&inode) {
+                        Some(ports) => _ = ends.connections.insert(*ports, pid),
+                        None => holds(ends.sockets.entry(inode).or_default()),
+                    }
                 }
             }
         }
@@ -55,6 +62,11 @@ impl Ends {
     /// The one other process that has a pipe open; `None` when there are several.
     pub fn of_pipe(&self, inode: u64, pid: u32) -> Option<u32> {
         only(self.pipes.get(&inode)?.iter().filter(|holder| **holder != pid))
+    }
+
+    /// The one other process that has a socket open, by its inode; `None` when there are several.
+    pub fn of_socket(&self, inode: u64, pid: u32) -> Option<u32> {
+        only(self.sockets.get(&inode)?.iter().filter(|holder| **holder != pid))
     }
 
     /// The process at the other end of a local connection, as the kernel side notes it: local port, remote port << 16.

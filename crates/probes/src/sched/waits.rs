@@ -216,6 +216,7 @@ fn other_end(key: &types::wait_key, object: &Object, namer: &mut Namer) -> Optio
     }
     let pid = match object {
         Object::Socket(socket) if socket.unix && key.holder != 0 => Some(key.holder),
+        Object::Socket(socket) if socket.unix => namer.ends().of_socket(key.object_b, key.tgid),
         Object::Socket(socket) if socket.loopback => namer.ends().of_connection(key.object_a),
         Object::Pipe(inode) => namer.ends().of_pipe(*inode, key.tgid),
         Object::Child => namer.ends().only_child(key.tgid),
