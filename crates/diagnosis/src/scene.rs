@@ -1,6 +1,6 @@
 //! The recording as a diagnosis reads it: processes with their time, whom they wait for, and what runs.
 
-use crate::{graph::WaitGraph, path::Timeline};
+use crate::{causes::for_good, graph::WaitGraph, path::Timeline};
 use observe::{
     Absent, ClassTimes, Histogram, Observed, Pid, Ratio, Recording, Series, Stack, ThreadTime, Tid, TimeClass, Wait,
     catalog,
@@ -110,14 +110,23 @@ impl<'a> Scene<'a> {
 
     /// The threads of a process that do its work: those that ran, or wanted to and were held up, for at least a tenth of
     /// the busiest one's time. The long pauses of helper threads, and their waits for others, would drown everything
-    /// else. Threads that answer other processes are workers whatever they do.
+    /// else. Threads that answer other processes are workers whatever they do, and those that somebody holds up who was stopped.
     pub fn workers(&self, pid: Pid) -> Vec<&'a ThreadTime> {
         /// ours: a helper thread is one that does less than a tenth of the busiest thread's work.
         const PART: f64 = 0.1;
         let Some(threads) = self.threads.get(&pid) else { return Vec::new() };
         let most = threads.iter().map(|t| work(&t.classes)).max().unwrap_or_default();
         let works = |t: &&ThreadTime| work(&t.classes).as_secs_f64() >= most.as_secs_f64() * PART;
-        threads.iter().copied().filter(|t| works(t) || self.answers(t.pid, t.tid).is_some()).collect()
+        let answers = |t: &ThreadTime| self.answers(t.pid, t.tid).is_some();
+        threads.iter().copied().filter(|t| works(t) || answers(t) || self.is_held_up_by_stopped(t)).collect()
+    }
+
+    /// Whether a thread waits all the time for a process that was stopped.
+    fn is_held_up_by_stopped(&self, thread: &ThreadTime) -> bool {
+        let stopped = |by: Pid| by != thread.pid && for_good(self, by);
+        let all_along =
+            |w: &&&Wait| w.tid == thread.tid && w.class == TimeClass::BlockedProcess && w.time * 2 > thread.wall;
+        self.waits(thread.pid).iter().filter(all_along).any(|w| w.by.is_some_and(|(by, _)| stopped(by)))
     }
 
     /// Every thread of a process.

@@ -21,7 +21,7 @@ pub struct Found {
 /// was named.
 pub fn findings(scene: &Scene, victims: &[Victim], busiest: &[Victim], named: bool) -> Found {
     let mut weighed: Vec<Weighed> = victims.iter().flat_map(|victim| weigh(scene, victim)).collect();
-    for pid in awaited(scene, victims, &weighed) {
+    for pid in awaited(scene, victims, &weighed, named) {
         let mut found = weigh(scene, &Victim::behind_another(scene, pid));
         // Its own waits matter as far as they are somebody's; what it hardly does, or may want, is not of interest here.
         found.retain(|w| w.sure() && w.cause.id != causes::WAITS_FOR_CHILD && !is_known(&weighed, w));
@@ -75,8 +75,13 @@ fn ways(scene: &Scene, victims: &[Victim]) -> Vec<(Party, Vec<Pid>)> {
 }
 
 /// Whom victims wait for, all along the way to who is at the end of it: what holds up the one in the middle is the cause as well.
-fn awaited(scene: &Scene, victims: &[Victim], weighed: &[Weighed]) -> BTreeSet<Pid> {
-    let waits = |w: &&Weighed| w.sure() && w.cause.id == causes::WAITS_FOR_CHILD;
+fn awaited(scene: &Scene, victims: &[Victim], weighed: &[Weighed], named: bool) -> BTreeSet<Pid> {
+    // The parts of a job wait for each other as a matter of course, unless somebody asks about one.
+    let own = |w: &Weighed| {
+        let ends = w.finding.victim.pid.zip(w.finding.culprit.pid);
+        !named && ends.is_some_and(|(victim, culprit)| scene.is_one_job(Pid(victim), Pid(culprit)))
+    };
+    let waits = |w: &&Weighed| w.sure() && w.cause.id == causes::WAITS_FOR_CHILD && !own(w);
     let ends: BTreeSet<Pid> = weighed.iter().filter(waits).filter_map(|w| w.finding.culprit.pid.map(Pid)).collect();
     let ways = ways(scene, victims).into_iter().map(|(_, path)| path);
     let ways = ways.filter(|path| path.last().is_some_and(|end| ends.contains(end))).flatten();

@@ -124,7 +124,7 @@ catalog! {
     EPISODE_WAITS: Wait = "thread.episode.wait", "s", [],
         "What the episodes' threads waited for: one row for what many waits have in common.", "sched_switch, sched_waking";
     EPISODE_REQUESTS: Request = "process.request", "s", [],
-        "Every request that came in and was answered in the event window, and every exchange that went out and was answered, one by one; see `process.request.duration` and `process.upstream.duration`.",
+        "Every request that was answered in the event window, and every exchange that went out and was answered in it, one by one, in the order in which they began, some of them before it; see `process.request.duration` and `process.upstream.duration`.",
         "sk_data_ready, sock_recv_length, sock_send_length";
     EVENT_WINDOW: Series = "friday.event_window", "1", ["what"],
         "The event window: its `begin` and `end`, in seconds since the window began, and how many episodes were `lost` in it.",

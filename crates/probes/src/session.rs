@@ -2,7 +2,7 @@
 
 use crate::{
     block::{self, Disks},
-    bpf::{Group, Kernel, Settings, rows},
+    bpf::{Group, Kernel, Settings, rows, types},
     changes,
     cpu::{self, Samples},
     goroutines,
@@ -76,11 +76,9 @@ enum Events {
 
 impl Events {
     /// Its requests, which are told with all others.
-    fn take_requests(&mut self) -> Result<requests::Requests, Absent> {
+    fn take_requests(&mut self) -> Result<Vec<types::request_span>, Absent> {
         match self {
-            Events::Done(streamed) => {
-                Ok(requests::Requests { spans: std::mem::take(&mut streamed.requests), since: streamed.begin })
-            }
+            Events::Done(streamed) => Ok(std::mem::take(&mut streamed.requests)),
             Events::Absent(why) => Err(why.clone()),
             Events::Planned(_) | Events::Open(..) => Err(Absent::NotCollected("no event window".to_owned())),
         }

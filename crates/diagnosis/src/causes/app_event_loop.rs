@@ -6,7 +6,7 @@
 //! than one CPU can. Blocking on somebody else outside of its poll is never a loop's work, however often.
 //! **Experiment:** none from outside.
 
-use super::app_pool::queued;
+use super::app_pool::{party, queued};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{FELT, MATTERS, NOTICED, WORTH_SAYING},
@@ -88,6 +88,14 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let function = function(scene, worst.pid, worst.tid);
     let did = if worst.blocks { "was blocked outside of its poll" } else { "worked" };
     let name = function.as_ref().map_or_else(|| "a callback".to_owned(), |(name, _)| name.clone());
+    // What it works at is a function's fault; that it blocks is its own, whatever functions its runtime has.
+    let culprit = match worst.blocks {
+        true => party(scene, victim, format!("thread {}, blocked in {name}", worst.tid)),
+        false => {
+            let detail = Some(format!("in thread {}", worst.tid));
+            Party { kind: "function".into(), pid: None, name: name.clone(), detail }
+        }
+    };
     vec![Draft {
         confidence,
         // Of requests, as a part of what they take; the threads' own time knows nothing of it.
@@ -100,7 +108,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             worst.long.len(),
             LONG.as_secs_f64() * 1e3,
         ),
-        culprit: Party { kind: "function".into(), pid: None, name, detail: Some(format!("in thread {}", worst.tid)) },
+        culprit,
         evidence: vec![
             Evidence::new("requests not read while the thread was at something long", worst.held_up.as_secs_f64(), "s")
                 .against(format!("of {:.2} s in {} requests", worst.requests.as_secs_f64(), worst.served))

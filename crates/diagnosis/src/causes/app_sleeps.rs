@@ -15,7 +15,10 @@ use crate::{
 };
 use checks::Evidence;
 use observe::{Pid, Ratio, Tid, TimeClass, Wait};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause { id: "app.sleeps", frozen: Effect::None, root_of: &[], judge };
@@ -48,12 +51,24 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             scene.threads(*pid).iter().filter(move |t| !pauses_matter(t)).map(|t| t.tid)
         })
         .collect();
+    let polls = |w: &Wait| POLLS.contains(&w.syscall.as_str());
+    let ticks: BTreeMap<Tid, Option<bool>> = victim
+        .waits(scene)
+        .filter(|w| w.class == TimeClass::BlockedSleep && polls(w))
+        .map(|w| w.tid)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .filter_map(|tid| Some((tid, go_on_after_ticks(scene.timeline()?, tid))))
+        .collect();
+    let go_on = |tid: Tid| ticks.get(&tid).copied().flatten();
     let naps: Vec<&Wait> = victim
         .waits(scene)
         .filter(|w| w.class == TimeClass::BlockedSleep && !housekeeping.contains(&w.tid))
         .filter(|w| w.time.as_secs_f64() / w.count.max(1) as f64 <= NAP.as_secs_f64())
-        .filter(|w| !POLLS.contains(&w.syscall.as_str()) || !scene.timeline().is_some_and(|t| only_ticks(t, w.tid)))
+        .filter(|w| !polls(w) || go_on(w.tid) != Some(false))
         .collect();
+    // Where none of a loop's requests was seen to end, it is not known what ends them.
+    let known = naps.iter().any(|w| !polls(w) || go_on(w.tid) == Some(true));
     let retries: Duration = naps.iter().filter(|w| w.after_failure).map(|w| w.time).sum();
     let all: Duration = naps.iter().map(|w| w.time).sum();
     // Pauses between failing tries belong to what fails.
@@ -76,7 +91,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         None => " Whether the pauses are wanted cannot be seen from outside.".to_owned(),
     };
     vec![Draft {
-        confidence: if waiter.is_some() { Confidence::Likely } else { Confidence::Possible },
+        confidence: if waiter.is_some() && known { Confidence::Likely } else { Confidence::Possible },
         time,
         summary: format!(
             "{} sleeps by its own timer for {}: {count} pauses of {mean:.1} ms in {function}.{held_up}",
@@ -101,9 +116,9 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
-/// Whether nothing comes of it when a timer ends a thread's poll: of the requests that it has in hand meanwhile, hardly any is
-/// answered, or asked on about, before it polls again.
-fn only_ticks(timeline: &Timeline, tid: Tid) -> bool {
+/// Whether the requests that a thread has in hand when a timer ends its poll go on after it: are answered, or asked on about,
+/// before it polls again. Otherwise the loop only ticks. `None` where no such request was answered in the event window.
+fn go_on_after_ticks(timeline: &Timeline, tid: Tid) -> Option<bool> {
     let offs = timeline.thread(tid).map_or(&[][..], |thread| &thread.offs);
     let blocked: Vec<_> = offs.iter().filter(|off| off.blocked).collect();
     let is_tick = |wait: &Wait| wait.class == TimeClass::BlockedSleep && POLLS.contains(&wait.syscall.as_str());
@@ -112,21 +127,21 @@ fn only_ticks(timeline: &Timeline, tid: Tid) -> bool {
         .filter(|n| timeline.wait(blocked[*n]).is_some_and(is_tick))
         .map(|n| (blocked[n].on, blocked.get(n + 1).map_or(timeline.end, |next| next.off)))
         .collect();
-    let mine = |served: bool| timeline.requests.iter().filter(move |r| r.served == served && r.tid == tid);
-    let asked: Vec<u64> = mine(false).map(|r| ns(r.begin)).collect();
-    let (mut all, mut go_on) = (0, 0);
-    for request in mine(true) {
+    let all = || timeline.earlier.iter().chain(timeline.requests).filter(|r| r.tid == tid);
+    let asked: Vec<u64> = all().filter(|r| !r.served).map(|r| ns(r.begin)).collect();
+    let (mut time, mut going_on) = (0, 0);
+    for request in all().filter(|r| r.served) {
         let (begin, end) = (ns(request.begin), ns(request.answered));
-        let in_hand = &ticks[ticks.partition_point(|tick| tick.0 < begin)..ticks.partition_point(|tick| tick.0 < end)];
-        if in_hand.is_empty() {
+        let after = |at: u64| ticks.partition_point(|tick| tick.0 < at);
+        let ticks = &ticks[after(begin)..after(end)];
+        if ticks.is_empty() {
             continue;
         }
-        let within =
-            |(from, to): &(u64, u64)| (*from..=*to).contains(&end) || asked.iter().any(|at| (*from..=*to).contains(at));
-        all += end - begin;
-        go_on += if in_hand.iter().any(within) { end - begin } else { 0 };
+        let does = |(from, to): &(u64, u64)| [end].iter().chain(&asked).any(|at| (*from..=*to).contains(at));
+        time += end - begin;
+        going_on += if ticks.iter().any(does) { end - begin } else { 0 };
     }
-    all > 0 && Ratio::of_counts(go_on as f64, all as f64) < GO_ON
+    (time > 0).then(|| Ratio::of_counts(going_on as f64, time as f64) >= GO_ON)
 }
 
 /// Another process that was held up by the victim, with the time.

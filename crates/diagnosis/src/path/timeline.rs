@@ -69,8 +69,10 @@ pub struct Timeline<'a> {
     pub lost: u64,
     /// What was waited for.
     pub waits: &'a [Wait],
-    /// Requests, in the order in which they began; none where they could not be told.
+    /// Requests that began in it, in the order in which they did; none where they could not be told.
     pub requests: &'a [Request],
+    /// Those that had begun before, and were answered in it.
+    pub earlier: &'a [Request],
     threads: HashMap<Tid, Thread>,
     runs: HashMap<u32, Vec<Run>>,
     /// Rows of the requests that came in, by connection.
@@ -118,6 +120,7 @@ impl<'a> Timeline<'a> {
         }
         runs.values_mut().for_each(|runs: &mut Vec<Run>| runs.sort_by_key(|run| run.from));
         let requests = rec.get(&catalog::EPISODE_REQUESTS).unwrap_or_default();
+        let (earlier, requests) = requests.split_at(requests.partition_point(|request| ns(request.begin) < begin));
         let (mut served, mut asked): (HashMap<_, Vec<_>>, HashMap<_, Vec<_>>) = Default::default();
         for (row, request) in requests.iter().enumerate() {
             if request.served {
@@ -126,7 +129,7 @@ impl<'a> Timeline<'a> {
                 asked.entry((connection, ns(begin))).or_default().push(row);
             }
         }
-        Ok(Timeline { begin, end, lost: value("lost") as u64, waits, requests, threads, runs, served, asked })
+        Ok(Timeline { begin, end, lost: value("lost") as u64, waits, requests, earlier, threads, runs, served, asked })
     }
 
     /// What was asked of others for the sake of a request that came in, by row.

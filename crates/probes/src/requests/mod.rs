@@ -48,7 +48,7 @@ pub(crate) fn collect(
     kernel: &Kernel,
     names: &Names,
     length: Duration,
-    streamed: Result<Requests, Absent>,
+    streamed: Result<Vec<types::request_span>, Absent>,
     into: &mut Recording,
 ) {
     let traced = kernel.traced_part(Frequent::Requests, length);
@@ -140,14 +140,12 @@ pub(crate) fn clients(rec: &Recording) -> HashSet<(u32, u32)> {
     rec.get(&catalog::UPSTREAM).into_iter().flatten().filter_map(asks).flatten().collect()
 }
 
-/// The event window's: those that began in it.
-fn one_by_one(requests: Requests, namer: &Namer<'_>, began: u64) -> Vec<Request> {
+/// The event window's: those that were answered in it, by begin.
+fn one_by_one(spans: Vec<types::request_span>, namer: &Namer<'_>, began: u64) -> Vec<Request> {
     let at = |ns: u64| Duration::from_nanos(ns.saturating_sub(began));
     let mut places: HashMap<(u64, u32), String> = HashMap::new();
-    let mut rows: Vec<Request> = requests
-        .spans
+    let mut rows: Vec<Request> = spans
         .into_iter()
-        .filter(|span| span.begin >= requests.since)
         .map(|span| Request {
             served: span.side == SERVER,
             pid: Pid(span.tgid),
@@ -162,13 +160,6 @@ fn one_by_one(requests: Requests, namer: &Namer<'_>, began: u64) -> Vec<Request>
         .collect();
     rows.sort_by_key(|row| (row.begin, row.connection, row.served));
     rows
-}
-
-/// Requests of the event window.
-pub(crate) struct Requests {
-    pub spans: Vec<types::request_span>,
-    /// When it began, on the kernel's clock.
-    pub since: u64,
 }
 
 /// Adds what was not answered when the window ended.
