@@ -157,12 +157,12 @@ fn per(what: &BTreeMap<u64, f64>, requests: &BTreeMap<u64, f64>) -> Option<Sprea
     Spread::of(each.filter_map(|(at, rate)| Some(what.get(at)? / rate)).collect())
 }
 
-/// How busy CPUs and disks were.
+/// How busy CPUs and disks were, with the work of this machine: what the hypervisor took is nobody's here.
 fn busy(rec: &Recording) -> BTreeMap<String, Spread> {
     let mut all = BTreeMap::new();
     let (mut work, mut whole): (BTreeMap<u64, f64>, BTreeMap<u64, f64>) = Default::default();
     for row in rec.get(&catalog::CPU_TIME).into_iter().flatten() {
-        let idle = matches!(row.labels.get("mode"), "idle" | "iowait");
+        let idle = matches!(row.labels.get("mode"), "idle" | "iowait" | "steal");
         for (at, rate) in rates(row) {
             let at = (at * 10.0).round() as u64;
             *whole.entry(at).or_default() += rate;

@@ -73,7 +73,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let mut share = Ratio::of(worst.held_up, worst.requests);
     // Whoever waited during a callback that is longer than the event window saw was answered outside of it.
     if !worst.cut_off.is_zero()
-        && let Some((queued, all)) = queued(scene, victim)
+        && let Some((queued, all)) = queued(scene, |pid| victim.contains(pid))
     {
         share = Ratio(share.0.max(Ratio::of(queued, all).0));
     }

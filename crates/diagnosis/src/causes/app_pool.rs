@@ -157,14 +157,15 @@ fn things(scene: &Scene, victim: &Victim) -> Option<Draft> {
 fn threads(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let timeline = scene.timeline()?;
     let mut served: BTreeMap<(Pid, Tid), u64> = BTreeMap::new();
-    for request in timeline.requests.iter().filter(|r| r.served && victim.contains(r.pid)) {
+    let service = service(scene, victim);
+    for request in timeline.requests.iter().filter(|r| r.served && service.contains(&r.pid)) {
         *served.entry((request.pid, request.tid)).or_default() += 1;
     }
     let threads: BTreeSet<(Pid, Tid)> = served.into_keys().collect();
     if threads.len() < 2 {
         return None;
     }
-    let (queued, all) = queued(scene, victim)?;
+    let (queued, all) = queued(scene, |pid| service.contains(&pid))?;
     let share = Ratio::of(queued, all);
     let members = members(scene, &threads)?;
     // Threads that compute, or wait for a CPU, need no larger pool.
@@ -278,10 +279,22 @@ fn most_at_once(spans: impl Iterator<Item = (u64, u64)>) -> usize {
     usize::try_from(at_once.max().unwrap_or(0)).unwrap_or(0)
 }
 
-/// How long the victim's requests waited to be read, and how long they took.
-pub(super) fn queued(scene: &Scene, victim: &Victim) -> Option<(Duration, Duration)> {
+/// The victim's processes, and their copies that answer at the same place.
+fn service(scene: &Scene, victim: &Victim) -> BTreeSet<Pid> {
+    let rows = || scene.rec.get(&catalog::REQUEST_TIME).into_iter().flatten();
+    let places: BTreeSet<&str> = rows()
+        .filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)))
+        .map(|row| row.labels.get("service"))
+        .collect();
+    let there = rows().filter(|row| places.contains(row.labels.get("service"))).filter_map(|row| row.labels.pid());
+    let copies = there.filter(|pid| victim.pids.iter().any(|own| scene.siblings(*own, *pid)));
+    victim.pids.iter().copied().chain(copies).collect()
+}
+
+/// How long the requests of some processes waited to be read, and how long they took.
+pub(super) fn queued(scene: &Scene, of: impl Fn(Pid) -> bool) -> Option<(Duration, Duration)> {
     let rows = scene.rec.get(&catalog::REQUEST_TIME).ok()?;
-    let mine = || rows.iter().filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)));
+    let mine = || rows.iter().filter(|row| row.labels.pid().is_some_and(&of));
     let sum = |rows: &mut dyn Iterator<Item = &Series>| {
         Duration::try_from_secs_f64(rows.map(Series::last).sum()).unwrap_or_default()
     };
@@ -373,6 +386,30 @@ mod tests {
         let finding = one(&proxied(120), "app.pool");
         assert!(finding.summary.contains("never more than 1"), "{}", finding.summary);
         assert!(all(&proxied(24), "app.pool").is_empty());
+    }
+
+    #[test]
+    fn the_processes_of_a_service_are_a_pool_together() {
+        let of = |place: &str| {
+            let mut window = Window::new(&[(10, BlockedSleep), (20, BlockedSleep)]);
+            for n in 0..20 {
+                window = window.request(10, n, n * 40, 300, n * 40 + 340, None);
+                window = window.request(20, 100 + n, n * 40, 300, n * 40 + 340, None);
+            }
+            let mut system = System::with(window.build()).titled(10, 5, "php-fpm").titled(20, 5, "php-fpm");
+            for (pid, place) in [("10", "/run/fpm.sock"), ("20", place)] {
+                for (part, time) in [("queued", 30.0), ("blocked", 4.0)] {
+                    let labels = [("pid", pid), ("service", place), ("part", part)];
+                    system = system.total(&observe::catalog::REQUEST_TIME, &labels, time);
+                }
+                let pid = pid.parse().unwrap();
+                system = system.wait(pid, BlockedSleep, "recvfrom", "timer", None, 9.5, 100);
+            }
+            system.target(10).build()
+        };
+        let finding = one(&of("/run/fpm.sock"), "app.pool");
+        assert!(finding.summary.contains("all of its 2 threads"), "{}", finding.summary);
+        assert!(all(&of("/run/other.sock"), "app.pool").is_empty(), "one thread is no pool");
     }
 
     #[test]
