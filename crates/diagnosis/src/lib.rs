@@ -13,6 +13,7 @@ mod groups;
 mod memory;
 mod network;
 pub mod path;
+mod questions;
 mod reads;
 mod refused;
 mod scene;

@@ -310,8 +310,11 @@ impl<'a, M: Memory> V8<'a, M> {
         let script = self.word(function + layout.function_script);
         let script = script.filter(|script| self.kind(*script) == Some(layout.script));
         let script = script.and_then(|script| self.string(self.word(script - TAG + layout.script_name)?, 0));
-        let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| "(anonymous)".to_owned());
-        Function { name: name::foreign(&name), script: script.map(|path| short_path(&path)).unwrap_or_default() }
+        let script = script.map(|path| short_path(&path)).unwrap_or_default();
+        let file = script.rsplit('/').next().filter(|file| !file.is_empty());
+        let anonymous = || file.map_or_else(|| "(anonymous)".to_owned(), |file| format!("(anonymous) in {file}"));
+        let name = name.filter(|name| !name.is_empty()).unwrap_or_else(anonymous);
+        Function { name: name::foreign(&name), script }
     }
 
     /// The name in the description of a function's variables: behind those that others use as well, which have a name and a

@@ -71,13 +71,13 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let loops = loops(timeline, victim);
     let Some(worst) = loops.into_iter().max_by_key(|l| l.held_up.max(l.cut_off)) else { return Vec::new() };
     let mut share = Ratio::of(worst.held_up, worst.requests);
+    let window = Duration::from_nanos(timeline.end - timeline.begin);
     // Whoever waited during a callback that is longer than the event window saw was answered outside of it.
-    if !worst.cut_off.is_zero()
+    if Ratio::of(worst.cut_off, window) >= MATTERS
         && let Some((queued, all)) = queued(scene, |pid| victim.contains(pid))
     {
         share = Ratio(share.0.max(Ratio::of(queued, all).0));
     }
-    let window = Duration::from_nanos(timeline.end - timeline.begin);
     let busy = Ratio::of(worst.long.iter().sum(), window);
     let confidence = match (share, busy) {
         (share, busy) if share >= MATTERS && busy >= FELT => Confidence::Likely,
@@ -293,6 +293,21 @@ mod tests {
         let rec = rec.total(&observe::catalog::REQUEST_TIME, &of("running"), 2.0);
         let finding = one(&rec.build(), "app.event-loop");
         assert!(finding.summary.contains("for 80 % of their time"), "{}", finding.summary);
+    }
+
+    #[test]
+    fn what_the_ends_of_the_event_window_cut_off_does_not_speak_for_the_rest() {
+        let mut window = Window::new(&[(10, TimeClass::RunningUser)]);
+        for n in 0..49 {
+            let at = n * 20;
+            window = window.request(10, 1, at, 0, at + 1, None).request(10, 2, at, 1, at + 2, None);
+            window = window.blocked(10, TimeClass::BlockedIdle, at + 2, at + 20, None);
+        }
+        let rec = crate::testing::System::with(window.build());
+        let of = |part| [("pid", "10"), ("service", "80"), ("part", part)];
+        let rec = rec.total(&observe::catalog::REQUEST_TIME, &of("queued"), 8.0);
+        let rec = rec.total(&observe::catalog::REQUEST_TIME, &of("running"), 2.0);
+        assert!(all(&rec.build(), "app.event-loop").is_empty(), "20 ms at the end");
     }
 
     #[test]

@@ -79,6 +79,11 @@ pub fn explains(scene: &Scene, victim: &Victim) -> bool {
     churn(scene, victim).is_some_and(|c| victim.share(c.time) >= MATTERS)
 }
 
+/// What starting and awaiting short-lived processes takes.
+pub fn time(scene: &Scene, victim: &Victim) -> Duration {
+    churn(scene, victim).map(|churn| churn.time).unwrap_or_default()
+}
+
 /// The short-lived processes that a victim starts in such numbers: what they use, it uses itself.
 pub fn offspring(scene: &Scene, victim: &Victim) -> BTreeSet<Pid> {
     churn(scene, victim).map(|churn| churn.pids).unwrap_or_default()

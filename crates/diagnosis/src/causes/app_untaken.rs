@@ -32,7 +32,9 @@ impl Untaken {
     /// Of one process that listens, or holds such connections.
     fn of(scene: &Scene, server: Pid) -> Option<Untaken> {
         let rows = scene.rec.get(&catalog::TCP_UNREAD).into_iter().flatten();
-        let rows: Vec<&Series> = rows.filter(|row| row.labels.pid() == Some(server)).collect();
+        // What a server has said by itself lies unread in many an idle client: a greeting, a farewell.
+        let serves = |row: &&Series| listener(scene, &format!(":{}", row.labels.get("local_port"))).is_some();
+        let rows: Vec<&Series> = rows.filter(|row| row.labels.pid() == Some(server)).filter(serves).collect();
         let (address, unaccepted) = unaccepted(scene, server).unwrap_or_default();
         let mut clients: Vec<Pid> =
             rows.iter().filter_map(|row| row.labels.get("peer_pid").parse().ok().map(Pid)).collect();
@@ -231,13 +233,17 @@ mod tests {
             ("peer_pid", "10"),
             ("accepted", "yes"),
         ];
-        let rec = System::new()
-            .thread(20, "broker", &[])
-            .thread(10, "orders", &[])
-            .total(&catalog::TCP_UNREAD, &row, 4096.0)
-            .target(10)
-            .build();
-        let finding = one(&rec, "app.waits-for-child");
+        let of = |listens: &str| {
+            System::new()
+                .thread(20, "broker", &[])
+                .thread(10, "orders", &[])
+                .total(&catalog::TCP_UNREAD, &row, 4096.0)
+                .sampled(&catalog::LISTEN_QUEUE, &[("address", listens), ("pid", "20")], &[0.0, 0.0])
+                .target(10)
+                .build()
+        };
+        assert!(all(&of("127.0.0.1:80"), "app.waits-for-child").is_empty(), "a client that does not read a greeting");
+        let finding = one(&of("127.0.0.1:5672"), "app.waits-for-child");
         assert_eq!((finding.culprit.pid, finding.confidence), (Some(20), Confidence::Likely));
         assert!(finding.summary.contains("Who sent it: orders (pid 10)"), "{}", finding.summary);
     }

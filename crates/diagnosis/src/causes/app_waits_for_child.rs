@@ -11,6 +11,7 @@ use crate::{
     chain,
     code::path,
     path::Removes,
+    questions::Questions,
 };
 use checks::Evidence;
 use observe::{Pid, TimeClass, Wait};
@@ -47,6 +48,10 @@ fn answers(scene: &Scene, victim: &Victim) -> Option<Draft> {
     if own_pause || !seen && scene.at_work(root) < time / 2 {
         confidence = Confidence::Possible;
     }
+    let there = |pid: Pid| pid == first || scene.siblings(first, pid);
+    let questions =
+        Questions::to(scene, victim, |labels| labels.get("peer_pid").parse().is_ok_and(|pid| there(Pid(pid))));
+    let often = questions.as_ref().map(|questions| questions.said(&scene.rec.process_name(first))).unwrap_or_default();
     let via = if chain.is_long() { format!(", along {}", chain.names(scene)) } else { String::new() };
     let heaviest = waits.iter().filter(|w| w.by.is_none_or(|(by, _)| by == first)).max_by_key(|w| w.time);
     let mut culprit = process(scene, root);
@@ -58,7 +63,7 @@ fn answers(scene: &Scene, victim: &Victim) -> Option<Draft> {
         confidence,
         time,
         summary: format!(
-            "{} waits for {} for {}{via}; {} is mostly {doing}.",
+            "{} waits for {} for {}{via}; {} is mostly {doing}.{often}",
             victim.label(),
             chain.label(scene),
             how_much(victim, time),
@@ -80,7 +85,10 @@ fn answers(scene: &Scene, victim: &Victim) -> Option<Draft> {
             .at("recording/ledger.parquet"),
         ],
         codepath: heaviest.map(|w| path(scene.rec, &w.stack)).unwrap_or_default(),
-        next: vec![format!("look at that process: friday run -p {root}")],
+        next: [format!("look at that process: friday run -p {root}")]
+            .into_iter()
+            .chain(questions.map(|questions| questions.next()))
+            .collect(),
         removes: Removes::Party([vec![root], chain.alike].concat()),
         descriptive: false,
     })

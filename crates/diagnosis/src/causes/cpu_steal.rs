@@ -2,7 +2,7 @@
 //!
 //! **Speaks for it:** time in which the victim's thread was on a CPU that the hypervisor had given to another guest.
 //! **Speaks against it:** a guest that was throttled by its own size looks the same from inside: either way the remedy is
-//! outside of it.
+//! outside of it. Whoever spins for a kernel lock meanwhile does so because its holder was not run (`lock.kernel`).
 //! **Experiment:** none from inside a guest.
 
 use crate::{
@@ -15,7 +15,7 @@ use observe::{Ratio, TimeClass, catalog};
 use std::time::Duration;
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "cpu.steal", frozen: Effect::None, root_of: &[], judge };
+pub const CAUSE: Cause = Cause { id: "cpu.steal", frozen: Effect::None, root_of: &["lock.kernel"], judge };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let stolen = stolen(scene);

@@ -50,7 +50,9 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let count = memory::faults(scene, victim, "minor");
     let rate = count / scene.window().as_secs_f64();
     let few = rate < RATE || Ratio::of_counts(faulting, faulting + mapping) < FAULTING;
-    if few || !victim.named || grows(scene, victim, count) || app_short_lived::explains(scene, victim) {
+    // Whoever starts processes takes the faults of a fork and an exec each time.
+    let of_starts = app_short_lived::time(scene, victim) >= time / 2;
+    if few || !victim.named || grows(scene, victim, count) || of_starts {
         return Vec::new();
     }
     let Some(confidence) = grade(scene, victim, time) else { return Vec::new() };

@@ -10,6 +10,7 @@
 use crate::{
     Cause, Confidence, Draft, Effect, Scene, Victim,
     network::{Lost, Network, Talk, is_sending},
+    questions::Questions,
 };
 use checks::Evidence;
 use observe::catalog;
@@ -55,12 +56,14 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         let source = "inet_sock_set_state: fastest connection to it";
         evidence.push(Evidence::new(source, ms(handshake), "ms").at("recording/histograms.parquet"));
     }
+    let questions = Questions::to(scene, victim, |labels| labels.get("peer") == end);
+    let often = questions.as_ref().map(|questions| questions.said(end)).unwrap_or_default();
     let doubt = if seen_apart { "" } else { " Whether the path or the other end takes it cannot be told from here." };
     vec![Draft {
         confidence,
         time: lost.in_time_of(victim),
         summary: format!(
-            "{} waits {} for round trips to {end}, the shortest of which takes {:.1} ms.{doubt}",
+            "{} waits {} for round trips to {end}, the shortest of which takes {:.1} ms.{often}{doubt}",
             victim.label(),
             lost.how_much(),
             ms(rtt),
@@ -70,7 +73,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         codepath: network.codepath(&talk.receiving()),
         next: vec![
             format!("ping -c 20 {host}: the same without the program at the other end"),
-            "ask less often: batch, pipeline or cache; or move the two closer together".to_owned(),
+            questions.map_or_else(
+                || "ask less often: batch, pipeline or cache; or move the two closer together".to_owned(),
+                |questions| questions.next(),
+            ),
         ],
         removes: found.removes(),
         descriptive: false,

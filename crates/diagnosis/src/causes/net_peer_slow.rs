@@ -9,6 +9,7 @@
 use crate::{
     Cause, Confidence, Draft, Effect, Scene, Victim,
     network::{Lost, Network, Of, Talk},
+    questions::Questions,
     scene::DIALOGUE,
 };
 use checks::Evidence;
@@ -76,12 +77,14 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         .against(format!("< {OF_THE_NETWORK} of the waiting"))
         .at("recording/series.parquet"),
     );
+    let questions = Questions::to(scene, victim, |labels| labels.get("peer") == end);
+    let often = questions.as_ref().map(|questions| questions.said(end)).unwrap_or_default();
     let doubt = if may_be_meant { " Whether it is meant to answer late cannot be seen from here." } else { "" };
     vec![Draft {
         confidence,
         time: lost.in_time_of(victim),
         summary: format!(
-            "{} waits {} for {end}, which takes {:.1} ms for an answer{why}.{doubt}",
+            "{} waits {} for {end}, which takes {:.1} ms for an answer{why}.{often}{doubt}",
             victim.label(),
             lost.how_much(),
             ms(answer),
@@ -94,7 +97,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             None => {
                 vec![format!("run friday on {host}, for the process that listens there"), format!("ss -ti dst {host}")]
             }
-        },
+        }
+        .into_iter()
+        .chain(questions.map(|questions| questions.next()))
+        .collect(),
         removes: found.removes(),
         descriptive: false,
     }]

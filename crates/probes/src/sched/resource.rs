@@ -4,6 +4,7 @@ use super::{ends::Ends, peers::Peers};
 use crate::{
     block::Disks,
     bpf::{text, types},
+    host::facts::mounts_of,
     roots::Roots,
 };
 use observe::{TIMER, TimeClass};
@@ -82,12 +83,15 @@ pub(crate) struct Namer<'a> {
     ends: Option<Ends>,
     file_names: HashMap<(u64, u64), String>,
     files: HashMap<(u32, u64), OpenFile>,
+    /// Where file systems are mounted, by their device.
+    places: HashMap<u32, Option<String>>,
 }
 
 /// A file that a process had open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpenFile {
-    /// The full path while the process has it open, else the last component that the kernel side noted.
+    /// The full path while the process has it open, else where its file system is mounted and the last component that the
+    /// kernel side noted: `/srv/…/orders.db-journal`.
     pub path: String,
     /// In bytes, while it is open.
     pub size: Option<u64>,
@@ -111,6 +115,7 @@ impl<'a> Namer<'a> {
             ends: None,
             file_names,
             files: HashMap::new(),
+            places: HashMap::new(),
         }
     }
 
@@ -205,16 +210,29 @@ impl<'a> Namer<'a> {
 
     /// The file that a process waited on.
     pub fn file(&mut self, pid: u32, inode: u64, device: u32) -> &OpenFile {
-        let (roots, names) = (self.roots, &self.file_names);
+        let (roots, names, places) = (self.roots, &self.file_names, &mut self.places);
         self.files.entry((pid, inode)).or_insert_with(|| {
             let process = roots.proc.join(pid.to_string());
             opened(&process, inode).or_else(|| mapped(&process, inode)).unwrap_or_else(|| {
                 let name = names.get(&(inode, u64::from(device))).filter(|name| !name.is_empty());
-                let path = name.cloned().unwrap_or_else(|| format!("inode {inode}"));
+                let place = places.entry(device).or_insert_with(|| place(&process, device)).as_deref();
+                let path = match (name, place) {
+                    (Some(name), Some(place)) => format!("{}/…/{name}", place.trim_end_matches('/')),
+                    (Some(name), None) => name.clone(),
+                    (None, _) => format!("inode {inode}"),
+                };
                 OpenFile { path, size: None }
             })
         })
     }
+}
+
+/// Where a process sees the whole of the file system that is on a device; of several places, the shortest.
+fn place(process: &Path, device: u32) -> Option<String> {
+    // As the kernel keeps it: 12 bits, 20 bits.
+    let number = format!("{}:{}", device >> 20, device & 0xf_ffff);
+    let mounts = mounts_of(process).ok()?.into_iter().filter(|mount| mount.number == number && mount.root == "/");
+    mounts.map(|mount| mount.mountpoint).min_by_key(String::len)
 }
 
 /// A file by one of the process' descriptors.
@@ -255,6 +273,25 @@ mod tests {
         let known = OpenFile { path: "/data/the index".to_owned(), size: Some(5) };
         assert_eq!(mapped(dir.path(), 4711), Some(known));
         assert_eq!(mapped(dir.path(), 7), None);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_known_by_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("7")).unwrap();
+        let mounts = "20 1 254:0 / / rw - ext4 /dev/vda rw\n21 20 254:16 / /srv/shop rw - ext4 /dev/vdb rw,sync\n\
+            22 20 254:16 /part /mnt rw - ext4 /dev/vdb rw,sync\n";
+        fs::write(dir.path().join("7/mountinfo"), mounts).unwrap();
+        let roots = Roots { proc: dir.path().to_owned(), ..Roots::default() };
+        let mut disks = Disks::default();
+        let mut namer = Namer::new(&roots, &mut disks, []);
+        for (inode, device) in [(4711, 254 << 20 | 16), (4712, 254 << 20), (4713, 9)] {
+            namer.file_names.insert((inode, device), "orders.db-journal".to_owned());
+        }
+        assert_eq!(namer.file(7, 4711, 254 << 20 | 16).path, "/srv/shop/…/orders.db-journal");
+        assert_eq!(namer.file(7, 4712, 254 << 20).path, "/…/orders.db-journal");
+        assert_eq!(namer.file(7, 4713, 9).path, "orders.db-journal");
+        assert_eq!(namer.file(7, 4714, 254 << 20).path, "inode 4714");
     }
 
     #[test]
