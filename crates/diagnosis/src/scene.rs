@@ -1,6 +1,10 @@
 //! The recording as a diagnosis reads it: processes with their time, whom they wait for, and what runs.
 
-use crate::{causes::for_good, graph::WaitGraph, path::Timeline};
+use crate::{
+    causes::for_good,
+    graph::WaitGraph,
+    path::{POLLS, Timeline, go_on_after_ticks},
+};
 use observe::{
     Absent, ClassTimes, Histogram, Observed, Pid, Ratio, Recording, Series, Stack, ThreadTime, Tid, TimeClass, Wait,
     catalog,
@@ -22,6 +26,8 @@ pub struct Scene<'a> {
     ledger: Observed<()>,
     graph: OnceCell<WaitGraph>,
     timeline: Option<Timeline<'a>>,
+    /// Threads whose pauses are nothing but the ticks of an event loop.
+    ticking: OnceCell<BTreeSet<Tid>>,
 }
 
 /// ours: fewer answers than this in a window are not a dialogue.
@@ -63,6 +69,7 @@ impl<'a> Scene<'a> {
             ledger: rows.map(|_| ()),
             graph: OnceCell::new(),
             timeline: Timeline::of(rec).ok(),
+            ticking: OnceCell::new(),
         }
     }
 
@@ -162,7 +169,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether anybody can be held up by the pauses of a process' threads. Where some threads of it answer other processes,
-    /// or take up work as it comes, the pauses of the others are housekeeping.
+    /// or take up work as it comes, the pauses of the others are housekeeping; so are the ticks of an event loop.
     pub fn pausing(&self, pid: Pid) -> impl Fn(&ThreadTime) -> bool {
         let threads = self.threads(pid);
         let running: Duration = threads.iter().map(|t| t.classes.sum(TimeClass::is_running)).sum();
@@ -178,7 +185,28 @@ impl<'a> Scene<'a> {
         if serve.is_empty() {
             serve = threads.iter().filter(takes_work).map(|t| t.tid).collect();
         }
-        move |thread| serve.is_empty() || serve.contains(&thread.tid)
+        move |thread| (serve.is_empty() || serve.contains(&thread.tid)) && !self.ticking().contains(&thread.tid)
+    }
+
+    fn ticking(&self) -> &BTreeSet<Tid> {
+        self.ticking.get_or_init(|| {
+            /// ours: a thread that pauses outside of its polls more than now and then does so for a reason.
+            const MOSTLY: Ratio = Ratio(0.9);
+            let Some(timeline) = &self.timeline else { return BTreeSet::new() };
+            let all = timeline.earlier.iter().chain(timeline.requests);
+            let serving: BTreeSet<(Pid, Tid)> = all.filter(|r| r.served).map(|r| (r.pid, r.tid)).collect();
+            let polls = |(pid, tid): (Pid, Tid)| {
+                let pauses = self.waits(pid).iter().filter(|w| w.tid == tid && w.class == TimeClass::BlockedSleep);
+                let (mut all, mut polled) = (Duration::ZERO, Duration::ZERO);
+                for pause in pauses {
+                    all += pause.time;
+                    polled += if POLLS.contains(&pause.syscall.as_str()) { pause.time } else { Duration::ZERO };
+                }
+                !all.is_zero() && Ratio::of(polled, all) >= MOSTLY
+            };
+            let ticks = |(_, tid): &(Pid, Tid)| go_on_after_ticks(timeline, *tid) == Some(false);
+            serving.into_iter().filter(|thread| polls(*thread)).filter(ticks).map(|(_, tid)| tid).collect()
+        })
     }
 
     /// Time in which a process did or wanted something itself, rather than wait for another: its busiest thread's, or that

@@ -11,7 +11,7 @@ use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{FELT, MATTERS, NOTICED, WORTH_SAYING},
     code::{hot_user_of, own_function},
-    path::{Removes, Timeline, ns},
+    path::{POLLS, Removes, Timeline, ns},
 };
 use checks::Evidence;
 use observe::{Pid, Ratio, Request, Tid, TimeClass};
@@ -218,9 +218,6 @@ fn gaps(timeline: &Timeline, tid: Tid, requests: &[&Request]) -> Vec<(u64, u64)>
 
 /// ours: being taken off the CPU for a shorter while does not split what it does.
 const QUEUED: u64 = 1_000_000;
-
-pub(super) const POLLS: &[&str] =
-    &["epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6", "io_uring_enter"];
 
 /// Where the thread's CPU time is, and the way there; else where it blocks longest outside of polls.
 fn function(scene: &Scene, pid: Pid, tid: Tid) -> Option<(String, Vec<String>)> {

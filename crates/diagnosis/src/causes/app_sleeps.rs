@@ -5,20 +5,17 @@
 //! The ticks of an event loop, after which nothing is answered or asked, hold up nobody.
 //! **Experiment:** none from outside.
 
-use super::{app_event_loop::POLLS, app_failing_calls};
+use super::app_failing_calls;
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::how_much,
     code::{self, path},
-    path::{Removes, Timeline, ns},
+    path::{POLLS, Removes, go_on_after_ticks},
     scene::DIALOGUE,
 };
 use checks::Evidence;
 use observe::{Pid, Ratio, Tid, TimeClass, Wait};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause { id: "app.sleeps", frozen: Effect::None, root_of: &[], judge };
@@ -31,10 +28,6 @@ const NAP: Duration = Duration::from_secs(5);
 
 /// ours: another process that waits for the sleeper this part of the window is held up by it.
 const HELD_UP: Ratio = Ratio(0.2);
-
-/// ours: where fewer of the requests, by their time, go on after a tick of the loop that serves them, they wait for something
-/// else.
-const GO_ON: Ratio = Ratio(0.34);
 
 /// ours: with less of the window on a CPU, the work between the pauses is a heartbeat.
 const AT_WORK: Ratio = Ratio(0.02);
@@ -51,24 +44,15 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             scene.threads(*pid).iter().filter(move |t| !pauses_matter(t)).map(|t| t.tid)
         })
         .collect();
-    let polls = |w: &Wait| POLLS.contains(&w.syscall.as_str());
-    let ticks: BTreeMap<Tid, Option<bool>> = victim
-        .waits(scene)
-        .filter(|w| w.class == TimeClass::BlockedSleep && polls(w))
-        .map(|w| w.tid)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .filter_map(|tid| Some((tid, go_on_after_ticks(scene.timeline()?, tid))))
-        .collect();
-    let go_on = |tid: Tid| ticks.get(&tid).copied().flatten();
     let naps: Vec<&Wait> = victim
         .waits(scene)
         .filter(|w| w.class == TimeClass::BlockedSleep && !housekeeping.contains(&w.tid))
         .filter(|w| w.time.as_secs_f64() / w.count.max(1) as f64 <= NAP.as_secs_f64())
-        .filter(|w| !polls(w) || go_on(w.tid) != Some(false))
         .collect();
     // Where none of a loop's requests was seen to end, it is not known what ends them.
-    let known = naps.iter().any(|w| !polls(w) || go_on(w.tid) == Some(true));
+    let ends = |w: &Wait| scene.timeline().and_then(|timeline| go_on_after_ticks(timeline, w.tid)) == Some(true);
+    let mut checked = BTreeSet::new();
+    let known = naps.iter().any(|w| !POLLS.contains(&w.syscall.as_str()) || checked.insert(w.tid) && ends(w));
     let retries: Duration = naps.iter().filter(|w| w.after_failure).map(|w| w.time).sum();
     let all: Duration = naps.iter().map(|w| w.time).sum();
     // Pauses between failing tries belong to what fails.
@@ -116,42 +100,18 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
-/// Whether the requests that a thread has in hand when a timer ends its poll go on after it: are answered, or asked on about,
-/// before it polls again. Otherwise the loop only ticks. `None` where no such request was answered in the event window.
-fn go_on_after_ticks(timeline: &Timeline, tid: Tid) -> Option<bool> {
-    let offs = timeline.thread(tid).map_or(&[][..], |thread| &thread.offs);
-    let blocked: Vec<_> = offs.iter().filter(|off| off.blocked).collect();
-    let is_tick = |wait: &Wait| wait.class == TimeClass::BlockedSleep && POLLS.contains(&wait.syscall.as_str());
-    // What the thread did after each, until it was blocked again.
-    let ticks: Vec<(u64, u64)> = (0..blocked.len())
-        .filter(|n| timeline.wait(blocked[*n]).is_some_and(is_tick))
-        .map(|n| (blocked[n].on, blocked.get(n + 1).map_or(timeline.end, |next| next.off)))
-        .collect();
-    let all = || timeline.earlier.iter().chain(timeline.requests).filter(|r| r.tid == tid);
-    let asked: Vec<u64> = all().filter(|r| !r.served).map(|r| ns(r.begin)).collect();
-    let (mut time, mut going_on) = (0, 0);
-    for request in all().filter(|r| r.served) {
-        let (begin, end) = (ns(request.begin), ns(request.answered));
-        let after = |at: u64| ticks.partition_point(|tick| tick.0 < at);
-        let ticks = &ticks[after(begin)..after(end)];
-        if ticks.is_empty() {
-            continue;
-        }
-        let does = |(from, to): &(u64, u64)| [end].iter().chain(&asked).any(|at| (*from..=*to).contains(at));
-        time += end - begin;
-        going_on += if ticks.iter().any(does) { end - begin } else { 0 };
-    }
-    (time > 0).then(|| Ratio::of_counts(going_on as f64, time as f64) >= GO_ON)
-}
-
-/// Another process that was held up by the victim, with the time.
+/// Another process that was held up by the victim, with the time. Whoever reads what the victim writes to a pipe now and then,
+/// and tells it nothing, waits for work.
 fn waiter(scene: &Scene, victim: &Victim) -> Option<(Pid, Duration)> {
     scene
         .processes()
         .filter(|pid| !victim.contains(*pid))
         .map(|pid| {
             let waits = scene.waits(pid).iter().filter(|w| w.class == TimeClass::BlockedProcess);
-            let for_victim = waits.filter(|w| w.by.is_some_and(|(by, _)| victim.contains(by)));
+            let asks = victim.waits(scene).any(|w| w.by.is_some_and(|(by, _)| by == pid));
+            let for_victim = waits
+                .filter(|w| w.by.is_some_and(|(by, _)| victim.contains(by)))
+                .filter(|w| asks || !w.resource.starts_with("pipe:"));
             let (count, time) = for_victim.fold((0, Duration::ZERO), |(n, time), w| (n + w.count, time + w.time));
             (pid, count, time)
         })
@@ -191,6 +151,26 @@ mod tests {
             .target(10)
             .build();
         assert_eq!(one(&rec, "app.sleeps").confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn who_reads_what_is_written_now_and_then_waits_for_work() {
+        let reader = |on: &str| {
+            sleeper().thread(20, "psql", &[(TimeClass::BlockedProcess, 9.0)]).wait(
+                20,
+                TimeClass::BlockedProcess,
+                "read",
+                on,
+                Some((10, 10)),
+                9.0,
+                90,
+            )
+        };
+        let of = |system: System| all(&system.build(), "app.sleeps").len();
+        assert_eq!(of(reader("pipe:7")), 0);
+        assert_eq!(of(reader("unix socket")), 1);
+        let asks = reader("pipe:7").wait(10, TimeClass::BlockedIdle, "read", "pipe:8", Some((20, 20)), 0.5, 90);
+        assert_eq!(of(asks), 1, "it is told something, too");
     }
 
     /// A loop ticks every 20 ms, and has a request in hand that it answers a moment after a tick, or when something comes.

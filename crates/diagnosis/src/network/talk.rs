@@ -4,6 +4,7 @@ use super::{
     duration,
     resent::{self, Resent, Way},
 };
+use crate::path::POLLS;
 use observe::{Histogram, Pid, Ratio, Series, TimeClass, Wait, catalog, catalog::Metric};
 use std::{
     collections::BTreeSet,
@@ -438,7 +439,6 @@ fn is_same(a: &str, b: &str) -> bool {
 /// Whether a wait is for room to send: in a call that sends, or in a poll that ended with much that is not acknowledged yet.
 pub fn is_sending(wait: &Wait) -> bool {
     const SENDS: &[&str] = &["write", "writev", "sendto", "sendmsg", "sendmmsg", "sendfile", "splice"];
-    const POLLS: &[&str] = &["poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"];
     let call = wait.syscall.as_str();
     SENDS.contains(&call) || POLLS.contains(&call) && matches!(wait.reason(), Some(SMALL_WINDOW | BUFFER_FULL))
 }

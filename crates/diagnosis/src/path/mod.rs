@@ -7,10 +7,12 @@ mod requests;
 mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
+mod ticks;
 mod timeline;
 mod walk;
 
 pub use summary::{Path, PathRow, summarize};
+pub use ticks::{POLLS, go_on_after_ticks};
 pub use timeline::{Doing, Timeline, ns};
 
 use crate::{Scene, Victim};
