@@ -108,7 +108,8 @@ fn waiter(scene: &Scene, victim: &Victim) -> Option<(Pid, Duration)> {
         .filter(|pid| !victim.contains(*pid))
         .map(|pid| {
             let waits = scene.waits(pid).iter().filter(|w| w.class == TimeClass::BlockedProcess);
-            let asks = victim.waits(scene).any(|w| w.by.is_some_and(|(by, _)| by == pid));
+            let for_it = |w: &Wait| !w.class.is_runnable() && w.by.is_some_and(|(by, _)| by == pid);
+            let asks = victim.waits(scene).any(for_it);
             let for_victim = waits
                 .filter(|w| w.by.is_some_and(|(by, _)| victim.contains(by)))
                 .filter(|w| asks || !w.resource.starts_with("pipe:"));
@@ -167,7 +168,7 @@ mod tests {
             )
         };
         let of = |system: System| all(&system.build(), "app.sleeps").len();
-        assert_eq!(of(reader("pipe:7")), 0);
+        assert_eq!(of(reader("pipe:7").behind(10, 20, 0.1)), 0);
         assert_eq!(of(reader("unix socket")), 1);
         let asks = reader("pipe:7").wait(10, TimeClass::BlockedIdle, "read", "pipe:8", Some((20, 20)), 0.5, 90);
         assert_eq!(of(asks), 1, "it is told something, too");
