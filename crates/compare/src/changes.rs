@@ -62,7 +62,10 @@ pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
         all.extend(cost.filter(|cost| !follows_load(then, now, cost)));
         let latency = then.latency.zip(now.latency).filter(|(then, now)| (now.median - then.median).abs() >= LATER);
         let (then_latency, now_latency) = latency.unzip();
-        all.extend(of(Kind::Latency, then_latency, now_latency, |v| format!("{} a request", time(v))));
+        let latency = of(Kind::Latency, then_latency, now_latency, |v| format!("{} a request", time(v)));
+        let stolen =
+            |latency: &Change| latency.times.is_some_and(|times| follows_theft(before.stolen, after.stolen, times));
+        all.extend(latency.filter(|latency| !stolen(latency)));
         if let (Some(then), Some(now)) = (&then.program, &now.program)
             && then != now
         {
@@ -104,6 +107,15 @@ fn follows_load(then: &Service, now: &Service, cost: &Change) -> bool {
     let load = then.rate.zip(now.rate).filter(|(then, now)| then.differs(now)).and_then(|(then, now)| then.ratio(&now));
     let (Some(load), Some(cost)) = (load, cost.times) else { return false };
     if load > 1.0 { (1.0 - AGAINST..1.0).contains(&cost) } else { (1.0..1.0 / (1.0 - AGAINST)).contains(&cost) }
+}
+
+/// Whether so many times the latency is what another part of the CPU time makes of it that the hypervisor took.
+fn follows_theft(then: f64, now: f64, times: f64) -> bool {
+    /// ours: where so much less is taken of one than of the other, it is beside the point.
+    const NOTICED: f64 = 0.10;
+    let left = |stolen: f64| (1.0 - stolen).max(0.01);
+    let stretched = left(then) / left(now);
+    (now - then).abs() >= NOTICED && (stretched > 1.0) == (times > 1.0) && times.ln().abs() <= stretched.ln().abs()
 }
 
 fn number(kind: Kind, of: &str, before: Spread, after: Spread, write: fn(f64) -> String) -> Option<Change> {
@@ -215,6 +227,18 @@ mod tests {
         assert_eq!(kinds(&before, &Summary::of(&recording(100.0, 2.0, 0.00055, 0.4))), []);
         let later = kinds(&before, &Summary::of(&recording(100.0, 2.0, 0.0007, 0.4)));
         assert_eq!(later, [(Kind::Latency, "shop 80".to_owned())]);
+    }
+
+    #[test]
+    fn what_the_hypervisor_took_makes_requests_later() {
+        let before = Summary::of(&recording(100.0, 2.0, 0.001, 0.4));
+        let mut after = Summary::of(&recording(100.0, 2.0, 0.0014, 0.4));
+        assert_eq!(kinds(&before, &after), [(Kind::Latency, "shop 80".to_owned())]);
+        after.stolen = 0.35;
+        assert_eq!(kinds(&before, &after), []);
+        assert_eq!(kinds(&after, &before), []);
+        after.stolen = 0.2;
+        assert_eq!(kinds(&before, &after).len(), 1, "it took less than that");
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub struct Summary {
     pub services: BTreeMap<String, Service>,
     /// How busy each resource was, 0 to 1, second by second: `cpu`, `disk vda`.
     pub busy: BTreeMap<String, Spread>,
+    /// The part of the CPU time that somebody here wanted which the hypervisor took.
+    #[serde(default)]
+    pub stolen: f64,
     /// Settings of the kernel by name.
     pub settings: BTreeMap<String, String>,
     /// Mount options by place.
@@ -78,6 +81,7 @@ impl Summary {
             seconds: rec.window.length.as_secs_f64(),
             services: services(rec),
             busy: busy(rec),
+            stolen: stolen(rec),
             settings: settings(rec),
             mounts: mounts(rec),
             limits: limits(rec),
@@ -155,6 +159,17 @@ fn summed(rows: &[&Series]) -> BTreeMap<u64, f64> {
 fn per(what: &BTreeMap<u64, f64>, requests: &BTreeMap<u64, f64>) -> Option<Spread> {
     let each = requests.iter().filter(|(_, rate)| **rate >= ENOUGH);
     Spread::of(each.filter_map(|(at, rate)| Some(what.get(at)? / rate)).collect())
+}
+
+fn stolen(rec: &Recording) -> f64 {
+    let (mut taken, mut wanted) = (0.0, 0.0);
+    for row in rec.get(&catalog::CPU_TIME).into_iter().flatten() {
+        let time = row.increase().unwrap_or(0.0);
+        let mode = row.labels.get("mode");
+        taken += if mode == "steal" { time } else { 0.0 };
+        wanted += if matches!(mode, "idle" | "iowait") { 0.0 } else { time };
+    }
+    if wanted > 0.0 { taken / wanted } else { 0.0 }
 }
 
 /// How busy CPUs and disks were, with the work of this machine: what the hypervisor took is nobody's here.
