@@ -90,20 +90,20 @@ pub fn lie(scene: &Scene, victim: &Victim) -> Option<Draft> {
 fn lying<'r>(served: impl Iterator<Item = &'r Request>, asked: &[&Request]) -> Lying {
     let mut lying = Lying::default();
     let mut questions: BTreeMap<_, u32> = BTreeMap::new();
-    let about = |r: &Request| (r.within, r.tid, r.connection);
     for question in asked.iter().filter(|r| r.within.is_some()) {
-        *questions.entry(about(question)).or_default() += 1;
+        *questions.entry((question.within, question.tid, question.connection)).or_default() += 1;
     }
+    let again: BTreeSet<_> =
+        questions.into_iter().filter(|(_, count)| *count > 1).map(|((within, tid, _), _)| (within, tid)).collect();
     for request in served {
         let took = request.answered.saturating_sub(request.begin);
         lying.all += took;
+        if again.contains(&(Some((request.connection, request.begin)), request.tid)) {
+            continue;
+        }
         let (read, end) = (ns(request.read), ns(request.answered));
         let before = asked.partition_point(|r| ns(r.answered) <= end);
         let Some(question) = before.checked_sub(1).map(|at| asked[at]) else { continue };
-        let of_it = question.within == Some((request.connection, request.begin)) && question.tid == request.tid;
-        if of_it && questions.get(&about(question)).is_some_and(|count| *count > 1) {
-            continue;
-        }
         if took >= LONG && end - ns(question.answered) <= AT_ONCE && ns(question.begin) >= read {
             lying.requests += 1;
             lying.lay += Duration::from_nanos(ns(question.begin) - read);
