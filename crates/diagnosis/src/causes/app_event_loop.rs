@@ -242,9 +242,9 @@ fn function(scene: &Scene, pid: Pid, tid: Tid) -> Option<(String, Vec<String>)> 
 mod tests {
     use crate::{
         path::tests::Window,
-        testing::{all, one},
+        testing::{System, all, one},
     };
-    use observe::TimeClass;
+    use observe::{TimeClass, catalog};
 
     /// Every 20 ms a request on each of two connections; the second one's waits until the first one's callback is over.
     fn served(takes: impl Fn(u64) -> u64) -> observe::Recording {
@@ -276,35 +276,29 @@ mod tests {
         assert!(finding.summary.contains("was blocked outside of its poll"), "{}", finding.summary);
     }
 
-    #[test]
-    fn a_callback_that_outlasts_the_event_window_counts() {
+    /// Every 20 ms two quick requests, so many times; then nothing is seen until the event window ends after a second. Of all
+    /// requests' time, eight tenths passed before they were read.
+    fn cut_off_after(times: u64) -> observe::Recording {
         let mut window = Window::new(&[(10, TimeClass::RunningUser)]);
-        for n in 0..30 {
+        for n in 0..times {
             let at = n * 20;
             window = window.request(10, 1, at, 0, at + 1, None).request(10, 2, at, 1, at + 2, None);
             window = window.blocked(10, TimeClass::BlockedIdle, at + 2, at + 20, None);
         }
-        let rec = crate::testing::System::with(window.build());
         let of = |part| [("pid", "10"), ("service", "80"), ("part", part)];
-        let rec = rec.total(&observe::catalog::REQUEST_TIME, &of("queued"), 8.0);
-        let rec = rec.total(&observe::catalog::REQUEST_TIME, &of("running"), 2.0);
-        let finding = one(&rec.build(), "app.event-loop");
+        let system = System::with(window.build()).total(&catalog::REQUEST_TIME, &of("queued"), 8.0);
+        system.total(&catalog::REQUEST_TIME, &of("running"), 2.0).build()
+    }
+
+    #[test]
+    fn a_callback_that_outlasts_the_event_window_counts() {
+        let finding = one(&cut_off_after(30), "app.event-loop");
         assert!(finding.summary.contains("for 80 % of their time"), "{}", finding.summary);
     }
 
     #[test]
     fn what_the_ends_of_the_event_window_cut_off_does_not_speak_for_the_rest() {
-        let mut window = Window::new(&[(10, TimeClass::RunningUser)]);
-        for n in 0..49 {
-            let at = n * 20;
-            window = window.request(10, 1, at, 0, at + 1, None).request(10, 2, at, 1, at + 2, None);
-            window = window.blocked(10, TimeClass::BlockedIdle, at + 2, at + 20, None);
-        }
-        let rec = crate::testing::System::with(window.build());
-        let of = |part| [("pid", "10"), ("service", "80"), ("part", part)];
-        let rec = rec.total(&observe::catalog::REQUEST_TIME, &of("queued"), 8.0);
-        let rec = rec.total(&observe::catalog::REQUEST_TIME, &of("running"), 2.0);
-        assert!(all(&rec.build(), "app.event-loop").is_empty(), "20 ms at the end");
+        assert!(all(&cut_off_after(49), "app.event-loop").is_empty(), "20 ms at the end");
     }
 
     #[test]
