@@ -2,7 +2,7 @@
 
 use crate::{
     Cause, Confidence, Draft, Effect, Finding, Party, Scene, ShareIs, Victim,
-    cause::WORTH_SAYING,
+    cause::{WORTH_SAYING, grade},
     causes, chain, experiment,
     path::{self, Gain},
 };
@@ -54,7 +54,7 @@ pub fn findings(scene: &Scene, victims: &[Victim], busiest: &[Victim], named: bo
     }
     weighed.iter_mut().for_each(|w| experiment::apply(scene.rec, &mut w.finding));
     join(&mut weighed);
-    rank(&mut weighed, &ways(scene, victims), named);
+    rank(scene, &mut weighed, &ways(scene, victims), named);
     let weighed = once_a_service(scene, weighed);
     let all_descriptive = weighed.iter().all(|w| w.descriptive);
     let mut findings: Vec<Finding> = weighed.into_iter().map(|w| w.finding).collect();
@@ -110,6 +110,8 @@ fn waiter(scene: &Scene, victims: &[Victim], pid: Pid) -> Option<Waiter> {
 struct Weighed {
     finding: Finding,
     time: Duration,
+    /// The same by what requests lose, where the event window has seen them: they queue behind one another.
+    worth: Duration,
     descriptive: bool,
     /// Its victim is not one, but is what a victim waits for.
     awaited: bool,
@@ -139,6 +141,13 @@ fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
                 on_the_path(&mut draft, victim, gain);
             }
             let (time, descriptive, at_most) = (draft.time, draft.descriptive, victim.share(draft.time));
+            let mut worth = time;
+            if let Some(gain) = gain.as_ref().filter(|gain| gain.of_requests && gain.typical(at_most)) {
+                worth = victim.active().mul_f64(gain.in_all(at_most).0);
+                if causes::GRADED_BY_LOSS.contains(&cause.id) {
+                    draft.confidence = draft.confidence.max(grade(scene, victim, worth).unwrap_or(draft.confidence));
+                }
+            }
             let mut finding = draft.finish(cause, victim);
             if let Some(gain) = gain.filter(|gain| gain.typical(at_most)) {
                 finding.share = Ratio((gain.in_all(at_most).0 * 1e4).round() / 1e4);
@@ -147,7 +156,7 @@ fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
                     finding.summary += &format!(" Without it, its requests would take {} less time.", finding.share);
                 }
             }
-            Weighed { time, descriptive, awaited: false, follows: false, cause, finding }
+            Weighed { time, worth, descriptive, awaited: false, follows: false, cause, finding }
         })
         .collect()
 }
@@ -174,7 +183,7 @@ fn join(weighed: &mut [Weighed]) {
             && root.finding.victim == w.finding.victim
             && !competes_with_itself(root)
             && root.finding.confidence >= w.finding.confidence
-            && root.time >= w.time.mul_f64(if w.is_own_doing() { EXPLAINS_WORK } else { EXPLAINS })
+            && root.worth.max(root.time) >= w.time.mul_f64(if w.is_own_doing() { EXPLAINS_WORK } else { EXPLAINS })
     };
     let root_of = |w: &Weighed| weighed.iter().filter(|root| explains(root, w)).max_by_key(|root| root.time);
     let roots: Vec<Option<String>> = weighed.iter().map(|w| Some(said_of(&root_of(w)?.finding))).collect();
@@ -200,7 +209,7 @@ fn said_of(finding: &Finding) -> String {
 /// What is sure comes before what is only possible; within, what costs its victim most. Waiting for a process explains
 /// nothing where something holds that process up, or one on the way to it: the root comes first. What it does itself
 /// comes first too, unless the user asked about the waiter.
-fn rank(weighed: &mut [Weighed], ways: &[(Party, Vec<Pid>)], named: bool) {
+fn rank(scene: &Scene, weighed: &mut [Weighed], ways: &[(Party, Vec<Pid>)], named: bool) {
     /// ours: what explains less than this part of the time of the one that is waited for is not the root.
     const EXPLAINS: Ratio = Ratio(0.3);
     let explained: BTreeSet<Pid> = weighed
@@ -215,11 +224,20 @@ fn rank(weighed: &mut [Weighed], ways: &[(Party, Vec<Pid>)], named: bool) {
             && (w.finding.culprit.pid.is_some_and(|pid| explained.contains(&Pid(pid)))
                 || on_the_way.any(|pid| explained.contains(pid)))
     };
-    let aside = |w: &Weighed| link(w) || named && w.awaited && w.is_own_doing();
+    // Where nobody is named, what one does to others comes before what it does to itself.
+    let harms: BTreeSet<Pid> = weighed
+        .iter()
+        .filter(|w| w.sure() && w.cause.frozen == Effect::Helps && !competes_with_itself(w))
+        .filter_map(|w| w.finding.culprit.pid.map(Pid))
+        .collect();
+    let harms = |pid: Pid| harms.iter().any(|one| *one == pid || scene.siblings(*one, pid));
+    let harms_others = |w: &Weighed| !named && w.is_own_doing() && w.finding.victim.pid.map(Pid).is_some_and(harms);
+    let aside = |w: &Weighed| link(w) || harms_others(w) || named && w.awaited && w.is_own_doing();
     // Pauses that may be wanted explain less than anything else that is possible.
     let may_be_wanted = |w: &Weighed| !w.sure() && w.cause.id == causes::SLEEPS;
     let only_says = |w: &Weighed| !w.sure() && w.descriptive;
-    let place = |w: &Weighed| (Reverse(w.sure()), aside(w), w.follows, only_says(w), may_be_wanted(w), Reverse(w.time));
+    let place =
+        |w: &Weighed| (Reverse(w.sure()), aside(w), w.follows, only_says(w), may_be_wanted(w), Reverse(w.worth));
     weighed.sort_by_key(|w| (place(w), w.finding.cause.clone()));
 }
 

@@ -17,6 +17,7 @@ use checks::Evidence;
 use observe::{Event, Pid, Ratio, TimeClass, catalog};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     time::Duration,
 };
 
@@ -87,6 +88,23 @@ pub fn time(scene: &Scene, victim: &Victim) -> Duration {
 /// The short-lived processes that a victim starts in such numbers: what they use, it uses itself.
 pub fn offspring(scene: &Scene, victim: &Victim) -> BTreeSet<Pid> {
     churn(scene, victim).map(|churn| churn.pids).unwrap_or_default()
+}
+
+/// Short-lived processes that are started in such numbers, each with the one that goes on and starts them, be it through
+/// others that are as short-lived.
+pub fn starters(scene: &Scene) -> BTreeMap<Pid, Pid> {
+    let exits = scene.rec.get(&catalog::PROCESS_EXIT).into_iter().flatten();
+    let short = exits.filter(|e| e.value <= SHORT.as_secs_f64());
+    let parents: BTreeMap<Pid, Pid> =
+        short.filter_map(|e| Some((e.pid?, Pid(e.labels.get("parent").parse().ok()?)))).collect();
+    /// ours: a pipeline's parts are started by a shell that a shell has started.
+    const GENERATIONS: usize = 4;
+    let lasting = |pid: &Pid| iter::successors(Some(*pid), |pid| parents.get(pid).copied()).take(GENERATIONS).last();
+    let by_starter: BTreeMap<Pid, Pid> = parents.keys().filter_map(|pid| Some((*pid, lasting(pid)?))).collect();
+    let mut counts: BTreeMap<Pid, usize> = BTreeMap::new();
+    by_starter.values().for_each(|starter| *counts.entry(*starter).or_default() += 1);
+    let often = |starter: &Pid| counts[starter] as f64 / scene.window().as_secs_f64() >= RATE;
+    by_starter.into_iter().filter(|(_, starter)| starter.0 > 1 && often(starter)).collect()
 }
 
 struct Churn {

@@ -36,9 +36,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }
     let Ok(Some(hot)) = hot_user(scene, victim) else { return Vec::new() };
     let part = Ratio::of_counts(hot.samples as f64, hot.of as f64);
+    // The rest of its code has to run without that function as well.
+    let in_function = time.mul_f64(part.0);
     vec![Draft {
         confidence: if hot.of >= ENOUGH_SAMPLES { Confidence::Likely } else { Confidence::Possible },
-        time,
+        time: in_function,
         summary: format!(
             "{} spends {} running its own code{}, {part} of it in {} ({}).",
             victim.label(),
@@ -62,7 +64,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ],
         next: next(victim, &hot),
         codepath: hot.path,
-        removes: Removes::work(victim, time),
+        removes: Removes::work(victim, in_function),
         descriptive: false,
     }]
 }
@@ -109,6 +111,7 @@ mod tests {
         assert_eq!(finding.culprit.name, "match_rows");
         assert_eq!(finding.codepath, ["main", "match_rows", "memcmp"]);
         assert_eq!(finding.confidence, Confidence::Likely);
+        assert!((finding.share.0 - 0.9 * 0.6).abs() < 0.01, "what is gained without that function: {}", finding.share);
     }
 
     #[test]

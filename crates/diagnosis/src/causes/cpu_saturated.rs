@@ -5,7 +5,7 @@
 //! short-lived processes that it starts (that is its own appetite).
 //! **Experiment:** freezing or slowing the culprit helps the victim.
 
-use super::app_short_lived::offspring;
+use super::app_short_lived::{offspring, starters};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{grade, how_much, process},
@@ -13,7 +13,10 @@ use crate::{
 };
 use checks::Evidence;
 use observe::{Pid, Ratio, TimeClass};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Stands in the registry.
 pub const CAUSE: Cause = Cause { id: "cpu.saturated", frozen: Effect::Helps, root_of: &[], judge };
@@ -42,56 +45,57 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }
     let behind_others: Duration = by_runner.values().sum();
     let behind_others = behind_others.min(victim.times.sum(TimeClass::is_behind_others));
-    let Some(mut confidence) = grade(scene, victim, behind_others) else { return Vec::new() };
+    let Some(graded) = grade(scene, victim, behind_others) else { return Vec::new() };
     // Where the whole machine is not busy, the victim may still be confined to CPUs that are.
     let confined = victim.pids.iter().any(|pid| scene.rec.processes.get(pid).is_some_and(|p| p.allowed_cpus > 0));
     let busy = scene.cpu_busy().unwrap_or(Ratio(1.0));
     if busy < BUSY && !confined {
         return Vec::new();
     }
-    let Some((culprit, time, members)) = culprit(scene, victim, &by_runner) else { return Vec::new() };
-    let partner = culprit.pid.is_some_and(|pid| victim.pids.iter().any(|mine| scene.partners(*mine, Pid(pid))));
-    if Ratio::of(time, behind_others) < MOST || partner {
-        confidence = Confidence::Possible;
-    }
+    let Some(culprit) = culprit(scene, victim, &by_runner) else { return Vec::new() };
+    let ran = Ratio::of(culprit.time, behind_others);
+    // Without it there would have been CPUs enough: then waiting behind anybody else is its doing as well.
+    let took = culprit.took(scene);
+    let enough_without = ran >= STRANGERS && !confined && busy.0 - took.0 < BUSY.0;
+    let (time, confidence) = match () {
+        () if culprit.is_partner => (behind_others, Confidence::Possible),
+        () if ran >= MOST || enough_without => (behind_others, graded),
+        () if grade(scene, victim, culprit.time) == Some(Confidence::Likely) => (culprit.time, Confidence::Likely),
+        () => (behind_others, Confidence::Possible),
+    };
     let latency = victim.pids.iter().filter_map(|pid| scene.run_queue(*pid)).max_by_key(|h| h.sum);
     let mut evidence = vec![
         Evidence::new("sched_switch: runnable behind other processes", behind_others.as_secs_f64(), "s")
             .at("recording/waits.parquet"),
         Evidence::new("/proc/stat: CPU busy", busy.0 * 100.0, "%").against("> 80 %").at("recording/series.parquet"),
+        Evidence::new("CPU time that the culprit took", took.0 * 100.0, "% of all CPUs").at("recording/ledger.parquet"),
     ];
     if let Some(p99) = latency.and_then(|h| h.quantile_time(Ratio(0.99))) {
         evidence.push(
             Evidence::new("run-queue latency p99", p99.as_secs_f64() * 1e3, "ms").at("recording/histograms.parquet"),
         );
     }
-    let name = culprit.name.clone();
-    let runners = by_runner.keys().copied().filter(|pid| scene.rec.process_name(*pid) == name).collect();
-    let pid = culprit.pid.map_or(String::new(), |pid| format!("pid {pid}"));
-    let who = match members {
-        1 => format!("{name} ({pid})"),
-        _ => format!("{members} processes named {name} (the busiest: {pid})"),
-    };
+    let everybody = by_runner.keys().filter(|_| enough_without).copied();
+    let runners = culprit.members.iter().copied().chain(everybody).collect();
+    let (name, pid, who) = (scene.rec.process_name(culprit.pid), culprit.pid, culprit.label(scene));
     vec![Draft {
         confidence,
-        time: behind_others,
+        time,
         summary: format!(
-            "{} waits for a busy CPU for {}, mostly behind {who}, which ran during {:.1} s of that. All CPUs \
-             together were {busy} busy.",
+            "{} waits for a busy CPU for {}, mostly behind {who}, which ran during {:.1} s of that and took {took} of \
+             all CPU time. All CPUs together were {busy} busy.",
             victim.label(),
-            how_much(victim, behind_others),
-            time.as_secs_f64(),
+            how_much(victim, time),
+            culprit.time.as_secs_f64(),
         ),
         next: vec![
-            match culprit.pid {
-                Some(pid) => {
-                    format!("lower its priority: renice 19 -p {pid}; or move it to other CPUs or another host")
-                }
-                None => format!("give {name} a smaller CPU weight, or move it to another host"),
+            match culprit.starts {
+                0 => format!("lower its priority: renice 19 -p {pid}; or move it to other CPUs or another host"),
+                _ => format!("let {name} (pid {pid}) start less, or at a lower priority: renice 19 -p {pid}"),
             },
             format!("or give {} CPUs of its own (cpuset, taskset)", victim.name),
         ],
-        culprit,
+        culprit: culprit.party(scene),
         evidence,
         codepath: Vec::new(),
         removes: Removes::Runners(runners),
@@ -99,9 +103,50 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
-/// The process that ran most in the victim's waits; when many processes of one name or one parent share the work, that
-/// family as a whole.
-fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) -> Option<(Party, Duration, usize)> {
+/// Who takes the CPUs: a process, all those of one name, or one with the short-lived processes that it starts.
+struct Culprit {
+    /// The one that ran most in the victim's waits, or that starts the others.
+    pid: Pid,
+    /// In which it ran while the victim waited.
+    time: Duration,
+    members: BTreeSet<Pid>,
+    /// How many of them are short-lived, and started by the rest.
+    starts: usize,
+    /// The victim works with it.
+    is_partner: bool,
+}
+
+impl Culprit {
+    /// The part of the machine's CPU time that it used.
+    fn took(&self, scene: &Scene) -> Ratio {
+        let threads = self.members.iter().flat_map(|pid| scene.threads(*pid));
+        let ran: Duration = threads.map(|thread| thread.classes.sum(TimeClass::is_running)).sum();
+        Ratio::of(ran, scene.window() * scene.rec.host.cpus.max(1))
+    }
+
+    fn label(&self, scene: &Scene) -> String {
+        let name = scene.rec.process_name(self.pid);
+        match (self.members.len(), self.starts) {
+            (_, starts @ 1..) => format!("{name} (pid {}) and {starts} short-lived processes that it starts", self.pid),
+            (1, _) => format!("{name} (pid {})", self.pid),
+            (members, _) => format!("{members} processes named {name} (the busiest: pid {})", self.pid),
+        }
+    }
+
+    fn party(&self, scene: &Scene) -> Party {
+        let mut party = process(scene, self.pid);
+        let detail = party.detail.take().unwrap_or_default();
+        party.detail = match (self.members.len(), self.starts) {
+            (_, starts @ 1..) => Some(format!("and {starts} short-lived processes that it starts: {detail}")),
+            (1, _) => Some(detail).filter(|detail| !detail.is_empty()),
+            (members, _) => Some(format!("{members} processes of that name; the busiest: {detail}")),
+        };
+        party
+    }
+}
+
+/// The family that ran most in the victim's waits.
+fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) -> Option<Culprit> {
     // Who the victim works with runs because the victim does. Others come first, unless they hardly ran.
     let partner = |pid: &Pid| victim.pids.iter().any(|mine| scene.partners(*mine, *pid));
     let others: BTreeMap<Pid, Duration> =
@@ -109,22 +154,26 @@ fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) 
     let all: Duration = by_runner.values().sum();
     let strangers = Ratio::of(others.values().sum(), all) >= STRANGERS;
     let by_runner = if strangers { &others } else { by_runner };
-    let mut families: BTreeMap<String, (Duration, Pid, Duration, usize)> = BTreeMap::new();
+    // What is started again and again, ever new, is one with who starts it.
+    let starters = starters(scene);
+    let lasting = |pid: Pid| starters.get(&pid).copied().filter(|starter| !victim.contains(*starter)).unwrap_or(pid);
+    let family = |pid: Pid| scene.rec.process_name(lasting(pid));
+    let mut families: BTreeMap<String, BTreeMap<Pid, Duration>> = BTreeMap::new();
     for (pid, time) in by_runner {
-        let family = families.entry(scene.rec.process_name(*pid)).or_insert((Duration::ZERO, *pid, Duration::ZERO, 0));
-        family.0 += *time;
-        family.3 += 1;
-        if *time > family.2 {
-            (family.1, family.2) = (*pid, *time);
-        }
+        *families.entry(family(*pid)).or_default().entry(lasting(*pid)).or_default() += *time;
     }
-    let (_, (time, pid, _, members)) = families.into_iter().max_by_key(|(_, family)| family.0)?;
-    let mut party = process(scene, pid);
-    if members > 1 {
-        let detail = party.detail.take().unwrap_or_default();
-        party.detail = Some(format!("{members} processes of that name; the busiest: {detail}"));
-    }
-    Some((party, time, members))
+    let (name, times) = families.into_iter().max_by_key(|(_, times)| times.values().sum::<Duration>())?;
+    let (pid, _) = times.iter().max_by_key(|(_, time)| **time)?;
+    let known = scene.rec.processes.keys().copied().chain(starters.keys().copied());
+    let mine = |pid: &Pid| victim.contains(*pid) || scene.rec.is_friday(*pid) || strangers && partner(pid);
+    let members: BTreeSet<Pid> = known.filter(|pid| !mine(pid) && family(*pid) == name).collect();
+    Some(Culprit {
+        pid: *pid,
+        time: times.values().sum(),
+        starts: members.iter().filter(|pid| lasting(**pid) != **pid).count(),
+        is_partner: partner(pid),
+        members,
+    })
 }
 
 #[cfg(test)]
@@ -164,5 +213,67 @@ mod tests {
             .behind(10, 10, 2.9)
             .target(10);
         assert!(crate::testing::all(&scene.build(), "cpu.saturated").is_empty());
+    }
+
+    /// A server and its client with strangers that take 1.2 of two CPUs: most of its waits are behind the client.
+    fn between(strangers: f64, busy: f64) -> System {
+        System::new()
+            .cpu_busy(busy)
+            .thread(10, "cache", &[(TimeClass::RunningUser, 2.0), (TimeClass::RunnableBusy, 3.0)])
+            .thread(20, "bench", &[(TimeClass::RunningUser, 3.0)])
+            .wait(20, TimeClass::BlockedProcess, "read", "tcp:127.0.0.1:6379", Some((10, 10)), 1.0, 1000)
+            .thread(30, "spin", &[(TimeClass::RunningUser, strangers / 2.0)])
+            .thread(31, "spin", &[(TimeClass::RunningUser, strangers / 2.0)])
+            .behind(10, 20, 1.9)
+            .behind(10, 30, 0.6)
+            .behind(10, 31, 0.5)
+            .target(10)
+    }
+
+    #[test]
+    fn who_leaves_too_few_cpus_is_the_culprit_of_waiting_behind_anybody() {
+        let finding = one(&between(12.0, 1.0).build(), "cpu.saturated");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("spin", Confidence::Likely));
+        assert!((finding.share.0 - 0.6).abs() < 0.01, "{finding:#?}");
+        assert!(finding.summary.contains("2 processes named spin") && finding.summary.contains("took 60 %"));
+        // Without it the CPUs would still have been taken: only what it ran itself is its doing.
+        let finding = one(&between(3.0, 1.0).build(), "cpu.saturated");
+        assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("spin", Confidence::Likely));
+        assert!((finding.share.0 - 0.22).abs() < 0.01, "{finding:#?}");
+    }
+
+    #[test]
+    fn short_lived_processes_are_one_with_who_starts_them() {
+        let mut system = System::new()
+            .cpu_busy(0.97)
+            .thread(10, "web", &[(TimeClass::RunningUser, 2.0), (TimeClass::RunnableBusy, 4.0)])
+            .thread(40, "agent", &[(TimeClass::RunningKernel, 1.0)])
+            .exits(40, "agent", "awk", 0.02, 200)
+            .target(10);
+        for n in 0..200 {
+            system = system.behind(10, 100_000 + n, 0.02);
+        }
+        let finding = one(&system.build(), "cpu.saturated");
+        assert_eq!((finding.culprit.pid, finding.confidence), (Some(40), Confidence::Likely));
+        assert!(finding.summary.contains("agent (pid 40) and 200 short-lived processes"), "{}", finding.summary);
+    }
+
+    #[test]
+    fn what_one_does_to_others_comes_before_what_it_does_to_itself() {
+        let system = || {
+            let system = System::new()
+                .cpu_busy(0.97)
+                .thread(10, "web", &[(TimeClass::RunningUser, 2.0), (TimeClass::RunnableBusy, 4.0)])
+                .thread(40, "agent", &[(TimeClass::RunnableBusy, 3.0), (TimeClass::BlockedProcess, 6.0)])
+                .wait(40, TimeClass::BlockedProcess, "wait4", "child", None, 6.0, 200)
+                .exits(40, "agent", "awk", 0.02, 200);
+            (0..200).fold(system, |system, n| system.behind(10, 100_000 + n, 0.02))
+        };
+        let found = crate::diagnose(&system().build(), &[]).findings;
+        let causes: Vec<&str> = found.iter().map(|f| f.cause.as_str()).collect();
+        assert!(causes[0] == "cpu.saturated" && causes.contains(&"app.short-lived"), "{causes:?}");
+        // Whoever asks about the agent is told what it does.
+        let named = system().target(40).build();
+        assert_eq!(crate::diagnose(&named, &[]).findings[0].cause, "app.short-lived");
     }
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Stands in the registry.
-pub const CAUSE: Cause = Cause { id: "disk.sync-writes", frozen: Effect::None, root_of: &[], judge };
+pub const CAUSE: Cause = Cause { id: "disk.sync-writes", frozen: Effect::None, root_of: &["lock.contention"], judge };
 
 const SYNCS: &[&str] = &["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"];
 
@@ -124,7 +124,8 @@ pub fn is_sync(scene: &Scene, wait: &Wait) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        Confidence,
+        Confidence, ShareIs,
+        path::tests::Window,
         testing::{System, all, one},
     };
 
@@ -149,5 +150,25 @@ mod tests {
             .target(10)
             .build();
         assert!(all(&rec, "disk.sync-writes").is_empty());
+    }
+
+    /// Five requests come at a time, every 20 ms; a sync of 2 ms comes before their answers, and nothing is left to do.
+    #[test]
+    fn a_sync_that_is_little_to_its_thread_can_be_much_to_requests() {
+        let mut window = Window::new(&[(10, TimeClass::BlockedFs)]).running(10, 9.0);
+        for n in 0..50 {
+            let at = n * 20;
+            for connection in 1..=5 {
+                window = window.request(10, connection, at, 0, at + 3, None);
+            }
+            window = window.blocked(10, TimeClass::BlockedFs, at, at + 2, None).in_call("fdatasync");
+        }
+        let mut rec = window.build();
+        let mut wait = rec.get(&catalog::EPISODE_WAITS).unwrap()[0].clone();
+        (wait.time, wait.count) = (Duration::from_secs(1), 500);
+        rec.push(&catalog::WAITS, wait);
+        let finding = one(&rec, "disk.sync-writes");
+        assert_eq!((finding.confidence, finding.share_is), (Confidence::Likely, ShareIs::Estimate));
+        assert!((finding.share.0 - 2.0 / 3.0).abs() < 0.02, "{finding:#?}");
     }
 }

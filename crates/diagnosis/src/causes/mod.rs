@@ -121,6 +121,17 @@ pub const OWN_WORK: &[&str] = &[
     mem_tlb_shootdown::CAUSE.id,
 ];
 
+/// Of which nothing but the size of the loss decides how sure they are: what requests lose counts where they are told.
+pub const GRADED_BY_LOSS: &[&str] = &[
+    cpu_pinned::CAUSE.id,
+    cpu_priority::CAUSE.id,
+    disk_slow::CAUSE.id,
+    disk_sync_writes::CAUSE.id,
+    fs_writeback::CAUSE.id,
+    mem_major_faults::CAUSE.id,
+    mem_reclaim::CAUSE.id,
+];
+
 /// Every cause.
 pub const ALL: &[&Cause] = &[
     &cpu_saturated::CAUSE,
