@@ -62,6 +62,7 @@ mod net_ports;
 mod net_retransmits;
 mod net_silent;
 mod net_small_window;
+mod net_unanswered;
 
 pub use app_failing_calls::pauses_after;
 pub use app_stopped::{for_good, is_held, traced};

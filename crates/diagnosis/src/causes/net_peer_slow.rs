@@ -6,6 +6,7 @@
 //! loopback: then `app.waits-for-child` can see what it does.
 //! **Experiment:** slowing or freezing the peer's process, where it is one of this machine's.
 
+use super::net_unanswered::unanswered;
 use crate::{
     Cause, Confidence, Draft, Effect, Scene, Victim,
     network::{Lost, Network, Of, Talk},
@@ -32,15 +33,19 @@ const LONG_POLL: Duration = Duration::from_secs(1);
 const OF_THE_NETWORK: Ratio = Ratio(0.2);
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
+    answers(scene, victim).or_else(|| unanswered(scene, victim)).into_iter().collect()
+}
+
+fn answers(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let network = Network::of(scene, victim);
-    let Some(found) = network.worst(|talk| lost(&network, talk)) else { return Vec::new() };
-    let Some(mut confidence) = network.grade(&found.lost) else { return Vec::new() };
+    let found = network.worst(|talk| lost(&network, talk))?;
+    let mut confidence = network.grade(&found.lost)?;
     let (talk, lost) = (found.talk, found.lost);
     let answer = mean(talk);
     let in_requests = lost.of == Of::Requests;
     // Outside of requests nobody but the user can say that the answers are waited for.
     if !in_requests && !victim.named {
-        return Vec::new();
+        return None;
     }
     let may_be_meant = !in_requests && answer >= LONG_POLL;
     if may_be_meant || talk.rtt().is_none() || asks(talk).is_none() {
@@ -80,7 +85,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let questions = Questions::to(scene, victim, |labels| labels.get("peer") == end);
     let often = questions.as_ref().map(|questions| questions.said(end)).unwrap_or_default();
     let doubt = if may_be_meant { " Whether it is meant to answer late cannot be seen from here." } else { "" };
-    vec![Draft {
+    Some(Draft {
         confidence,
         time: lost.in_time_of(victim),
         summary: format!(
@@ -103,7 +108,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         .collect(),
         removes: found.removes(),
         descriptive: false,
-    }]
+    })
 }
 
 /// What a conversation loses to the other end.

@@ -7,7 +7,7 @@
 //! that lose nothing: that is only `possible`.
 //! **Experiment:** none from here; `ping` and `mtr` to the peer show where the path loses packets.
 
-use super::net_silent::silent;
+use super::{net_silent::silent, net_unanswered::sent_again};
 use crate::{
     Cause, Confidence, Draft, Effect, Scene, Victim,
     network::{Lost, Network, Talk},
@@ -26,7 +26,7 @@ pub const CAUSE: Cause = Cause {
 };
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let drafts = [segments(scene, victim), silent(scene, victim)];
+    let drafts = [segments(scene, victim), silent(scene, victim), sent_again(scene, victim)];
     // Where nothing comes through at all, that says more.
     drafts.into_iter().flatten().max_by_key(|draft| draft.confidence).into_iter().collect()
 }

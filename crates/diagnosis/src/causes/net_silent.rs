@@ -64,6 +64,12 @@ fn waits<'s>(scene: &'s Scene, victim: &'s Victim, peer: &'s str) -> impl Iterat
     victim.waits(scene).filter(|wait| wait.class == TimeClass::BlockedNetwork).filter(on_it)
 }
 
+/// Whether somebody else can be the one who asks: it listens.
+pub fn made_for_others(scene: &Scene, victim: &Victim) -> bool {
+    let rows = scene.rec.get(&catalog::LISTEN_QUEUE).into_iter().flatten();
+    rows.filter_map(|row| row.labels.pid()).any(|pid| victim.contains(pid))
+}
+
 fn listened(scene: &Scene, port: &str) -> bool {
     let rows = scene.rec.get(&catalog::LISTEN_QUEUE).into_iter().flatten();
     rows.filter_map(|row| row.labels.get("address").rsplit_once(':')).any(|(_, own)| own == port)

@@ -95,6 +95,9 @@ pub(crate) struct Info {
     pub timeouts: u8,
     /// Milliseconds since the other end acknowledged something, or anything came from it.
     pub since_acknowledged: u32,
+    /// Milliseconds since this end sent data last, and since data came last, or the connection was made.
+    pub since_sent: u32,
+    pub since_received: u32,
 }
 
 impl Diag {
@@ -283,6 +286,8 @@ fn info(bytes: &[u8]) -> Info {
         window: (bytes.len() >= 236).then(|| u32_at(bytes, 232)),
         timeouts: bytes.get(2).copied().unwrap_or(0),
         since_acknowledged: u32_at(bytes, 56),
+        since_sent: u32_at(bytes, 44),
+        since_received: u32_at(bytes, 52),
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 use observe::{Absent, AnyMetric, Labels, Pid, Point, Recording, Series, catalog};
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
@@ -39,6 +39,7 @@ pub(super) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::TCP_IO,
     &catalog::TCP_UNREAD,
     &catalog::TCP_SILENT,
+    &catalog::TCP_UNANSWERED,
     &catalog::UDP_DROPS,
     &catalog::NET_SOCKETS,
 ];
@@ -252,7 +253,10 @@ impl Sockets {
             let listened = (connection.namespace, connection.local.port());
             owners.of(connection.inode).or_else(|| by_port.get(&listened).copied())
         };
-        finish_standing(&self.connections, owner, length, into);
+        let ports: HashSet<(u32, u16)> =
+            self.listeners.values().map(|listener| (listener.namespace, listener.local.port())).collect();
+        let listened = |c: &Connection| ports.contains(&(c.namespace, c.local.port()));
+        finish_standing(&self.connections, listened, owner, length, into);
         let mut active: Vec<Connection> = self.connections.into_values().filter(|c| c.activity() > (0, 0)).collect();
         active.sort_by_key(|connection| Reverse(connection.activity()));
         let left_out = active.len().saturating_sub(MOST_KEPT);
@@ -354,6 +358,18 @@ impl Connection {
         (self.from_begin && sent && !acknowledged).then_some(last.since_acknowledged)
     }
 
+    /// Milliseconds since the last question on it, to which no answer has come.
+    fn unanswered(&self) -> Option<u32> {
+        /// ours: an answer that comes later is late by any measure.
+        const LEAST: u32 = 1000;
+        /// ours: who has sent more segments of data, and never got any, does not ask but tells.
+        const QUESTION: u32 = 8;
+        let last = &self.last;
+        let asks = last.bytes_received > 0 || (1..=QUESTION).contains(&last.sent);
+        let since = last.since_sent;
+        (asks && last.unacknowledged == 0 && since < last.since_received && since >= LEAST).then_some(since)
+    }
+
     fn put(self, owner: Option<Pid>, length: Duration, into: &mut Recording) {
         let labels = self.labels(owner);
         let with = |name: &str, value: &str| {
@@ -403,12 +419,23 @@ impl Connection {
 /// Puts the rows of connections over which nothing moved.
 fn finish_standing(
     connections: &HashMap<u64, Connection>,
+    listened: impl Fn(&Connection) -> bool,
     owner: impl Fn(&Connection) -> Option<Pid>,
     length: Duration,
     into: &mut Recording,
 ) {
     into.set(&catalog::TCP_UNREAD, Ok(Vec::new()));
     into.set(&catalog::TCP_SILENT, Ok(Vec::new()));
+    into.set(&catalog::TCP_UNANSWERED, Ok(Vec::new()));
+    let opened = connections.values().filter(|c| !listened(c));
+    for (connection, ms) in opened.filter_map(|c| Some((c, c.unanswered()?))).take(MOST_STANDING) {
+        let labels = Labels::new([
+            ("pid", shown(owner(connection))),
+            ("local", canonical(connection.local).to_string()),
+            ("peer", canonical(connection.remote).to_string()),
+        ]);
+        into.push(&catalog::TCP_UNANSWERED, Series::total(labels, length, f64::from(ms) / 1e3));
+    }
     let standing = connections.values().filter(|c| c.unread().is_some() || c.silent().is_some());
     for connection in standing.take(MOST_STANDING) {
         let labels = connection.labels(owner(connection));
@@ -596,26 +623,59 @@ mod tests {
         assert_eq!((of(&ends[0].0), of(&ends[1].0)), (Some(50.0), None));
     }
 
+    fn connection(first: Info, last: Info, from_begin: bool) -> Connection {
+        let here: SocketAddr = "10.0.0.1:40000".parse().unwrap();
+        Connection {
+            namespace: 0,
+            local: here,
+            remote: here,
+            inode: 0,
+            first,
+            last,
+            unread: [0; 2],
+            from_begin,
+            rtt: Vec::new(),
+            peer_window: Vec::new(),
+            window: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_is_told_and_a_stream_to_nobody_is_not() {
+        let asked = Info { sent: 2, bytes_received: 90, since_sent: 4000, since_received: 5000, ..Info::default() };
+        let unanswered = |info: Info| connection(info, info, true).unanswered();
+        assert_eq!(unanswered(asked), Some(4000));
+        assert_eq!(unanswered(Info { since_received: 3000, ..asked }), None, "it came");
+        assert_eq!(unanswered(Info { unacknowledged: 1, ..asked }), None, "the question is not even there");
+        assert_eq!(unanswered(Info { since_sent: 300, ..asked }), None, "it may yet come");
+        assert_eq!(unanswered(Info { bytes_received: 0, ..asked }), Some(4000), "the first question");
+        assert_eq!(unanswered(Info { bytes_received: 0, sent: 500, ..asked }), None, "a log that is sent away");
+    }
+
+    #[test]
+    fn whoever_asks_and_is_not_answered_is_told_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut server = listener.accept().unwrap().0;
+        server.write_all(&[7; 50]).unwrap();
+        client.read_exact(&mut [0; 50]).unwrap();
+        let seen = read_here(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            client.write_all(&[7; 50]).unwrap();
+            std::thread::sleep(Duration::from_millis(1100));
+        });
+        let rows = seen.get(&catalog::TCP_UNANSWERED).unwrap();
+        let local = client.local_addr().unwrap().to_string();
+        let mine: Vec<f64> = rows.iter().filter(|row| row.labels.get("local") == local).map(Series::last).collect();
+        assert!(mine.len() == 1 && (1.0..3.0).contains(&mine[0]), "{mine:?}");
+        let served = server.local_addr().unwrap().to_string();
+        assert!(!rows.iter().any(|row| row.labels.get("local") == served), "who serves asks nothing");
+    }
+
     #[test]
     fn who_answers_nothing_that_is_sent_again_is_silent() {
         let info = Info { unacknowledged: 1, bytes_acknowledged: 90, since_acknowledged: 9000, ..Info::default() };
-        let silent = |last: Info, from_begin| {
-            let here: SocketAddr = "10.0.0.1:40000".parse().unwrap();
-            let connection = Connection {
-                namespace: 0,
-                local: here,
-                remote: here,
-                inode: 0,
-                first: info,
-                last,
-                unread: [0; 2],
-                from_begin,
-                rtt: Vec::new(),
-                peer_window: Vec::new(),
-                window: Vec::new(),
-            };
-            connection.silent()
-        };
+        let silent = |last: Info, from_begin| connection(info, last, from_begin).silent();
         assert_eq!(silent(Info { timeouts: 4, ..info }, true), Some(9000));
         assert_eq!(silent(info, true), None, "on its way");
         assert_eq!(silent(Info { timeouts: 1, bytes_acknowledged: 95, ..info }, true), None, "it answers");
