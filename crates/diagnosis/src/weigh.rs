@@ -29,7 +29,9 @@ pub fn findings(scene: &Scene, victims: &[Victim], busiest: &[Victim], named: bo
             for w in found.iter_mut().filter(|w| !w.finding.summary.contains(&waiter.who)) {
                 w.finding.summary += &format!(" {} {}.", waiter.who, waiter.why);
             }
-            found.iter_mut().for_each(|w| w.time = w.time.min(waiter.time));
+            for w in &mut found {
+                (w.time, w.worth) = (w.time.min(waiter.time), w.worth.min(waiter.time));
+            }
         }
         found.iter_mut().for_each(|w| w.awaited = true);
         weighed.extend(found);

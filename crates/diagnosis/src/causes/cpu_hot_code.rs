@@ -7,7 +7,7 @@
 
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
-    cause::how_much,
+    cause::{MATTERS, how_much},
     code::{Hot, JIT, hot_user},
     path::Removes,
 };
@@ -38,8 +38,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let part = Ratio::of_counts(hot.samples as f64, hot.of as f64);
     // The rest of its code has to run without that function as well.
     let in_function = time.mul_f64(part.0);
+    let enough = hot.of >= ENOUGH_SAMPLES && victim.share(in_function) >= MATTERS;
+    let confidence = if enough { Confidence::Likely } else { Confidence::Possible };
     vec![Draft {
-        confidence: if hot.of >= ENOUGH_SAMPLES { Confidence::Likely } else { Confidence::Possible },
+        confidence,
         time: in_function,
         summary: format!(
             "{} spends {} running its own code{}, {part} of it in {} ({}).",

@@ -31,15 +31,16 @@ const MOST: Ratio = Ratio(0.4);
 const STRANGERS: Ratio = Ratio(0.3);
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let mut by_runner: BTreeMap<Pid, Duration> = BTreeMap::new();
+    let starters = starters(scene);
     let own = offspring(scene, victim);
+    let is_own = |pid: Pid| {
+        let started = starters.get(&pid).is_some_and(|starter| victim.contains(*starter));
+        let alike = !victim.named && victim.pids.iter().any(|mine| scene.siblings(*mine, pid));
+        victim.contains(pid) || scene.rec.is_friday(pid) || own.contains(&pid) || started || alike
+    };
+    let mut by_runner: BTreeMap<Pid, Duration> = BTreeMap::new();
     for wait in victim.waits(scene).filter(|w| w.class.is_behind_others()) {
-        if let Some((runner, _)) = wait.by
-            && !victim.contains(runner)
-            && !scene.rec.is_friday(runner)
-            && !own.contains(&runner)
-            && (victim.named || !scene.siblings(wait.pid, runner))
-        {
+        if let Some((runner, _)) = wait.by.filter(|(runner, _)| !is_own(*runner)) {
             *by_runner.entry(runner).or_default() += wait.time;
         }
     }
@@ -52,16 +53,19 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     if busy < BUSY && !confined {
         return Vec::new();
     }
-    let Some(culprit) = culprit(scene, victim, &by_runner) else { return Vec::new() };
+    let Some(culprit) = culprit(scene, victim, (&by_runner, &starters), is_own) else { return Vec::new() };
     let ran = Ratio::of(culprit.time, behind_others);
+    let took = took(scene, culprit.members.iter());
     // Without it there would have been CPUs enough: then waiting behind anybody else is its doing as well.
-    let took = culprit.took(scene);
-    let enough_without = ran >= STRANGERS && !confined && busy.0 - took.0 < BUSY.0;
-    let (time, confidence) = match () {
-        () if culprit.is_partner => (behind_others, Confidence::Possible),
-        () if ran >= MOST || enough_without => (behind_others, graded),
-        () if grade(scene, victim, culprit.time) == Some(Confidence::Likely) => (culprit.time, Confidence::Likely),
-        () => (behind_others, Confidence::Possible),
+    let much = took.0 >= MOST.0 * busy.0 && ran >= STRANGERS;
+    let enough_without = much && !confined && busy.0 - took.0 < BUSY.0;
+    // Among equals nobody is to blame.
+    let more_than_victim = took > self::took(scene, victim.pids.iter());
+    let (time, confidence) = match grade(scene, victim, culprit.time) {
+        _ if culprit.is_partner => (behind_others, Confidence::Possible),
+        _ if ran >= MOST || enough_without => (behind_others, graded),
+        Some(Confidence::Likely) if more_than_victim => (culprit.time, Confidence::Likely),
+        _ => (behind_others, Confidence::Possible),
     };
     let latency = victim.pids.iter().filter_map(|pid| scene.run_queue(*pid)).max_by_key(|h| h.sum);
     let mut evidence = vec![
@@ -82,10 +86,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence,
         time,
         summary: format!(
-            "{} waits for a busy CPU for {}, mostly behind {who}, which ran during {:.1} s of that and took {took} of \
-             all CPU time. All CPUs together were {busy} busy.",
+            "{} waits for a busy CPU for {}, {:.1} s of that behind {who}, which took {took} of all CPU time. All CPUs \
+             together were {busy} busy.",
             victim.label(),
-            how_much(victim, time),
+            how_much(victim, behind_others),
             culprit.time.as_secs_f64(),
         ),
         next: vec![
@@ -110,6 +114,8 @@ struct Culprit {
     /// In which it ran while the victim waited.
     time: Duration,
     members: BTreeSet<Pid>,
+    /// How many of them ran in its waits.
+    ran: usize,
     /// How many of them are short-lived, and started by the rest.
     starts: usize,
     /// The victim works with it.
@@ -117,36 +123,41 @@ struct Culprit {
 }
 
 impl Culprit {
-    /// The part of the machine's CPU time that it used.
-    fn took(&self, scene: &Scene) -> Ratio {
-        let threads = self.members.iter().flat_map(|pid| scene.threads(*pid));
-        let ran: Duration = threads.map(|thread| thread.classes.sum(TimeClass::is_running)).sum();
-        Ratio::of(ran, scene.window() * scene.rec.host.cpus.max(1))
-    }
-
     fn label(&self, scene: &Scene) -> String {
         let name = scene.rec.process_name(self.pid);
-        match (self.members.len(), self.starts) {
+        match (self.ran, self.starts) {
             (_, starts @ 1..) => format!("{name} (pid {}) and {starts} short-lived processes that it starts", self.pid),
             (1, _) => format!("{name} (pid {})", self.pid),
-            (members, _) => format!("{members} processes named {name} (the busiest: pid {})", self.pid),
+            (ran, _) => format!("{ran} processes named {name} (the busiest: pid {})", self.pid),
         }
     }
 
     fn party(&self, scene: &Scene) -> Party {
         let mut party = process(scene, self.pid);
         let detail = party.detail.take().unwrap_or_default();
-        party.detail = match (self.members.len(), self.starts) {
+        party.detail = match (self.ran, self.starts) {
             (_, starts @ 1..) => Some(format!("and {starts} short-lived processes that it starts: {detail}")),
             (1, _) => Some(detail).filter(|detail| !detail.is_empty()),
-            (members, _) => Some(format!("{members} processes of that name; the busiest: {detail}")),
+            (ran, _) => Some(format!("{ran} processes of that name; the busiest: {detail}")),
         };
         party
     }
 }
 
+/// The part of the machine's CPU time that processes used.
+fn took<'a>(scene: &Scene, pids: impl Iterator<Item = &'a Pid>) -> Ratio {
+    let ran: Duration =
+        pids.flat_map(|pid| scene.threads(*pid)).map(|thread| thread.classes.sum(TimeClass::is_running)).sum();
+    Ratio::of(ran, scene.window() * scene.rec.host.cpus.max(1))
+}
+
 /// The family that ran most in the victim's waits.
-fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) -> Option<Culprit> {
+fn culprit(
+    scene: &Scene,
+    victim: &Victim,
+    (by_runner, starters): (&BTreeMap<Pid, Duration>, &BTreeMap<Pid, Pid>),
+    is_own: impl Fn(Pid) -> bool,
+) -> Option<Culprit> {
     // Who the victim works with runs because the victim does. Others come first, unless they hardly ran.
     let partner = |pid: &Pid| victim.pids.iter().any(|mine| scene.partners(*mine, *pid));
     let others: BTreeMap<Pid, Duration> =
@@ -155,8 +166,7 @@ fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) 
     let strangers = Ratio::of(others.values().sum(), all) >= STRANGERS;
     let by_runner = if strangers { &others } else { by_runner };
     // What is started again and again, ever new, is one with who starts it.
-    let starters = starters(scene);
-    let lasting = |pid: Pid| starters.get(&pid).copied().filter(|starter| !victim.contains(*starter)).unwrap_or(pid);
+    let lasting = |pid: Pid| starters.get(&pid).copied().unwrap_or(pid);
     let family = |pid: Pid| scene.rec.process_name(lasting(pid));
     let mut families: BTreeMap<String, BTreeMap<Pid, Duration>> = BTreeMap::new();
     for (pid, time) in by_runner {
@@ -165,11 +175,12 @@ fn culprit(scene: &Scene, victim: &Victim, by_runner: &BTreeMap<Pid, Duration>) 
     let (name, times) = families.into_iter().max_by_key(|(_, times)| times.values().sum::<Duration>())?;
     let (pid, _) = times.iter().max_by_key(|(_, time)| **time)?;
     let known = scene.rec.processes.keys().copied().chain(starters.keys().copied());
-    let mine = |pid: &Pid| victim.contains(*pid) || scene.rec.is_friday(*pid) || strangers && partner(pid);
-    let members: BTreeSet<Pid> = known.filter(|pid| !mine(pid) && family(*pid) == name).collect();
+    let apart = |pid: &Pid| is_own(*pid) || strangers && partner(pid);
+    let members: BTreeSet<Pid> = known.filter(|pid| !apart(pid) && family(*pid) == name).collect();
     Some(Culprit {
         pid: *pid,
         time: times.values().sum(),
+        ran: times.len(),
         starts: members.iter().filter(|pid| lasting(**pid) != **pid).count(),
         is_partner: partner(pid),
         members,

@@ -28,7 +28,7 @@ pub fn silent(scene: &Scene, victim: &Victim) -> Option<Draft> {
         return None;
     }
     let time = if mostly { waited } else { victim.active() };
-    let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
+    let host = host(peer);
     let heaviest = waits(scene, victim, peer).max_by_key(|wait| wait.time);
     Some(Draft {
         confidence: if mostly { Confidence::Likely } else { Confidence::Possible },
@@ -50,7 +50,7 @@ pub fn silent(scene: &Scene, victim: &Victim) -> Option<Draft> {
                 "ss -tino dst {host} (backoff, unacked, lastrcv); does a new connection to {peer} work? then a firewall or \
                  NAT on the way forgot this one"
             ),
-            format!("ping -M do -s 1472 {host}: do large packets get there? if only small ones do, lower the MTU"),
+            ping(peer),
             "give the client a time limit, and connections TCP keep-alive (TCP_USER_TIMEOUT)".to_owned(),
         ],
         removes: Removes::Unsaid,
@@ -64,10 +64,15 @@ fn waits<'s>(scene: &'s Scene, victim: &'s Victim, peer: &'s str) -> impl Iterat
     victim.waits(scene).filter(|wait| wait.class == TimeClass::BlockedNetwork).filter(on_it)
 }
 
-/// Whether somebody else can be the one who asks: it listens.
-pub fn made_for_others(scene: &Scene, victim: &Victim) -> bool {
-    let rows = scene.rec.get(&catalog::LISTEN_QUEUE).into_iter().flatten();
-    rows.filter_map(|row| row.labels.pid()).any(|pid| victim.contains(pid))
+/// The address of an end, without its port and without brackets.
+pub fn host(end: &str) -> &str {
+    end.rsplit_once(':').map_or(end, |(host, _)| host).trim_start_matches('[').trim_end_matches(']')
+}
+
+/// What tells whether a path takes large packets: 1500 bytes with the headers of IP and ICMP.
+pub fn ping(end: &str) -> String {
+    let (host, bytes) = (host(end), if end.starts_with('[') { 1452 } else { 1472 });
+    format!("ping -M do -s {bytes} {host}: do large packets get there? if only small ones do, lower the MTU")
 }
 
 fn listened(scene: &Scene, port: &str) -> bool {

@@ -3,10 +3,11 @@
 //! A job with one connection that hangs does nothing that could be traced: when it asked, nobody looked. What is left of it
 //! is in its socket.
 
-use super::net_silent::made_for_others;
+use super::net_silent::{host, ping};
 use crate::{Confidence, Draft, Party, Scene, Victim, path::Removes};
 use checks::Evidence;
-use observe::{Labels, Pid, Ratio, Series, catalog};
+use observe::{Pid, Ratio, Series, catalog};
+use std::collections::BTreeSet;
 
 /// ours: who does anything for more of the window than this does not just wait.
 const IDLE: Ratio = Ratio(0.1);
@@ -21,13 +22,22 @@ struct Question<'a> {
 /// Only where somebody asks about it: nobody else can say that an answer should have come. Who serves others waits for them,
 /// and who has several connections may wait at none of them.
 fn question<'a>(scene: &Scene<'a>, victim: &Victim) -> Option<Question<'a>> {
-    if !victim.named || Ratio::of(victim.active(), scene.window()) > IDLE || made_for_others(scene, victim) {
+    if !victim.named || Ratio::of(victim.active(), scene.window()) > IDLE || is_asked(scene, victim) {
         return None;
     }
     let rows = scene.rec.get(&catalog::TCP_UNANSWERED).ok()?.iter();
     let mut mine = rows.filter(|row| row.labels.pid().is_some_and(|pid| victim.contains(pid)));
     let (row, None) = (mine.next()?, mine.next()) else { return None };
     Some(Question { local: row.labels.get("local"), peer: row.labels.get("peer"), seconds: row.last() })
+}
+
+/// Whether others ask the victim, or may: it, or the parent that gave it its socket, listens.
+fn is_asked(scene: &Scene, victim: &Victim) -> bool {
+    let parents = victim.pids.iter().filter_map(|pid| Some(scene.rec.processes.get(pid)?.parent));
+    let mut family = parents.filter(|parent| parent.0 > 1).chain(victim.pids.iter().copied());
+    let rows = scene.rec.get(&catalog::LISTEN_QUEUE).into_iter().flatten();
+    let listening: Vec<Pid> = rows.filter_map(|row| row.labels.pid()).collect();
+    victim.serves(scene) || family.any(|pid| listening.contains(&pid))
 }
 
 /// The other end takes its time, as far as can be seen.
@@ -46,32 +56,36 @@ pub fn unanswered(scene: &Scene, victim: &Victim) -> Option<Draft> {
 /// The answer is on its way, and does not get through: the other end is on this machine, and sends it again.
 pub fn sent_again(scene: &Scene, victim: &Victim) -> Option<Draft> {
     let question = question(scene, victim)?;
-    let port = question.peer.rsplit_once(':')?.1;
-    let to_it = |labels: &Labels| {
-        let peer = labels.get("peer");
-        peer == question.local || labels.get("local_port") == port && peer == host(question.local)
+    let (_, port) = question.peer.rsplit_once(':')?;
+    // Of exactly this connection, as its other end has it.
+    let rows = scene.rec.get(&catalog::TCP_SEGMENTS).ok()?.iter();
+    let open = rows.filter(|row| row.labels.get("what") == "unacknowledged" && row.last() > 0.0);
+    let end = open.map(|row| &row.labels).find(|l| l.get("peer") == question.local && l.get("local_port") == port)?;
+    // A server's clients are told without their ports.
+    let to_it = |row: &&Series| {
+        let peer = row.labels.get("peer");
+        peer == question.local || row.labels.get("local_port") == port && peer == host(question.local)
     };
-    let rows = scene.rec.get(&catalog::TCP_RTO_WAIT).into_iter().flatten();
-    let stood = rows.filter(|row| to_it(&row.labels)).max_by(|a, b| a.last().total_cmp(&b.last()))?;
-    let rows = scene.rec.get(&catalog::TCP_RETRANSMITS).into_iter().flatten();
-    let segments: f64 = rows.filter(|row| to_it(&row.labels)).map(Series::last).sum();
-    let by = stood.labels.pid().map_or_else(|| "the other end".to_owned(), |pid| scene.label(pid));
+    let rows = scene.rec.get(&catalog::TCP_RTO_WAIT).ok()?.iter();
+    let stood: f64 = rows.filter(to_it).map(Series::last).sum();
+    let rows = scene.rec.get(&catalog::TCP_RETRANSMITS).ok()?.iter();
+    let times: f64 = rows.filter(to_it).filter(|row| row.labels.get("kind") == "timeout").map(Series::last).sum();
+    if times == 0.0 {
+        return None;
+    }
+    let by = end.pid().map_or_else(|| "the other end".to_owned(), |pid| scene.label(pid));
     let why = format!(
-        " {by} has sent it {segments:.0} times again meanwhile, each time after a timer of {:.1} s in all: it is lost on \
-         the way.",
-        stood.last()
+        " {by} has sent something there again, {times:.0} times after timers of {stood:.1} s together, and it is still not \
+         acknowledged: it is lost on the way."
     );
     let mut draft = draft(scene, victim, &question, why);
     draft.confidence = Confidence::Likely;
     draft.evidence.push(
-        Evidence::new("tcp_retransmit_skb: the other end stood still until it sent again", stood.last(), "s")
+        Evidence::new("tcp_retransmit_skb: the other end stood still until it sent again", stood, "s")
             .at("recording/series.parquet"),
     );
     draft.next = vec![
-        format!(
-            "ping -M do -s 1472 {}: do large packets get there? if only small ones do, lower the MTU",
-            host(question.peer)
-        ),
+        ping(question.peer),
         "ss -ti at the other end (retrans, rto, pmtu); mtr to find the hop that loses".to_owned(),
     ];
     Some(draft)
@@ -84,9 +98,10 @@ fn draft(scene: &Scene, victim: &Victim, question: &Question, why: String) -> Dr
         confidence: Confidence::Possible,
         time: victim.active(),
         summary: format!(
-            "{} does nothing but wait: it asked {peer} {seconds:.1} s before the window ended, the question has arrived, and \
-             no answer has come.{why}",
-            victim.label()
+            "{} does nothing, and was the last to speak on its only connection: what it sent to {peer} {seconds:.1} s before \
+             the window ended has arrived, and nothing has come since.{}",
+            victim.label(),
+            if why.is_empty() { " Whether that asks for an answer cannot be seen from here." } else { &why },
         ),
         culprit: Party {
             kind: "peer".into(),
@@ -116,12 +131,9 @@ fn answerer(scene: &Scene, question: &Question) -> Option<Pid> {
         };
         address.rsplit_once(':').is_some_and(|(own, at)| at == port && (own == host || any(own)))
     };
-    let mut pids = rows.filter(|row| listens(row.labels.get("address"))).filter_map(|row| row.labels.pid());
-    pids.next()
-}
-
-fn host(end: &str) -> &str {
-    end.rsplit_once(':').map_or(end, |(host, _)| host)
+    let pids: BTreeSet<Pid> =
+        rows.filter(|row| listens(row.labels.get("address"))).filter_map(|row| row.labels.pid()).collect();
+    pids.first().copied().filter(|pid| pids.len() == 1 && pid.0 > 1)
 }
 
 #[cfg(test)]
@@ -144,7 +156,7 @@ mod tests {
         let rec = hung().build();
         let finding = one(&rec, "net.peer-slow");
         assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("10.77.0.2:80", Confidence::Possible));
-        assert!(finding.summary.contains("asked 10.77.0.2:80 4.2 s before"), "{}", finding.summary);
+        assert!(finding.summary.contains("sent to 10.77.0.2:80 4.2 s before"), "{}", finding.summary);
         assert!(all(&rec, "net.retransmits").is_empty());
         let local = hung().sampled(&catalog::LISTEN_QUEUE, &[("address", "10.77.0.2:80"), ("pid", "30")], &[0.0, 0.0]);
         assert_eq!(one(&local.build(), "net.peer-slow").culprit.pid, Some(30));
@@ -154,7 +166,11 @@ mod tests {
     fn an_answer_that_is_sent_again_does_not_get_through() {
         let again = &[("pid", "30"), ("local_port", ""), ("peer", "10.77.0.1:50142")];
         let kind = &[("pid", "30"), ("local_port", ""), ("peer", "10.77.0.1:50142"), ("kind", "timeout")];
-        let rec = hung().total(&catalog::TCP_RTO_WAIT, again, 1.7).total(&catalog::TCP_RETRANSMITS, kind, 2.0).build();
+        let open = &[("pid", "30"), ("local_port", "80"), ("peer", "10.77.0.1:50142"), ("what", "unacknowledged")];
+        let lossy = || hung().total(&catalog::TCP_RTO_WAIT, again, 1.7).total(&catalog::TCP_RETRANSMITS, kind, 2.0);
+        let repaired = lossy().total(&catalog::TCP_SEGMENTS, open, 0.0).build();
+        assert!(all(&repaired, "net.retransmits").is_empty());
+        let rec = lossy().total(&catalog::TCP_SEGMENTS, open, 10.0).build();
         let finding = one(&rec, "net.retransmits");
         assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("10.77.0.2:80", Confidence::Likely));
     }

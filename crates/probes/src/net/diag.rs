@@ -36,6 +36,7 @@ pub(crate) const LISTENING: u32 = 1 << 10;
 /// Those that can hold data under way: established, connecting, and closed by one end.
 pub(crate) const LIVE: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8;
 pub(crate) const ANY: u32 = u32::MAX;
+const ESTABLISHED: u8 = 1;
 const SYN_SENT: u8 = 2;
 
 /// A netlink socket in a network namespace.
@@ -64,6 +65,10 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    pub fn is_established(&self) -> bool {
+        self.state == ESTABLISHED
+    }
+
     pub fn is_connecting(&self) -> bool {
         self.state == SYN_SENT
     }

@@ -77,6 +77,10 @@ struct Connection {
     inode: u32,
     first: Info,
     last: Info,
+    /// At its last reading it was there, and open at both ends.
+    established: bool,
+    /// Bytes that were to be sent, or had not been acknowledged.
+    unsent: u32,
     /// Bytes that had come and were not read.
     unread: [u32; 2],
     /// It was there when the window began.
@@ -178,6 +182,8 @@ impl Sockets {
         let begun = Instant::now();
         let (connections, connecting) = (&mut self.connections, &mut self.connecting);
         let is_first = self.readings == 0;
+        // Those that are closed are not listed any more.
+        connections.values_mut().for_each(|connection| connection.established = false);
         let mut left = MOST_READ - there;
         let mut list = |diag: &mut Diag, namespace: u32| {
             diag.list(libc::IPPROTO_TCP, LIVE, |row| {
@@ -362,12 +368,12 @@ impl Connection {
     fn unanswered(&self) -> Option<u32> {
         /// ours: an answer that comes later is late by any measure.
         const LEAST: u32 = 1000;
-        /// ours: who has sent more segments of data, and never got any, does not ask but tells.
+        /// ours: who has sent so many times the segments of data that came, and that many where none came, tells.
         const QUESTION: u32 = 8;
         let last = &self.last;
-        let asks = last.bytes_received > 0 || (1..=QUESTION).contains(&last.sent);
+        let asks = (1..=(last.received + 1).saturating_mul(QUESTION)).contains(&last.sent);
         let since = last.since_sent;
-        (asks && last.unacknowledged == 0 && since < last.since_received && since >= LEAST).then_some(since)
+        (self.established && asks && self.unsent == 0 && since < last.since_received && since >= LEAST).then_some(since)
     }
 
     fn put(self, owner: Option<Pid>, length: Duration, into: &mut Recording) {
@@ -427,10 +433,18 @@ fn finish_standing(
     into.set(&catalog::TCP_UNREAD, Ok(Vec::new()));
     into.set(&catalog::TCP_SILENT, Ok(Vec::new()));
     into.set(&catalog::TCP_UNANSWERED, Ok(Vec::new()));
-    let opened = connections.values().filter(|c| !listened(c));
-    for (connection, ms) in opened.filter_map(|c| Some((c, c.unanswered()?))).take(MOST_STANDING) {
+    // Who has opened several may wait at another of them.
+    let mut opened: BTreeMap<Pid, Vec<&Connection>> = BTreeMap::new();
+    for connection in connections.values().filter(|c| c.established && !listened(c)) {
+        if let Some(pid) = owner(connection) {
+            opened.entry(pid).or_default().push(connection);
+        }
+    }
+    let alone = opened.iter().filter_map(|(pid, all)| Some((*pid, *all.first()?)).filter(|_| all.len() == 1));
+    let waiting = alone.filter_map(|(pid, connection)| Some((pid, connection, connection.unanswered()?)));
+    for (pid, connection, ms) in waiting.take(MOST_STANDING) {
         let labels = Labels::new([
-            ("pid", shown(owner(connection))),
+            ("pid", pid.to_string()),
             ("local", canonical(connection.local).to_string()),
             ("peer", canonical(connection.remote).to_string()),
         ]);
@@ -491,6 +505,8 @@ fn follow(
         inode: row.inode,
         first: if is_first { info } else { Info::default() },
         last: info,
+        established: false,
+        unsent: 0,
         unread: [row.read_queue; 2],
         from_begin: is_first,
         rtt: Vec::new(),
@@ -498,6 +514,8 @@ fn follow(
         window: Vec::new(),
     });
     connection.last = info;
+    connection.established = row.is_established();
+    connection.unsent = row.write_queue;
     connection.unread[1] = row.read_queue;
     if row.inode != 0 {
         connection.inode = row.inode;
@@ -632,6 +650,8 @@ mod tests {
             inode: 0,
             first,
             last,
+            established: true,
+            unsent: 0,
             unread: [0; 2],
             from_begin,
             rtt: Vec::new(),
@@ -642,14 +662,20 @@ mod tests {
 
     #[test]
     fn an_answer_that_does_not_come_is_told_and_a_stream_to_nobody_is_not() {
-        let asked = Info { sent: 2, bytes_received: 90, since_sent: 4000, since_received: 5000, ..Info::default() };
+        let asked = Info { sent: 2, received: 1, since_sent: 4000, since_received: 5000, ..Info::default() };
         let unanswered = |info: Info| connection(info, info, true).unanswered();
         assert_eq!(unanswered(asked), Some(4000));
         assert_eq!(unanswered(Info { since_received: 3000, ..asked }), None, "it came");
-        assert_eq!(unanswered(Info { unacknowledged: 1, ..asked }), None, "the question is not even there");
         assert_eq!(unanswered(Info { since_sent: 300, ..asked }), None, "it may yet come");
-        assert_eq!(unanswered(Info { bytes_received: 0, ..asked }), Some(4000), "the first question");
-        assert_eq!(unanswered(Info { bytes_received: 0, sent: 500, ..asked }), None, "a log that is sent away");
+        assert_eq!(unanswered(Info { received: 0, ..asked }), Some(4000), "the first question");
+        assert_eq!(unanswered(Info { received: 3, sent: 500, ..asked }), None, "a log that is sent away");
+        let not_there = |change: fn(&mut Connection)| {
+            let mut connection = connection(asked, asked, true);
+            change(&mut connection);
+            connection.unanswered()
+        };
+        assert_eq!(not_there(|c| c.unsent = 20), None, "the question is not even there");
+        assert_eq!(not_there(|c| c.established = false), None, "it is closed");
     }
 
     #[test]
