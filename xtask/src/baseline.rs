@@ -139,14 +139,17 @@ fn one(
     fs::create_dir_all(kept).map_err(|e| format!("{}: {e}", kept.display()))?;
     let before = kept.join("before");
     look(&mut stage, options, None, &before)?;
+    let seconds = options.seconds();
+    let asked = stage.asked(seconds);
     let mut rows = Vec::new();
     for case in CASES {
         let set = case.play(&mut stage, service)?;
         let changes = look(&mut stage, options, Some(&before), &kept.join(case.name().replace(' ', "-")))?;
         drop(set);
+        let times = stage.asked(seconds) / asked;
         case.undo(&mut stage, service)?;
         let program = stage.program().display().to_string();
-        let wrong = case.wrong(&changes, service.process, &program).unwrap_or_default();
+        let wrong = case.wrong(&changes, times, service.process, &program).unwrap_or_default();
         let (service, case) = (service.name.to_string(), case.name().to_string());
         eprintln!("baseline: {case}: {}", if wrong.is_empty() { "right" } else { &wrong });
         rows.push(Row { service, round, case, wrong });

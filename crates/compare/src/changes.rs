@@ -58,13 +58,13 @@ pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
             number(kind, name, then?, now?, write)
         };
         all.extend(of(Kind::Load, then.rate, now.rate, |v| format!("{v:.0} requests a second")));
+        let stolen =
+            |change: &Change| change.times.is_some_and(|times| follows_theft(before.stolen, after.stolen, times));
         let cost = of(Kind::Cost, then.cost, now.cost, |v| format!("{} of CPU a request", time(v)));
-        all.extend(cost.filter(|cost| !follows_load(then, now, cost)));
+        all.extend(cost.filter(|cost| !follows_load(then, now, cost) && !stolen(cost)));
         let latency = then.latency.zip(now.latency).filter(|(then, now)| (now.median - then.median).abs() >= LATER);
         let (then_latency, now_latency) = latency.unzip();
         let latency = of(Kind::Latency, then_latency, now_latency, |v| format!("{} a request", time(v)));
-        let stolen =
-            |latency: &Change| latency.times.is_some_and(|times| follows_theft(before.stolen, after.stolen, times));
         all.extend(latency.filter(|latency| !stolen(latency)));
         if let (Some(then), Some(now)) = (&then.program, &now.program)
             && then != now
@@ -109,7 +109,8 @@ fn follows_load(then: &Service, now: &Service, cost: &Change) -> bool {
     if load > 1.0 { (1.0 - AGAINST..1.0).contains(&cost) } else { (1.0..1.0 / (1.0 - AGAINST)).contains(&cost) }
 }
 
-/// Whether so many times the latency is what another part of the CPU time makes of it that the hypervisor took.
+/// Whether so many times the latency, or the CPU time, is what another part of the CPU time makes of it that the hypervisor
+/// took: kernels without CONFIG_PARAVIRT_TIME_ACCOUNTING count what was taken from a running thread as that thread's.
 fn follows_theft(then: f64, now: f64, times: f64) -> bool {
     /// ours: where so much less is taken of one than of the other, it is beside the point.
     const NOTICED: f64 = 0.10;
@@ -239,6 +240,13 @@ mod tests {
         assert_eq!(kinds(&after, &before), []);
         after.stolen = 0.2;
         assert_eq!(kinds(&before, &after).len(), 1, "it took less than that");
+        let mut dearer = Summary::of(&recording(100.0, 2.6, 0.001, 0.4));
+        assert_eq!(kinds(&before, &dearer), [(Kind::Cost, "shop 80".to_owned())]);
+        dearer.stolen = 0.35;
+        assert_eq!(kinds(&before, &dearer), []);
+        let mut slower = Summary::of(&recording(100.0, 4.0, 0.001, 0.4));
+        slower.stolen = 0.35;
+        assert_eq!(kinds(&before, &slower), [(Kind::Cost, "shop 80".to_owned())], "that is more than was taken");
     }
 
     #[test]

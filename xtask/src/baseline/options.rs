@@ -19,6 +19,13 @@ pub struct Options {
     pub list: bool,
 }
 
+impl Options {
+    /// How many whole seconds friday looks.
+    pub fn seconds(&self) -> usize {
+        self.window.trim_end_matches('s').parse().unwrap_or(5)
+    }
+}
+
 /// Reads the words after `baseline`.
 pub fn parse(args: &[String]) -> Result<Options, String> {
     let this = std::env::current_exe().map_err(|e| e.to_string())?;

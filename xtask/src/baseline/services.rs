@@ -25,7 +25,7 @@ pub struct Service {
     pub steps: u32,
     /// What makes the running service take over that source; empty where it is the program, and started anew.
     pub load: &'static [&'static str],
-    /// What asks, and how many times a second.
+    /// What asks, and how many times a second; one that does not do so evenly says each second how often it was (pgbench -P).
     pub client: &'static [&'static str],
     /// That many.
     pub rate: u32,
@@ -93,6 +93,8 @@ pub const SERVICES: [Service; 3] = [
             "86400",
             "-R",
             "{rate}",
+            "-P",
+            "1",
             "-f",
             "{dir}/ask.sql",
             "postgres",

@@ -69,6 +69,14 @@ impl<'a> Stage<'a> {
         self.check()
     }
 
+    /// How many times a second it was asked lately, in the middle of so many seconds: as who asks says, or as told.
+    pub fn asked(&self, seconds: usize) -> f64 {
+        let said = fs::read_to_string(self.dir.join("client.err")).unwrap_or_default();
+        let mut rates: Vec<f64> = said.lines().rev().filter_map(per_second).take(seconds).collect();
+        rates.sort_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied().unwrap_or(f64::from(self.rate))
+    }
+
     /// Has each request take so many steps from now on.
     pub fn work(&mut self, steps: u32) -> Result<(), Stop> {
         self.write_work(steps)?;
@@ -181,6 +189,12 @@ impl Drop for Stage<'_> {
     }
 }
 
+/// Of a line of pgbench's progress: `progress: 4.0 s, 198.0 tps, lat 0.731 ms …`.
+fn per_second(line: &str) -> Option<f64> {
+    let (before, _) = line.strip_prefix("progress: ")?.split_once(" tps")?;
+    before.rsplit(' ').next()?.parse().ok()
+}
+
 /// Ends a process: at once, or by asking it first.
 fn end(child: Option<Child>, at_once: bool) {
     let Some(mut child) = child else { return };
@@ -207,7 +221,13 @@ fn another(mut bytes: Vec<u8>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::another;
+    use super::{another, per_second};
+
+    #[test]
+    fn progress_is_read() {
+        let line = "progress: 4.0 s, 198.0 tps, lat 0.731 ms stddev 0.100, 0 failed, lag 0.200 ms";
+        assert_eq!((per_second(line), per_second("pgbench: shutting down")), (Some(198.0), None));
+    }
 
     #[test]
     fn another_version_has_another_build_id_or_a_line_more() {
