@@ -58,14 +58,15 @@ pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
             number(kind, name, then?, now?, write)
         };
         all.extend(of(Kind::Load, then.rate, now.rate, |v| format!("{v:.0} requests a second")));
-        let stolen =
-            |change: &Change| change.times.is_some_and(|times| follows_theft(before.stolen, after.stolen, times));
+        let stolen = |change: &Change, bursts: f64| {
+            change.times.is_some_and(|times| follows_theft(before.stolen, after.stolen, times, bursts))
+        };
         let cost = of(Kind::Cost, then.cost, now.cost, |v| format!("{} of CPU a request", time(v)));
-        all.extend(cost.filter(|cost| !follows_load(then, now, cost) && !stolen(cost)));
+        all.extend(cost.filter(|cost| !follows_load(then, now, cost) && !stolen(cost, 1.0)));
         let latency = then.latency.zip(now.latency).filter(|(then, now)| (now.median - then.median).abs() >= LATER);
         let (then_latency, now_latency) = latency.unzip();
         let latency = of(Kind::Latency, then_latency, now_latency, |v| format!("{} a request", time(v)));
-        all.extend(latency.filter(|latency| !stolen(latency)));
+        all.extend(latency.filter(|latency| !stolen(latency, BURSTS)));
         if let (Some(then), Some(now)) = (&then.program, &now.program)
             && then != now
         {
@@ -109,14 +110,19 @@ fn follows_load(then: &Service, now: &Service, cost: &Change) -> bool {
     if load > 1.0 { (1.0 - AGAINST..1.0).contains(&cost) } else { (1.0..1.0 / (1.0 - AGAINST)).contains(&cost) }
 }
 
+/// ours: what is taken comes in bursts of milliseconds, for which requests queue: they are later by up to this power of it.
+const BURSTS: f64 = 2.0;
+
 /// Whether so many times the latency, or the CPU time, is what another part of the CPU time makes of it that the hypervisor
 /// took: kernels without CONFIG_PARAVIRT_TIME_ACCOUNTING count what was taken from a running thread as that thread's.
-fn follows_theft(then: f64, now: f64, times: f64) -> bool {
+fn follows_theft(then: f64, now: f64, times: f64, bursts: f64) -> bool {
     /// ours: where so much less is taken of one than of the other, it is beside the point.
     const NOTICED: f64 = 0.10;
     let left = |stolen: f64| (1.0 - stolen).max(0.01);
     let stretched = left(then) / left(now);
-    (now - then).abs() >= NOTICED && (stretched > 1.0) == (times > 1.0) && times.ln().abs() <= stretched.ln().abs()
+    (now - then).abs() >= NOTICED
+        && (stretched > 1.0) == (times > 1.0)
+        && times.ln().abs() <= stretched.ln().abs() * bursts
 }
 
 fn number(kind: Kind, of: &str, before: Spread, after: Spread, write: fn(f64) -> String) -> Option<Change> {
@@ -238,7 +244,7 @@ mod tests {
         after.stolen = 0.35;
         assert_eq!(kinds(&before, &after), []);
         assert_eq!(kinds(&after, &before), []);
-        after.stolen = 0.2;
+        after.stolen = 0.12;
         assert_eq!(kinds(&before, &after).len(), 1, "it took less than that");
         let mut dearer = Summary::of(&recording(100.0, 2.6, 0.001, 0.4));
         assert_eq!(kinds(&before, &dearer), [(Kind::Cost, "shop 80".to_owned())]);

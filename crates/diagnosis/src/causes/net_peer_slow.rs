@@ -1,6 +1,7 @@
 //! # The remote end takes the time, and the network does not
 //!
-//! **Speaks for it:** answers take many round trips' time, nothing is lost on the way, and no window holds anything up.
+//! **Speaks for it:** answers take many round trips' time, nothing is lost on the way, and no window holds anything up; or
+//! the one connection of a job that does nothing has had no answer (`net_unanswered.rs`).
 //! **Speaks against it:** waits without a question (subscriptions, replication), answers so long after it that the other end
 //! may have been meant to wait (long polls), large answers (the transfer takes the time), and a peer on this machine's
 //! loopback: then `app.waits-for-child` can see what it does.
