@@ -8,7 +8,7 @@
 use super::app_short_lived::{offspring, starters};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
-    cause::{grade, how_much, process},
+    cause::{NOTICED, grade, how_much, process},
     path::Removes,
 };
 use checks::Evidence;
@@ -114,7 +114,7 @@ struct Culprit {
     /// In which it ran while the victim waited.
     time: Duration,
     members: BTreeSet<Pid>,
-    /// How many of them ran in its waits.
+    /// How many of them ran, whether in its waits or not.
     ran: usize,
     /// How many of them are short-lived, and started by the rest.
     starts: usize,
@@ -173,16 +173,16 @@ fn culprit(
         *families.entry(family(*pid)).or_default().entry(lasting(*pid)).or_default() += *time;
     }
     let (name, times) = families.into_iter().max_by_key(|(_, times)| times.values().sum::<Duration>())?;
-    let (pid, _) = times.iter().max_by_key(|(_, time)| **time)?;
+    let (busiest, _) = times.iter().max_by_key(|(_, time)| **time)?;
     let known = scene.rec.processes.keys().copied().chain(starters.keys().copied());
     let apart = |pid: &Pid| is_own(*pid) || strangers && partner(pid);
     let members: BTreeSet<Pid> = known.filter(|pid| !apart(pid) && family(*pid) == name).collect();
     Some(Culprit {
-        pid: *pid,
+        pid: *busiest,
         time: times.values().sum(),
-        ran: times.len(),
+        ran: members.iter().filter(|pid| **pid == *busiest || took(scene, [*pid].into_iter()) >= NOTICED).count(),
         starts: members.iter().filter(|pid| lasting(**pid) != **pid).count(),
-        is_partner: partner(pid),
+        is_partner: partner(busiest),
         members,
     })
 }
