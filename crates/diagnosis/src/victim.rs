@@ -144,6 +144,17 @@ impl Victim {
         Ratio::of(busiest.max(in_turns.unwrap_or_default()).min(scene.window()), scene.window())
     }
 
+    /// Whether the threads of one of its processes take turns at one piece of work, as those of a runtime do that hand it on.
+    pub fn takes_turns(&self, scene: &Scene) -> bool {
+        /// ours: who runs more of it than this does it alone.
+        const ALONE: f64 = 0.9;
+        let alone = |pid: Pid| {
+            let ran: Vec<Duration> = scene.threads(pid).iter().map(|t| t.classes.sum(TimeClass::is_running)).collect();
+            ran.iter().max().copied().unwrap_or_default() >= ran.iter().sum::<Duration>().mul_f64(ALONE)
+        };
+        self.pids.iter().any(|pid| !alone(*pid) && take_turns(scene, *pid))
+    }
+
     /// It as a party of a finding.
     pub fn party(&self) -> Party {
         let pid = self.first.map(|pid| pid.0);

@@ -66,7 +66,8 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ],
         next: next(victim, &hot),
         codepath: hot.path,
-        removes: Removes::work(victim, in_function),
+        // The replay follows threads, not the one piece of work that they hand on.
+        removes: if victim.takes_turns(scene) { Removes::Unsaid } else { Removes::work(victim, in_function) },
         descriptive: false,
     }]
 }
