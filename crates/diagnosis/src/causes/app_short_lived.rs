@@ -92,7 +92,7 @@ pub fn offspring(scene: &Scene, victim: &Victim) -> BTreeSet<Pid> {
 
 /// Short-lived processes that are started in such numbers, each with the one that goes on and starts them, be it through
 /// others that are as short-lived.
-pub fn starters(scene: &Scene) -> BTreeMap<Pid, Pid> {
+pub fn started_by(scene: &Scene) -> BTreeMap<Pid, Pid> {
     let exits = scene.rec.get(&catalog::PROCESS_EXIT).into_iter().flatten();
     let short = exits.filter(|e| e.value <= SHORT.as_secs_f64());
     let parents: BTreeMap<Pid, Pid> =

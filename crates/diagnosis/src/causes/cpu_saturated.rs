@@ -5,7 +5,7 @@
 //! short-lived processes that it starts (that is its own appetite).
 //! **Experiment:** freezing or slowing the culprit helps the victim.
 
-use super::app_short_lived::{offspring, starters};
+use super::app_short_lived::{offspring, started_by};
 use crate::{
     Cause, Confidence, Draft, Effect, Party, Scene, Victim,
     cause::{NOTICED, grade, how_much, process},
@@ -31,7 +31,7 @@ const MOST: Ratio = Ratio(0.4);
 const STRANGERS: Ratio = Ratio(0.3);
 
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
-    let starters = starters(scene);
+    let starters = started_by(scene);
     let own = offspring(scene, victim);
     let is_own = |pid: Pid| {
         let started = starters.get(&pid).is_some_and(|starter| victim.contains(*starter));
@@ -79,8 +79,6 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             Evidence::new("run-queue latency p99", p99.as_secs_f64() * 1e3, "ms").at("recording/histograms.parquet"),
         );
     }
-    let everybody = by_runner.keys().filter(|_| enough_without).copied();
-    let runners = culprit.members.iter().copied().chain(everybody).collect();
     let (name, pid, who) = (scene.rec.process_name(culprit.pid), culprit.pid, culprit.label(scene));
     vec![Draft {
         confidence,
@@ -102,7 +100,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         culprit: culprit.party(scene),
         evidence,
         codepath: Vec::new(),
-        removes: Removes::Runners(runners),
+        removes: Removes::Runners(culprit.members.into_iter().collect()),
         descriptive: false,
     }]
 }

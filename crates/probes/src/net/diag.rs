@@ -321,7 +321,12 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, TcpStream};
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+        thread::sleep,
+        time::Duration,
+    };
 
     fn own() -> Diag {
         Diag::open(&Scope { files: "/proc/net".into(), number: 0, of: None }).expect("sock_diag is there")
@@ -345,6 +350,31 @@ mod tests {
             row.inode != 0 && row.cookie != 0 && info.rtt > 0 && info.peer_window.is_some_and(|w| w > 0),
             "{row:?}"
         );
+    }
+
+    #[test]
+    fn who_spoke_last_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut server = listener.accept().unwrap().0;
+        server.write_all(&[7; 50]).unwrap();
+        client.read_exact(&mut [0; 50]).unwrap();
+        sleep(Duration::from_millis(100));
+        client.write_all(&[7; 50]).unwrap();
+        sleep(Duration::from_millis(100));
+        let of = |end: &TcpStream| {
+            let (mut found, local) = (None, end.local_addr().unwrap());
+            own()
+                .list(libc::IPPROTO_TCP, LIVE, |row| found = found.take().or((row.local == local).then_some(row)))
+                .unwrap();
+            let row = found.expect("it is there");
+            assert!(row.is_established());
+            let info = row.info.expect("tcp_info");
+            (info.since_sent, info.since_received)
+        };
+        let ((sent, received), (answered, asked)) = (of(&client), of(&server));
+        assert!(sent >= 90 && received >= sent + 90, "{sent} {received}");
+        assert!(asked >= 90 && answered >= asked + 90, "{answered} {asked}");
     }
 
     #[test]

@@ -679,23 +679,24 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_and_is_not_answered_is_told_so() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut server = listener.accept().unwrap().0;
-        server.write_all(&[7; 50]).unwrap();
-        client.read_exact(&mut [0; 50]).unwrap();
-        let seen = read_here(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            client.write_all(&[7; 50]).unwrap();
-            std::thread::sleep(Duration::from_millis(1100));
-        });
-        let rows = seen.get(&catalog::TCP_UNANSWERED).unwrap();
-        let local = client.local_addr().unwrap().to_string();
-        let mine: Vec<f64> = rows.iter().filter(|row| row.labels.get("local") == local).map(Series::last).collect();
-        assert!(mine.len() == 1 && (1.0..3.0).contains(&mine[0]), "{mine:?}");
-        let served = server.local_addr().unwrap().to_string();
-        assert!(!rows.iter().any(|row| row.labels.get("local") == served), "who serves asks nothing");
+    fn only_the_only_connection_that_a_process_has_opened_is_told() {
+        let asked = Info { sent: 2, received: 1, since_sent: 4000, since_received: 5000, ..Info::default() };
+        let told = |inodes: &[u32], listened: bool| {
+            let all = inodes.iter().map(|inode| Connection { inode: *inode, ..connection(asked, asked, true) });
+            let all: HashMap<u64, Connection> = (0..).zip(all).collect();
+            let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
+            let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(5) };
+            let mut rec = Recording::new(host, Target::system("h"), window);
+            let owner = |connection: &Connection| Some(Pid(connection.inode));
+            finish_standing(&all, |_| listened, owner, Duration::from_secs(5), &mut rec);
+            let rows = rec.get(&catalog::TCP_UNANSWERED).unwrap();
+            let mut told: Vec<(Pid, f64)> = rows.iter().map(|row| (row.labels.pid().unwrap(), row.last())).collect();
+            told.sort_by_key(|(pid, _)| *pid);
+            told
+        };
+        assert_eq!(told(&[7, 8], false), [(Pid(7), 4.0), (Pid(8), 4.0)]);
+        assert_eq!(told(&[7, 7, 8], false), [(Pid(8), 4.0)]);
+        assert_eq!(told(&[7], true), [], "who serves asks nothing");
     }
 
     #[test]
