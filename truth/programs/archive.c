@@ -4,7 +4,7 @@ enum { HELPERS = 1 };
 
 static int64_t help(int helper) {
     static int file = -1;
-    static char page[262144];
+    static char page[16384];
     if (file < 0)
         file = open("archive", O_CREAT | O_WRONLY, 0600);
     int64_t from = now_us();
