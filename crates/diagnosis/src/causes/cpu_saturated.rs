@@ -15,6 +15,7 @@ use checks::Evidence;
 use observe::{Pid, Ratio, TimeClass};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter, slice,
     time::Duration,
 };
 
@@ -92,7 +93,10 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         ),
         next: vec![
             match culprit.starts {
-                0 => format!("lower its priority: renice 19 -p {pid}; or move it to other CPUs or another host"),
+                0 => format!(
+                    "lower its priority: renice 19 -p {}; or move it to other CPUs or another host",
+                    culprit.pids()
+                ),
                 _ => format!("let {name} (pid {pid}) start less, or at a lower priority: renice 19 -p {pid}"),
             },
             format!("or give {} CPUs of its own (cpuset, taskset)", victim.name),
@@ -112,8 +116,8 @@ struct Culprit {
     /// In which it ran while the victim waited.
     time: Duration,
     members: BTreeSet<Pid>,
-    /// How many of them ran, whether in its waits or not.
-    ran: usize,
+    /// Those of them that ran noticeably, whether in its waits or not.
+    ran: Vec<Pid>,
     /// How many of them are short-lived, and started by the rest.
     starts: usize,
     /// The victim works with it.
@@ -121,9 +125,17 @@ struct Culprit {
 }
 
 impl Culprit {
+    /// For a command; of very many, the busiest.
+    fn pids(&self) -> String {
+        /// ours: as many fit into a line.
+        const MOST_NAMED: usize = 12;
+        let all = if self.ran.len() > MOST_NAMED { slice::from_ref(&self.pid) } else { &self.ran };
+        all.iter().map(Pid::to_string).collect::<Vec<_>>().join(" ")
+    }
+
     fn label(&self, scene: &Scene) -> String {
         let name = scene.rec.process_name(self.pid);
-        match (self.ran, self.starts) {
+        match (self.ran.len(), self.starts) {
             (_, starts @ 1..) => format!("{name} (pid {}) and {starts} short-lived processes that it starts", self.pid),
             (1, _) => format!("{name} (pid {})", self.pid),
             (ran, _) => format!("{ran} processes named {name} (the busiest: pid {})", self.pid),
@@ -133,7 +145,7 @@ impl Culprit {
     fn party(&self, scene: &Scene) -> Party {
         let mut party = process(scene, self.pid);
         let detail = party.detail.take().unwrap_or_default();
-        party.detail = match (self.ran, self.starts) {
+        party.detail = match (self.ran.len(), self.starts) {
             (_, starts @ 1..) => Some(format!("and {starts} short-lived processes that it starts: {detail}")),
             (1, _) => Some(detail).filter(|detail| !detail.is_empty()),
             (ran, _) => Some(format!("{ran} processes of that name; the busiest: {detail}")),
@@ -178,7 +190,7 @@ fn culprit(
     Some(Culprit {
         pid: *busiest,
         time: times.values().sum(),
-        ran: members.iter().filter(|pid| **pid == *busiest || took(scene, [*pid].into_iter()) >= NOTICED).count(),
+        ran: members.iter().copied().filter(|pid| pid == busiest || took(scene, iter::once(pid)) >= NOTICED).collect(),
         starts: members.iter().filter(|pid| lasting(**pid) != **pid).count(),
         is_partner: partner(busiest),
         members,
@@ -245,6 +257,7 @@ mod tests {
         assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("spin", Confidence::Likely));
         assert!((finding.share.0 - 0.6).abs() < 0.01, "{finding:#?}");
         assert!(finding.summary.contains("2 processes named spin") && finding.summary.contains("took 60 %"));
+        assert!(finding.next[0].contains("renice 19 -p 30 31;"), "{:?}", finding.next);
         // Without it the CPUs would still have been taken: only what it ran itself is its doing.
         let finding = one(&between(3.0, 1.0).build(), "cpu.saturated");
         assert_eq!((finding.culprit.name.as_str(), finding.confidence), ("spin", Confidence::Likely));

@@ -373,7 +373,9 @@ impl Connection {
         let last = &self.last;
         let asks = (1..=(last.received + 1).saturating_mul(QUESTION)).contains(&last.sent);
         let since = last.since_sent;
-        (self.established && asks && self.unsent == 0 && since < last.since_received && since >= LEAST).then_some(since)
+        // The kernel tells both by its tick, in which an answer may have come, or a connection been made.
+        let spoke_last = since < last.since_received || last.received == 0;
+        (self.established && asks && self.unsent == 0 && spoke_last && since >= LEAST).then_some(since)
     }
 
     fn put(self, owner: Option<Pid>, length: Duration, into: &mut Recording) {
@@ -667,7 +669,8 @@ mod tests {
         assert_eq!(unanswered(asked), Some(4000));
         assert_eq!(unanswered(Info { since_received: 3000, ..asked }), None, "it came");
         assert_eq!(unanswered(Info { since_sent: 300, ..asked }), None, "it may yet come");
-        assert_eq!(unanswered(Info { received: 0, ..asked }), Some(4000), "the first question");
+        assert_eq!(unanswered(Info { received: 0, since_received: 4000, ..asked }), Some(4000), "the first question");
+        assert_eq!(unanswered(Info { since_received: 4000, ..asked }), None, "which was first cannot be told");
         assert_eq!(unanswered(Info { received: 3, sent: 500, ..asked }), None, "a log that is sent away");
         let not_there = |change: fn(&mut Connection)| {
             let mut connection = connection(asked, asked, true);
