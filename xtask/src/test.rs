@@ -9,6 +9,10 @@ use std::process::{Command, Stdio};
 /// ours: no live test binary takes longer; a hanging one must not hang the run.
 const LIVE_LIMIT: &str = "1200";
 
+/// What a live test binary locks while it runs: friday keeps one journal and its probes per machine, so two checkouts
+/// that are tested at once would take each other's for their own. A directory, so that no lock file is left.
+const MACHINE: &str = "/run";
+
 /// Passed, failed and skipped tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
@@ -80,6 +84,7 @@ pub fn run(args: &[String]) -> Result<bool, String> {
         }
         let mut words = sudo.clone();
         words.extend(["env".into(), format!("CARGO_MANIFEST_DIR={}", binary.folder.display())]);
+        words.extend(["flock".into(), "--close".into(), MACHINE.into()]);
         words.extend(["timeout".into(), LIVE_LIMIT.into(), binary.path.display().to_string()]);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["--ignored", "--test-threads=1", "live_"]).current_dir(&binary.folder);
