@@ -247,6 +247,9 @@ catalog! {
         "net.ipv4.ip_local_port_range, /proc/PID/net/sockstat";
     TCP_ACCEPTED: Series = "system.network.tcp.accepted", "{connection}", ["local_port", "pid"],
         "Connections that came in, by port, total.", "inet_sock_set_state";
+    TCP_ARRIVED: Series = "system.network.tcp.arrived", "By", ["local_port"],
+        "What came in at a port that is listened on, over connections that have ended as well (for the kernel, an end is a byte), in all network namespaces whose sockets were read; total.",
+        "sock_diag tcp_info, inet_sock_set_state";
     TCP_CONNECTING: Series = "process.network.tcp.connecting", "{connection}", ["pid", "peer"],
         "Connections that wait for the first answer of the other end, sampled.", "sock_diag";
     TCP_CONNECT: Histogram = "process.network.tcp.connect", "ns", ["pid", "peer"],

@@ -213,7 +213,12 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_NOT_SPECIFIED = 2,
 };
 
+struct inet_sock {
+	__be16 inet_sport;
+};
+
 struct tcp_sock {
+	u64 bytes_received;
 	u32 write_seq;
 	u32 snd_nxt;
 	u32 rcv_nxt;

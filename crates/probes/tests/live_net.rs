@@ -239,9 +239,17 @@ for _ in range(50):
     try: s.connect(closed.getsockname())
     except ConnectionRefusedError: pass
 kept = []
-for _ in range(30):
-    kept.append(socket.create_connection(listener.getsockname()))
-    kept.append(listener.accept()[0])
+for at in range(30):
+    client = socket.create_connection(listener.getsockname())
+    server = listener.accept()[0]
+    client.sendall(b'x' * 1000)
+    while len(server.recv(1000, socket.MSG_PEEK)) < 1000: pass
+    if at % 3 == 0:
+        client.close()
+        server.recv(1000)
+        server.close()
+    else:
+        kept += client, server
 time.sleep(30)
 ",
     );
@@ -261,6 +269,9 @@ time.sleep(30)
     let accepted = rec.get(&catalog::TCP_ACCEPTED).expect("the programs ran");
     let here = |labels: &Labels| labels.get("local_port") == open && of(pid)(labels);
     assert_eq!(total(accepted, here), 30.0, "{accepted:?}");
+    let arrived = rec.get(&catalog::TCP_ARRIVED).expect("the programs ran");
+    let bytes = total(arrived, |labels| labels.get("local_port") == open);
+    assert_eq!(bytes, 30_010.0, "the end of a connection counts as a byte: {arrived:?}");
 }
 
 #[test]

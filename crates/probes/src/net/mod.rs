@@ -22,10 +22,10 @@ pub(crate) use tcp::address;
 
 use crate::{bpf::Kernel, roots::Roots};
 use counters::Counters;
-use observe::{AnyMetric, Fact, Labels, Pid, Recording, Target, catalog};
+use observe::{Absent, AnyMetric, Fact, Labels, Pid, Recording, Target, catalog};
 use owners::Owners;
 use scope::Scope;
-use sockets::Sockets;
+use sockets::{Arrived, Sockets};
 use std::{collections::HashMap, time::Duration};
 
 /// What the programs in the kernel measure.
@@ -36,6 +36,7 @@ pub(crate) const METRICS: &[&dyn AnyMetric] = &[
     &catalog::TCP_CONNECT_FAILED,
     &catalog::TCP_CONNECT_WASTED,
     &catalog::TCP_ACCEPTED,
+    &catalog::TCP_ARRIVED,
     &catalog::PACKET_DROPS,
     &catalog::DNS_LOOKUPS,
     &catalog::DNS_TIME,
@@ -58,6 +59,8 @@ pub(crate) struct Names {
     netns: u32,
     /// Inodes of listening sockets, by port.
     listening: HashMap<u16, u32>,
+    /// What came in at ports that are listened on, or why that is not known.
+    arrived: Result<Arrived, Absent>,
 }
 
 impl Names {
@@ -112,9 +115,10 @@ impl Network {
         into.push(&catalog::NET_SCOPE, Fact { labels, value, source: "/proc/PID/ns/net".to_owned() });
         self.counters.finish(into);
         let listening = self.sockets.listening().collect();
+        let arrived = self.sockets.arrived();
         self.sockets.finish(&self.owners, length, into);
         let (netns, roots, owners) = (self.scope.number, self.roots, self.owners);
-        Names { roots, owners, netns, listening }
+        Names { roots, owners, netns, listening, arrived }
     }
 }
 

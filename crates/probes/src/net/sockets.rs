@@ -77,6 +77,8 @@ struct Connection {
     inode: u32,
     first: Info,
     last: Info,
+    /// It was there at the last reading of all.
+    there: bool,
     /// At its last reading it was there, and open at both ends.
     established: bool,
     /// Bytes that were to be sent, or had not been acknowledged.
@@ -98,6 +100,17 @@ struct Listener {
     queue: Vec<Point>,
     backlog: Vec<Point>,
     drops: Vec<Point>,
+}
+
+/// Bytes that came in at ports that are listened on, by network namespace and port.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Arrived {
+    /// Those whose connections were read.
+    pub namespaces: HashSet<u32>,
+    /// In the window, over connections that are still there.
+    pub of_there: HashMap<(u32, u16), u64>,
+    /// Before the window, over connections that have ended in it.
+    pub of_gone_before: HashMap<(u32, u16), u64>,
 }
 
 /// What was read so far.
@@ -164,6 +177,27 @@ impl Sockets {
         self.listeners.values().filter(own).map(|listener| (listener.local.port(), listener.inode))
     }
 
+    /// What came in at ports that are listened on, or why that is not known.
+    pub fn arrived(&self) -> Result<Arrived, Absent> {
+        self.diag.as_ref().map_err(Absent::clone)?;
+        self.refused.clone().map_or(Ok(()), Err)?;
+        let place = |listener: &Listener| (listener.namespace, listener.local.port());
+        let listened: HashSet<(u32, u16)> = self.listeners.values().map(place).collect();
+        let mut arrived =
+            Arrived { namespaces: listened.iter().map(|(namespace, _)| *namespace).collect(), ..Arrived::default() };
+        for connection in self.connections.values() {
+            let (place, first) = ((connection.namespace, connection.local.port()), connection.first.bytes_received);
+            let (sums, bytes) = match connection.there {
+                true => (&mut arrived.of_there, connection.last.bytes_received.saturating_sub(first)),
+                false => (&mut arrived.of_gone_before, first),
+            };
+            if listened.contains(&place) {
+                *sums.entry(place).or_default() += bytes;
+            }
+        }
+        Ok(arrived)
+    }
+
     fn read_listening(&mut self, at: Duration) {
         let Ok(diag) = &mut self.diag else { return };
         if let Err(why) = listen(diag, self.scope.number, &mut self.listeners, at) {
@@ -183,7 +217,7 @@ impl Sockets {
         let (connections, connecting) = (&mut self.connections, &mut self.connecting);
         let is_first = self.readings == 0;
         // Those that are closed are not listed any more.
-        connections.values_mut().for_each(|connection| connection.established = false);
+        connections.values_mut().for_each(|connection| (connection.there, connection.established) = (false, false));
         let mut left = MOST_READ - there;
         let mut list = |diag: &mut Diag, namespace: u32| {
             diag.list(libc::IPPROTO_TCP, LIVE, |row| {
@@ -507,6 +541,7 @@ fn follow(
         inode: row.inode,
         first: if is_first { info } else { Info::default() },
         last: info,
+        there: true,
         established: false,
         unsent: 0,
         unread: [row.read_queue; 2],
@@ -516,6 +551,7 @@ fn follow(
         window: Vec::new(),
     });
     connection.last = info;
+    connection.there = true;
     connection.established = row.is_established();
     connection.unsent = row.write_queue;
     connection.unread[1] = row.read_queue;
@@ -652,6 +688,7 @@ mod tests {
             inode: 0,
             first,
             last,
+            there: true,
             established: true,
             unsent: 0,
             unread: [0; 2],

@@ -53,6 +53,14 @@ struct {
 	__type(value, u64);
 } net_accepts SEC(".maps");
 
+/* Bytes that came in over connections that were accepted and have ended, those before the window included. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct accept_key);
+	__type(value, u64);
+} net_ended SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, DROP_REASONS);
@@ -210,6 +218,26 @@ static __always_inline void note_listening(const struct sock *sk)
 		count_lost();
 }
 
+static __always_inline void add_to_port(void *map, const struct accept_key *key, u64 more)
+{
+	u64 *sum = bpf_map_lookup_elem(map, key);
+
+	if (sum)
+		__sync_fetch_and_add(sum, more);
+	else if (bpf_map_update_elem(map, key, &more, BPF_NOEXIST))
+		count_lost();
+}
+
+/* What came in over a connection that ends, if it was accepted. It has let go of its port, but still tells it. */
+static __always_inline void end_connection(const struct sock *sk)
+{
+	struct accept_key key = { .netns = sk->__sk_common.skc_net.net->ns.inum };
+
+	key.port = __builtin_bswap16(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
+	if (bpf_map_lookup_elem(&net_listening, &key))
+		add_to_port(&net_ended, &key, BPF_CORE_READ((const struct tcp_sock *)sk, bytes_received));
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(net_state, const struct sock *sk, int before, int after)
 {
@@ -220,6 +248,11 @@ int BPF_PROG(net_state, const struct sock *sk, int before, int after)
 		return 0;
 	}
 
+	if (after == NET_CLOSE && before != NET_SYN_SENT && before != NET_SYN_RECV && before != NET_LISTEN) {
+		if (sk->sk_protocol == NET_IPPROTO_TCP && window_open())
+			end_connection(sk);
+		return 0;
+	}
 	if (before == NET_SYN_SENT ? after != NET_ESTABLISHED && after != NET_CLOSE :
 	    after != NET_SYN_SENT && (before != NET_SYN_RECV || after != NET_ESTABLISHED))
 		return 0;
@@ -231,16 +264,11 @@ int BPF_PROG(net_state, const struct sock *sk, int before, int after)
 		end_connect(sk, address, bpf_ktime_get_ns(), after == NET_ESTABLISHED);
 	} else {
 		struct accept_key key = { .port = sk->__sk_common.skc_num };
-		u64 *count, one = 1;
 
 		/* A connection that came in may be where one was that this machine had opened. */
 		bpf_map_delete_elem(&net_connecting, &address);
 		key.netns = sk->__sk_common.skc_net.net->ns.inum;
-		count = bpf_map_lookup_elem(&net_accepts, &key);
-		if (count)
-			__sync_fetch_and_add(count, 1);
-		else if (bpf_map_update_elem(&net_accepts, &key, &one, BPF_NOEXIST))
-			count_lost();
+		add_to_port(&net_accepts, &key, 1);
 	}
 	return 0;
 }

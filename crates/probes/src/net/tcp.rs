@@ -1,6 +1,6 @@
 //! Retransmissions, connections made and refused, from the kernel side's tables to the recording.
 
-use super::{Names, diag::address_of};
+use super::{Names, diag::address_of, sockets::Arrived};
 use crate::{
     bpf::{Kernel, rows, types},
     syscalls::error_name,
@@ -28,10 +28,28 @@ pub(super) fn collect(kernel: &Kernel, names: &Names, length: Duration, into: &m
         let pid = if key.netns == names.netns { names.listener(key.port as u16) } else { String::new() };
         *accepted.entry((key.port, pid)).or_default() += count as f64;
     }
-    let rows = accepted.into_iter().map(|((port, pid), count)| {
+    let accepted = accepted.into_iter().map(|((port, pid), count)| {
         Series::total(Labels::new([("local_port", port.to_string()), ("pid", pid)]), length, count)
     });
-    into.set(&catalog::TCP_ACCEPTED, Ok(rows.collect()));
+    into.set(&catalog::TCP_ACCEPTED, Ok(accepted.collect()));
+    let ended = rows::<types::accept_key, u64>(&kernel.maps().net_ended);
+    let ended = ended.into_iter().map(|(key, bytes)| ((key.netns, key.port as u16), bytes));
+    into.set(&catalog::TCP_ARRIVED, names.arrived.clone().map(|known| arrived(known, ended, length)));
+}
+
+/// What came in by port: over what is connected and, less what that had brought before the window, over what has `ended`.
+fn arrived(known: Arrived, ended: impl Iterator<Item = ((u32, u16), u64)>, length: Duration) -> Vec<Series> {
+    let mut ports: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut add = |port: u16, bytes: u64| *ports.entry(port).or_default() += bytes;
+    for ((namespace, port), bytes) in ended.filter(|((namespace, _), _)| known.namespaces.contains(namespace)) {
+        let before = known.of_gone_before.get(&(namespace, port)).copied().unwrap_or(0);
+        add(port, bytes.saturating_sub(before));
+    }
+    known.of_there.into_iter().for_each(|((_, port), bytes)| add(port, bytes));
+    let row = |(port, bytes): (u16, u64)| {
+        Series::total(Labels::new([("local_port", port.to_string())]), length, bytes as f64)
+    };
+    ports.into_iter().map(row).collect()
 }
 
 fn retransmits(kernel: &Kernel, names: &Names, length: Duration, into: &mut Recording) {
@@ -119,6 +137,20 @@ fn tick() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_before_the_window_over_a_connection_that_ended_in_it_is_not_counted() {
+        let known = Arrived {
+            namespaces: [1].into(),
+            of_there: [((1, 80), 100), ((1, 81), 7)].into(),
+            of_gone_before: [((1, 80), 30)].into(),
+        };
+        // A port of another namespace, whose connections could not be read.
+        let ended = [((1, 80), 50), ((1, 82), 5), ((2, 80), 1000)].into_iter();
+        let rows = arrived(known, ended, Duration::from_secs(1));
+        let rows: Vec<(&str, f64)> = rows.iter().map(|row| (row.labels.get("local_port"), row.last())).collect();
+        assert_eq!(rows, [("80", 120.0), ("81", 7.0), ("82", 5.0)]);
+    }
 
     #[test]
     fn a_tick_is_one_of_those_that_kernels_are_built_with() {

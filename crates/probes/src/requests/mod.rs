@@ -67,7 +67,8 @@ pub(crate) fn collect(
     into.set(&catalog::UPSTREAM_IO, Ok(Vec::new()));
     for (key, value) in &rows {
         let labels = namer.labels(key);
-        let part = corrected.get(labels.get("service")).copied().unwrap_or(part);
+        let service = service_of(&labels, key.side == SERVER);
+        let part = service.and_then(|service| corrected.get(service)).copied().unwrap_or(part);
         let (metric, io, parts) = match key.side {
             SERVER => (&catalog::REQUESTS, &catalog::REQUEST_IO, true),
             _ => (&catalog::UPSTREAM, &catalog::UPSTREAM_IO, false),
@@ -95,29 +96,29 @@ pub(crate) fn collect(
     into.set(&catalog::EPISODE_REQUESTS, streamed.map(|requests| one_by_one(requests, &namer, kernel.begin())));
 }
 
-/// Following a request takes time, so a service that is busy all the time answers fewer while it is followed. What came in on its
-/// connections is counted by the kernel all the time: by service, which part of that was seen where it is less than `part`.
-fn corrected(seen: impl Iterator<Item = (Labels, u64)>, part: f64, rec: &Recording) -> HashMap<String, f64> {
-    /// ours: more than this is no cost of being followed, but another load outside of the slices, or no requests.
-    const MOST: f64 = 1.25;
-    let mut services: HashMap<String, (u64, BTreeSet<Pid>)> = HashMap::new();
-    for (labels, bytes) in seen.filter(|_| part < 1.0) {
-        let (sum, pids) = services.entry(labels.get("service").to_owned()).or_default();
-        *sum += bytes;
-        pids.extend(labels.pid());
+/// The service of this machine that a row is about, if it is: the one that answers.
+fn service_of(labels: &Labels, serves: bool) -> Option<&str> {
+    if serves {
+        return Some(labels.get("service"));
     }
-    let arrived = |service: &str, pids: &BTreeSet<Pid>| -> f64 {
-        let rows = rec.get(&catalog::TCP_IO).into_iter().flatten();
-        let here = |labels: &Labels| {
-            labels.get("local_port") == service
-                && labels.get("direction") == "receive"
-                && labels.pid().is_some_and(|pid| pids.contains(&pid))
-        };
-        rows.filter(|row| here(&row.labels)).map(Series::last).sum()
-    };
-    let part_of = |(service, (bytes, pids)): (String, (u64, BTreeSet<Pid>))| {
-        let more = part * arrived(&service, &pids) / bytes as f64;
-        (1.0..=MOST).contains(&more).then(|| (service, part / more))
+    let (peer, here) = (labels.get("peer"), !labels.get("peer_pid").is_empty());
+    here.then(|| peer.rsplit_once(':').map_or(peer, |(_, port)| port))
+}
+
+/// Following a request takes time, so a service that is busy all the time answers fewer while it is followed. What came in at its
+/// port is counted by the kernel all the time: by service, which part of that was seen.
+fn corrected(seen: impl Iterator<Item = (Labels, u64)>, part: f64, rec: &Recording) -> HashMap<String, f64> {
+    /// ours: a part further off is none of the slices' making: what came in then is something else than requests.
+    const MOST: f64 = 1.25;
+    let mut services: HashMap<String, u64> = HashMap::new();
+    for (labels, bytes) in seen.filter(|_| part < 1.0) {
+        *services.entry(labels.get("service").to_owned()).or_default() += bytes;
+    }
+    let rows = rec.get(&catalog::TCP_ARRIVED).into_iter().flatten();
+    let arrived: HashMap<&str, f64> = rows.map(|row| (row.labels.get("local_port"), row.last())).collect();
+    let part_of = |(service, bytes): (String, u64)| {
+        let more = part * arrived.get(service.as_str())? / bytes as f64;
+        (1.0 / MOST..=MOST).contains(&more).then(|| (service, part / more))
     };
     services.into_iter().filter_map(part_of).collect()
 }
@@ -349,27 +350,29 @@ mod tests {
         let host = observe::Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
         let window = observe::Window { start: std::time::SystemTime::UNIX_EPOCH, length: Duration::from_secs(10) };
         let mut rec = Recording::new(host, observe::Target::system("h"), window);
-        let io = |pid: &str, port: &str, direction: &str, bytes: f64| {
-            let labels = [("pid", pid), ("local_port", port), ("peer", "x:1"), ("direction", direction)];
-            Series::total(Labels::new(labels.map(|(name, value)| (name, value.to_owned()))), window.length, bytes)
+        let arrived = |port: &str, bytes: f64| {
+            Series::total(Labels::new([("local_port", port.to_owned())]), window.length, bytes)
         };
         let seen =
             |bytes| [(Labels::new([("pid", "7".to_owned()), ("service", "6379".to_owned())]), bytes)].into_iter();
-        // Half of two connections' 2200 bytes would be 1100.
-        rec.set(
-            &catalog::TCP_IO,
-            Ok(vec![
-                io("7", "6379", "receive", 1200.0),
-                io("7", "6379", "receive", 1000.0),
-                io("7", "6379", "transmit", 9000.0),
-                io("8", "6379", "receive", 9000.0),
-                io("7", "40000", "receive", 9000.0),
-            ]),
-        );
+        // Half of 2200 bytes would be 1100.
+        rec.set(&catalog::TCP_ARRIVED, Ok(vec![arrived("6379", 2200.0), arrived("80", 9000.0)]));
         assert_eq!(corrected(seen(1000), 0.5, &rec)["6379"], 0.5 / 1.1);
         assert!(corrected(seen(1000), 1.0, &rec).is_empty(), "all of them were followed");
-        assert!(corrected(seen(1200), 0.5, &rec).is_empty(), "connections that have ended are not counted");
-        assert!(corrected(seen(500), 0.5, &rec).is_empty(), "more than following costs");
+        assert_eq!(corrected(seen(1200), 0.5, &rec)["6379"], 0.5 / (1100.0 / 1200.0), "less came beside the slices");
+        assert!(corrected(seen(500), 0.5, &rec).is_empty(), "that is something else");
+    }
+
+    #[test]
+    fn who_asks_here_has_as_many_answers_as_who_is_asked() {
+        let of = |peer: &str, pid: &str, service: &str, serves| {
+            let labels = [("peer", peer), ("peer_pid", pid), ("service", service)];
+            let labels = Labels::new(labels.map(|(name, value)| (name, value.to_owned())));
+            service_of(&labels, serves).map(str::to_owned)
+        };
+        assert_eq!(of("", "", "80", true).as_deref(), Some("80"));
+        assert_eq!(of("127.0.0.1:6379", "7", "80", false).as_deref(), Some("6379"));
+        assert_eq!(of("10.0.0.9:6379", "", "80", false), None);
     }
 
     #[test]
