@@ -58,7 +58,7 @@ impl Stacks {
             for (id, ips) in stacks {
                 leaves.extend(ips.first().map(|leaf| (id, *leaf)));
                 let mut frames = assemble(&ips, &names);
-                if cut_at_top(&mut frames, &intern.frames) {
+                if cut_at_top(&mut frames, &intern.frames) || begins_at_root(&frames, &intern.frames) {
                     ends.insert(id, u64::from(types::unwind_end::UNWIND_ROOT.0));
                 }
                 user.insert(id, frames);
@@ -181,13 +181,29 @@ fn assemble(ips: &[u64], names: &HashMap<Address, Vec<FrameId>>) -> Vec<FrameId>
 /// runtime/traceback.go).
 const TOPS: &[&str] = &["runtime.mcall", "runtime.mcall.abi0"];
 
-/// Drops the frames outside of such a function. Whether there was one.
+/// Drops the frames outside of a function at which the runtime has moved. Whether there was one.
 fn cut_at_top(outermost_first: &mut Vec<FrameId>, frames: &[Frame]) -> bool {
     let top = outermost_first.iter().rposition(|id| TOPS.contains(&frames[id.0 as usize].name.as_str()));
     if let Some(top) = top {
         outermost_first.drain(..top);
     }
     top.is_some()
+}
+
+/// Functions at which Go's threads and goroutines begin: nothing called them, and what the frame pointer held before is left
+/// in its register (the same `topofstack`).
+const ROOTS: &[&str] = &[
+    "runtime.mstart",
+    "runtime.mstart.abi0",
+    "runtime.goexit",
+    "runtime.goexit.abi0",
+    "runtime.rt0_go",
+    "runtime.rt0_go.abi0",
+];
+
+/// Whether the outermost frame is such a function.
+fn begins_at_root(outermost_first: &[FrameId], frames: &[Frame]) -> bool {
+    outermost_first.first().is_some_and(|id| ROOTS.contains(&frames[id.0 as usize].name.as_str()))
 }
 
 #[cfg(test)]
@@ -209,9 +225,11 @@ mod tests {
         };
         let mut parked = stack(&["net/http.(*conn).serve", "runtime.mcall", "runtime.schedule", "runtime.futex"]);
         let mut whole = stack(&["main", "work"]);
+        let monitor = stack(&["runtime.mstart.abi0", "runtime.mstart0", "runtime.sysmon", "runtime.usleep.abi0"]);
         assert!(cut_at_top(&mut parked, &intern.frames) && !cut_at_top(&mut whole, &intern.frames));
         let names: Vec<&str> = parked.iter().map(|id| intern.frames[id.0 as usize].name.as_str()).collect();
         assert_eq!(names, ["runtime.mcall", "runtime.schedule", "runtime.futex"]);
         assert_eq!(whole.len(), 2);
+        assert!(begins_at_root(&monitor, &intern.frames) && !begins_at_root(&whole, &intern.frames));
     }
 }

@@ -6,6 +6,7 @@
 use crate::{
     maps::{Backing, Region},
     name,
+    pclntab::Functions,
 };
 use blazesym::symbolize::{self, Input, Reason, Symbolized, source};
 use std::{
@@ -159,6 +160,10 @@ impl Binaries {
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         // The parser is safe, but not written for files that are made to break it.
         let named = catch_unwind(AssertUnwindSafe(|| lookup(&self.engine, &path, offsets)));
+        let named = named.map(|mut names| {
+            name_by_go(file, offsets, &mut names);
+            names
+        });
         named.unwrap_or_else(|_| {
             let why = format!("the symbol table of {} is damaged", binary.name);
             binary.access = Access::None(why.clone());
@@ -205,6 +210,20 @@ fn lookup(engine: &symbolize::Symbolizer, path: &Path, offsets: &[u64]) -> Vec<R
         }
     }
     names
+}
+
+/// Names what is left of a Go program's by the table of its runtime.
+fn name_by_go(file: &File, offsets: &[u64], names: &mut [Result<String, Unnamed>]) {
+    let is_bare = |name: &Result<String, Unnamed>| matches!(name, Err(Unnamed::Stripped | Unnamed::Uncovered));
+    if !names.iter().any(is_bare) {
+        return;
+    }
+    let Some(functions) = Functions::read(file) else { return };
+    for (name, offset) in names.iter_mut().zip(offsets).filter(|(name, _)| is_bare(name)) {
+        if let Some(found) = functions.name(*offset) {
+            *name = Ok(name::shown(&found));
+        }
+    }
 }
 
 fn ask(

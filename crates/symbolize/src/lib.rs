@@ -11,6 +11,7 @@ mod hotspot;
 mod kernel;
 mod maps;
 mod name;
+mod pclntab;
 mod perf_map;
 pub mod unwind;
 mod v8;

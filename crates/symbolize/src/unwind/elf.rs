@@ -22,7 +22,7 @@ const SHT_NOBITS: u32 = 8;
 const NT_GNU_BUILD_ID: u32 = 3;
 
 /// Bytes that can be read by position.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// Exactly `length` bytes from `offset`, or `None`.
     fn bytes(&self, offset: u64, length: u64) -> Option<Vec<u8>>;
 }
@@ -182,6 +182,39 @@ pub(crate) fn section(file: &File, name: &[u8], most: u64) -> Option<Vec<u8>> {
     file.bytes(found.offset, found.length.min(most))
 }
 
+/// What a 64-bit little-endian file says of its parts.
+pub(crate) struct Parts {
+    segments: Vec<Header>,
+    sections: Vec<(Vec<u8>, Header)>,
+    /// Where the program begins.
+    pub(crate) entry: u64,
+}
+
+impl Parts {
+    /// `None` when it is no such file, or has no sections.
+    pub(crate) fn read(source: &dyn Source) -> Option<Parts> {
+        let header = source.bytes(0, 64)?;
+        let is_one = header.get(..6) == Some(&[0x7f, b'E', b'L', b'F', 2, 1]);
+        let (segments, sections) = (segments(source, &header)?, sections(source, &header)?);
+        is_one.then_some(Parts { segments, sections, entry: u64_at(&header, 24)? })
+    }
+
+    /// A section's place and length in the file, and its address.
+    pub(crate) fn section(&self, name: &[u8]) -> Option<(u64, u64, u64)> {
+        let (_, found) = self.sections.iter().find(|(of, s)| of == name && s.kind != SHT_NOBITS)?;
+        Some((found.offset, found.length, found.address))
+    }
+
+    /// Where in the file the code at an address is.
+    pub(crate) fn offset_of(&self, address: u64) -> Option<u64> {
+        let holds = |s: &&Header| {
+            s.kind == PT_LOAD && s.flags & PF_X != 0 && s.address <= address && address - s.address < s.length
+        };
+        let segment = self.segments.iter().find(holds)?;
+        segment.offset.checked_add(address - segment.address)
+    }
+}
+
 /// What to add to the file's addresses to get those in memory, given where its code at an offset is mapped.
 pub(crate) fn bias(file: &File, offset: u64, start: u64) -> Option<u64> {
     let segments = segments(file, &file.bytes(0, 64)?)?;
@@ -300,11 +333,11 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
