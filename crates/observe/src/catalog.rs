@@ -289,7 +289,7 @@ catalog! {
         "For how long the other end of connections has acknowledged nothing, as the window ended, where something was sent again and again and nothing acknowledged in all of the window; total.",
         "sock_diag tcp_info";
     TCP_UNANSWERED: Series = "process.network.tcp.unanswered", "s", ["pid", "local", "peer"],
-        "For how long, as the window ended, nothing has come over the only connection that a process has opened since it last sent something, all of which has been acknowledged; not of connections over which much is sent and little comes back; total.",
+        "For how long, as the window ended, nothing has come over the only connection that a process has opened to another since it last sent something, all of which has been acknowledged; not of connections over which much is sent and little comes back; total.",
         "sock_diag tcp_info";
     UDP_DROPS: Series = "process.network.udp.drops", "{packet}", ["pid", "local_port"],
         "Datagrams dropped for want of room in a socket's receive buffer, or broken, total.", "sock_diag";

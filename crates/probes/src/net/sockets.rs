@@ -469,10 +469,14 @@ fn finish_standing(
     into.set(&catalog::TCP_UNREAD, Ok(Vec::new()));
     into.set(&catalog::TCP_SILENT, Ok(Vec::new()));
     into.set(&catalog::TCP_UNANSWERED, Ok(Vec::new()));
-    // Who has opened several may wait at another of them.
+    let ends: HashMap<(u32, SocketAddr, SocketAddr), &Connection> =
+        connections.values().map(|c| ((c.namespace, c.local, c.remote), c)).collect();
+    // Who has opened several may wait at another of them, but not at one to itself, a pipe of its own.
     let mut opened: BTreeMap<Pid, Vec<&Connection>> = BTreeMap::new();
     for connection in connections.values().filter(|c| c.established && !listened(c)) {
-        if let Some(pid) = owner(connection) {
+        let other_end = ends.get(&(connection.namespace, connection.remote, connection.local));
+        let with_whom = other_end.and_then(|end| owner(end));
+        if let Some(pid) = owner(connection).filter(|pid| with_whom != Some(*pid)) {
             opened.entry(pid).or_default().push(connection);
         }
     }
@@ -721,8 +725,14 @@ mod tests {
     #[test]
     fn only_the_only_connection_that_a_process_has_opened_is_told() {
         let asked = Info { sent: 2, received: 1, since_sent: 4000, since_received: 5000, ..Info::default() };
-        let told = |inodes: &[u32], listened: bool| {
-            let all = inodes.iter().map(|inode| Connection { inode: *inode, ..connection(asked, asked, true) });
+        let told = |ends: &[(u32, [u16; 2])], listened: bool| {
+            let place = |port: u16| SocketAddr::from(([10, 0, 0, 1], port));
+            let all = ends.iter().map(|(inode, [local, remote])| Connection {
+                inode: *inode,
+                local: place(*local),
+                remote: place(*remote),
+                ..connection(asked, asked, true)
+            });
             let all: HashMap<u64, Connection> = (0..).zip(all).collect();
             let host = Host { name: "h".into(), kernel: "6".into(), cpus: 2, memory_bytes: 1 };
             let window = Window { start: SystemTime::UNIX_EPOCH, length: Duration::from_secs(5) };
@@ -734,9 +744,12 @@ mod tests {
             told.sort_by_key(|(pid, _)| *pid);
             told
         };
-        assert_eq!(told(&[7, 8], false), [(Pid(7), 4.0), (Pid(8), 4.0)]);
-        assert_eq!(told(&[7, 7, 8], false), [(Pid(8), 4.0)]);
-        assert_eq!(told(&[7], true), [], "who serves asks nothing");
+        let (first, second, other) = ((7, [41, 80]), (7, [42, 80]), (8, [43, 80]));
+        assert_eq!(told(&[first, other], false), [(Pid(7), 4.0), (Pid(8), 4.0)]);
+        assert_eq!(told(&[first, second, other], false), [(Pid(8), 4.0)]);
+        let to_itself = [(7, [50, 51]), (7, [51, 50])];
+        assert_eq!(told(&[first, to_itself[0], to_itself[1]], false), [(Pid(7), 4.0)]);
+        assert_eq!(told(&[first], true), [], "who serves asks nothing");
     }
 
     #[test]
