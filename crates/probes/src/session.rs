@@ -144,7 +144,6 @@ impl Session {
         } else {
             Kernel::start(&Settings {
                 roots,
-                cpus: host.cpus,
                 tier,
                 everyone: !target.is_named(),
                 targets: target.members.iter().map(|pid| pid.0).collect(),

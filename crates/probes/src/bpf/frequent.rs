@@ -39,19 +39,19 @@ impl Frequent {
         Group::of(self.prefix())
     }
 
-    /// ours: what one event costs more while it is traced, and how much may be spent on it. A call takes 0.4 µs in its two
-    /// programs and 0.2 µs for the kernel's slower way into and out of it (`perf bench syscall basic`); for a fault see
-    /// `faults.bpf.c`; a soft interrupt runs two programs of 0.1 µs each; for requests see `requests/mod.rs`,
-    /// for goroutines `goroutines/mod.rs`.
-    fn budget(self, cpus: u32) -> Budget {
+    /// ours: what one event costs more while it is traced, and how much of a CPU may be spent on it. A call takes 0.5 µs in its
+    /// two programs and 0.35 µs for the kernel's slower way into and out of it in a loop of one cheap call, and half as much
+    /// again among other work (`perf bench sched pipe`); for a fault see `faults.bpf.c`; a soft interrupt runs two programs of
+    /// 0.1 µs each; for requests see `requests/mod.rs`, for goroutines `goroutines/mod.rs`.
+    fn budget(self) -> Budget {
         let (ns, ms) = (Duration::from_nanos, Duration::from_millis);
         match self {
-            Frequent::Calls => Budget::new(cpus, 0.005, ns(600), ms(20)),
-            // Each CPU has one of its own, lest who storms on one pays for all: a burst of 90,000 is seen whole.
-            Frequent::Faults => Budget::new(1, 0.005, ns(110), ms(10)),
-            Frequent::Interrupts => Budget::new(cpus, 0.0025, ns(200), ms(10)),
-            Frequent::Requests => Budget::new(cpus, 0.01, ns(250), ms(20)),
-            Frequent::Goroutines => Budget::new(cpus, 0.01, ns(4000), ms(40)),
+            Frequent::Calls => Budget::new(0.005, ns(1000), ms(20)),
+            // A burst of 90,000 is seen whole.
+            Frequent::Faults => Budget::new(0.005, ns(110), ms(10)),
+            Frequent::Interrupts => Budget::new(0.0025, ns(200), ms(10)),
+            Frequent::Requests => Budget::new(0.01, ns(250), ms(20)),
+            Frequent::Goroutines => Budget::new(0.01, ns(4000), ms(40)),
         }
     }
 }
@@ -77,9 +77,9 @@ struct Slice {
 }
 
 impl Slices {
-    pub fn of_all(cpus: u32) -> [Slices; Frequent::COUNT] {
+    pub fn of_all() -> [Slices; Frequent::COUNT] {
         Frequent::ALL.map(|kind| Slices {
-            budget: kind.budget(cpus),
+            budget: kind.budget(),
             links: Vec::new(),
             since: 0,
             traced: Duration::ZERO,
@@ -109,8 +109,8 @@ impl Kernel {
     /// Begins and ends slices as the budgets allow; call a few times a second with the time since the window began.
     pub fn pace(&mut self, now: Duration) {
         for kind in Frequent::ALL {
-            let seen = self.seen(kind);
-            let mut on = self.slices[kind as usize].budget.decide(now, seen);
+            let seen = self.seen_by_cpu(kind);
+            let mut on = self.slices[kind as usize].budget.decide(now, &seen);
             // A slice of both would show requests that are the slower for every call that is traced: where both are in
             // slices, one waits for the other.
             if kind == Frequent::Requests && self.slices[kind as usize].since == 0 {
@@ -167,17 +167,21 @@ impl Kernel {
         }
     }
 
-    /// Events traced so far: all, or on the CPU that had most of them where each CPU has a budget of its own.
+    /// Events traced so far.
     pub(super) fn seen(&self, kind: Frequent) -> u64 {
+        self.seen_by_cpu(kind).iter().sum()
+    }
+
+    /// The same for each CPU.
+    fn seen_by_cpu(&self, kind: Frequent) -> Vec<u64> {
+        let maps = &self.skel.maps;
         match kind {
-            Frequent::Calls => per_cpu::<u64>(&self.skel.maps.calls_seen).iter().sum(),
-            Frequent::Faults => self.fault_clocks().iter().map(|clock| clock.seen).max().unwrap_or_default(),
-            Frequent::Interrupts => {
-                per_cpu::<types::interrupts>(&self.skel.maps.interrupts_of).iter().map(|i| i.seen).sum()
-            }
-            Frequent::Requests => per_cpu::<u64>(&self.skel.maps.requests_seen).iter().sum(),
+            Frequent::Calls => per_cpu(&maps.calls_seen),
+            Frequent::Faults => self.fault_clocks().iter().map(|clock| clock.seen).collect(),
+            Frequent::Interrupts => per_cpu::<types::interrupts>(&maps.interrupts_of).iter().map(|i| i.seen).collect(),
+            Frequent::Requests => per_cpu(&maps.requests_seen),
             Frequent::Goroutines => {
-                per_cpu::<types::goroutine_cpu>(&self.skel.maps.goroutines_of).iter().map(|cpu| cpu.seen).sum()
+                per_cpu::<types::goroutine_cpu>(&maps.goroutines_of).iter().map(|cpu| cpu.seen).collect()
             }
         }
     }

@@ -86,8 +86,6 @@ impl Group {
 /// Settings of the kernel side.
 pub(crate) struct Settings<'a> {
     pub roots: &'a Roots,
-    /// CPUs of this machine.
-    pub cpus: u32,
     pub tier: Tier,
     /// Trace the system calls of every process.
     pub everyone: bool,
@@ -149,7 +147,7 @@ impl Kernel {
         let ring = builder.build().map_err(|e| Absent::Failed(format!("ring buffer: {e}")))?;
         let mut kernel = Kernel {
             links: Vec::new(),
-            slices: Slices::of_all(settings.cpus),
+            slices: Slices::of_all(),
             go_programs: Vec::new(),
             ring,
             events,

@@ -1,4 +1,4 @@
-//! The target's system calls, from the kernel side's tables to the recording. Cost: about 0.4 µs for each call while calls
+//! The target's system calls, from the kernel side's tables to the recording. Cost: about 1 µs for each call while calls
 //! are traced, nothing while they are not; `budget.rs` says when that is.
 
 use super::{error_name, name};

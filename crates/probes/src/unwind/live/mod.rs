@@ -156,7 +156,6 @@ fn start(pid: u32, tables: bool, sample_hz: u64) -> (Kernel, Option<Unwinder>) {
     let roots = Roots::default();
     let settings = Settings {
         roots: &roots,
-        cpus: 1,
         tier: crate::session::Tier::Stacks,
         everyone: false,
         targets: vec![pid],
