@@ -66,7 +66,7 @@ enum chosen {
 	ALWAYS = 2,  /* for itself */
 };
 
-#define PLACES 4
+#define PLACES 16
 
 /* Where in user space a thread was as its stack was taken. */
 struct known_place {
