@@ -43,6 +43,10 @@ pub struct Change {
 /// Seconds. Intel's C6 takes up to 0.2 ms to leave (intel_idle): as much depends on how deep the CPUs sleep between two requests.
 const LATER: f64 = 200e-6;
 
+/// ours: a virtual CPU is a thread of a core whose other thread is somebody else's: by so much its work was seen to take longer, or
+/// less long, for minutes, with nothing changed here. What leaves less of a trace cannot be told from that.
+const ANOTHER_NEIGHBOUR: f64 = 0.20;
+
 /// ours: less of a resource more, or less, is what a machine does beside its work. The kernel's counters of CPU time are sampled at
 /// each tick, too, on most machines: of work that comes at a steady pace, they were seen to err by 8 points over five seconds.
 const BUSIER: f64 = 0.15;
@@ -52,6 +56,10 @@ const BUSIER: f64 = 0.15;
 /// control groups come and go.
 pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
     let mut all = Vec::new();
+    let shared = [before, after].iter().any(|one| one.hardware.contains_key("virtualization"));
+    let speed = |change: &Change| {
+        shared && change.times.is_some_and(|times| times.ln().abs() <= (1.0 + ANOTHER_NEIGHBOUR).ln())
+    };
     for (name, then) in &before.services {
         let Some(now) = after.services.get(name) else { continue };
         let of = |kind, then: Option<Spread>, now: Option<Spread>, write: fn(f64) -> String| {
@@ -62,11 +70,11 @@ pub fn changes(before: &Summary, after: &Summary) -> Vec<Change> {
             change.times.is_some_and(|times| follows_theft(before.stolen, after.stolen, times, bursts))
         };
         let cost = of(Kind::Cost, then.cost, now.cost, |v| format!("{} of CPU a request", time(v)));
-        all.extend(cost.filter(|cost| !follows_load(then, now, cost) && !stolen(cost, 1.0)));
+        all.extend(cost.filter(|cost| !follows_load(then, now, cost) && !stolen(cost, 1.0) && !speed(cost)));
         let latency = then.latency.zip(now.latency).filter(|(then, now)| (now.median - then.median).abs() >= LATER);
         let (then_latency, now_latency) = latency.unzip();
         let latency = of(Kind::Latency, then_latency, now_latency, |v| format!("{} a request", time(v)));
-        all.extend(latency.filter(|latency| !stolen(latency, BURSTS)));
+        all.extend(latency.filter(|latency| !stolen(latency, BURSTS) && !speed(latency)));
         if let (Some(then), Some(now)) = (&then.program, &now.program)
             && then != now
         {
@@ -253,6 +261,17 @@ mod tests {
         let mut slower = Summary::of(&recording(100.0, 4.0, 0.001, 0.4));
         slower.stolen = 0.35;
         assert_eq!(kinds(&before, &slower), [(Kind::Cost, "shop 80".to_owned())], "that is more than was taken");
+    }
+
+    #[test]
+    fn what_another_neighbour_makes_of_a_virtual_cpu_is_no_difference() {
+        let mut before = Summary::of(&recording(100.0, 2.0, 0.01, 0.4));
+        let dearer = |times: f64| Summary::of(&recording(100.0, 2.0 * times, 0.01 * times, 0.4));
+        assert_eq!(kinds(&before, &dearer(1.15)).len(), 2, "cost and latency of a CPU that is its own");
+        before.hardware.insert("virtualization".into(), "CPU says it is virtual".into());
+        assert_eq!(kinds(&before, &dearer(1.15)), []);
+        assert_eq!(kinds(&dearer(1.15), &before), []);
+        assert_eq!(kinds(&before, &dearer(1.3)).len(), 2);
     }
 
     #[test]
