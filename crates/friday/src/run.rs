@@ -127,21 +127,9 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     if args.allow >= Some(Level::Change) && prove::prove(&document, &mut recording, &stop, &mut progress) {
         document = week::conclude(&recording, &case);
     }
+    // First what the user waits for: drawing and keeping the files takes as long again.
+    let told = tell(&document, &recording, args.format, wanted);
     let stored = store(place.as_deref(), args.html.as_deref(), &document, &recording);
-    match wanted {
-        Wanted::Causes | Wanted::Baseline => show(&document, &recording, args.format)?,
-        Wanted::Path { trace, .. } => {
-            if let Some(file) = trace {
-                fs::write(file, report::perfetto(&recording)).map_err(|source| PageError {
-                    what: "the event window",
-                    path: file.to_owned(),
-                    flag: "--trace",
-                    source,
-                })?;
-            }
-            show_path(&document, &recording, args.format)?;
-        }
-    }
     // A conclusion was reached, whatever became of the files.
     match (stored, wanted, place) {
         (Err(error), ..) => crate::complain(error.as_ref()),
@@ -149,7 +137,25 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
         (Ok(()), Wanted::Baseline, None) => progress.say("there is no case, so no baseline either"),
         (Ok(()), ..) => {}
     }
-    Ok(())
+    told
+}
+
+/// Prints the conclusion, and writes the event window where it is wanted.
+fn tell(document: &Document, recording: &Recording, format: Format, wanted: Wanted) -> Result<(), Box<dyn Error>> {
+    match wanted {
+        Wanted::Causes | Wanted::Baseline => show(document, recording, format),
+        Wanted::Path { trace, .. } => {
+            if let Some(file) = trace {
+                fs::write(file, report::perfetto(recording)).map_err(|source| PageError {
+                    what: "the event window",
+                    path: file.to_owned(),
+                    flag: "--trace",
+                    source,
+                })?;
+            }
+            show_path(document, recording, format)
+        }
+    }
 }
 
 fn request(args: &Run) -> Request {

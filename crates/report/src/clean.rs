@@ -5,6 +5,9 @@ use std::fmt::Write;
 
 /// The text with every character that is not printed as itself replaced by its escape, such as `\n` or `\u{1b}`.
 pub fn clean(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

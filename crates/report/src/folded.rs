@@ -35,6 +35,8 @@ pub(crate) fn stacks(recording: &Recording, kind: FoldedKind) -> BTreeMap<String
             *sum = sum.saturating_add(value);
         }
     };
+    // Frames are in many stacks each.
+    let labels: Vec<String> = recording.frames.iter().map(label).collect();
     let shown = |pid: Pid| {
         let wanted = !recording.target.is_named() || recording.target.contains(pid);
         wanted && !recording.is_friday(pid)
@@ -44,7 +46,7 @@ pub(crate) fn stacks(recording: &Recording, kind: FoldedKind) -> BTreeMap<String
             let rows = recording.get(&catalog::CPU_STACKS).unwrap_or_default();
             for row in rows.iter().filter(|row| shown(row.pid)) {
                 let mut stack = root(recording, row.pid);
-                push_frames(&mut stack, recording, row.frames.iter());
+                push_frames(&mut stack, &labels, row.frames.iter());
                 if row.frames.is_empty() {
                     stack.push_str(";[no stack]");
                 }
@@ -56,12 +58,12 @@ pub(crate) fn stacks(recording: &Recording, kind: FoldedKind) -> BTreeMap<String
             let rows = recording.get(&catalog::WAITS).unwrap_or_default();
             for row in rows.iter().filter(|row| shown(row.pid) && is_wait(row.class, with_waker)) {
                 let mut stack = root(recording, row.pid);
-                push_frames(&mut stack, recording, row.stack.iter());
+                push_frames(&mut stack, &labels, row.stack.iter());
                 if row.stack.is_empty() {
                     stack.push_str(&format!(";[{}]", row.class.name()));
                 }
                 if with_waker {
-                    push_waker(&mut stack, recording, row);
+                    push_waker(&mut stack, recording, &labels, row);
                 }
                 add(stack, u64::try_from(row.time.as_micros()).unwrap_or(u64::MAX));
             }
@@ -81,25 +83,22 @@ fn root(recording: &Recording, pid: Pid) -> String {
     if name.starts_with('#') { format!("_{name}") } else { name }
 }
 
-fn push_waker(stack: &mut String, recording: &Recording, wait: &Wait) {
+fn push_waker(stack: &mut String, recording: &Recording, labels: &[String], wait: &Wait) {
     if wait.by.is_none() && wait.waker_stack.is_empty() {
         return;
     }
     stack.push_str(";--");
-    push_frames(stack, recording, wait.waker_stack.iter().rev());
+    push_frames(stack, labels, wait.waker_stack.iter().rev());
     if let Some((pid, _)) = wait.by {
         stack.push(';');
         stack.push_str(&fold(&recording.process_name(pid)));
     }
 }
 
-fn push_frames<'a>(stack: &mut String, recording: &Recording, ids: impl Iterator<Item = &'a FrameId>) {
+fn push_frames<'a>(stack: &mut String, labels: &[String], ids: impl Iterator<Item = &'a FrameId>) {
     for id in ids {
         stack.push(';');
-        match recording.frames.get(id.0 as usize) {
-            Some(frame) => stack.push_str(&label(frame)),
-            None => stack.push_str("[missing]"),
-        }
+        stack.push_str(labels.get(id.0 as usize).map_or("[missing]", String::as_str));
     }
 }
 

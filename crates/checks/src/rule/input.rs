@@ -105,16 +105,23 @@ fn matches(pattern: &str, name: &str) -> bool {
 /// What compilers append to the name of a function that they split or change.
 const APPENDED: [&str; 6] = [".isra.", ".constprop.", ".part.", ".cold", ".llvm.", ".lto_priv."];
 
-/// Whether a function is a pattern's, with or without what compilers append to its name and the version of its symbol.
-fn is_function(pattern: &str, name: &str) -> bool {
+/// A function without what compilers append to its name and the version of its symbol.
+fn plain(name: &str) -> &str {
     let plain = name.split('@').next().unwrap_or(name);
-    let end = APPENDED.iter().filter_map(|suffix| plain.find(suffix)).min().unwrap_or(plain.len());
-    matches(pattern, name) || matches(pattern, &plain[..end])
+    let mut dots = plain.match_indices('.').map(|(at, _)| at);
+    let end = dots.find(|at| APPENDED.iter().any(|suffix| plain[*at..].starts_with(suffix)));
+    &plain[..end.unwrap_or(plain.len())]
+}
+
+/// Whether a function is one of these, with or without what is appended to its name.
+fn is_function(patterns: &[String], name: &str) -> bool {
+    let plain = plain(name);
+    patterns.iter().any(|pattern| matches(pattern, name) || matches(pattern, plain))
 }
 
 /// Of every frame of the recording whether it is one of these functions: far fewer than the stacks that they are in.
 fn are_functions(rec: &Recording, patterns: &[String]) -> Vec<bool> {
-    rec.frames.iter().map(|frame| patterns.iter().any(|pattern| is_function(pattern, &frame.name))).collect()
+    rec.frames.iter().map(|frame| !patterns.is_empty() && is_function(patterns, &frame.name)).collect()
 }
 
 fn classes(names: &[String]) -> Result<Vec<TimeClass>, String> {
@@ -722,10 +729,10 @@ mod tests {
             ("*_sync", "do_sync.constprop.0"),
             ("runtime.schedule", "runtime.schedule"),
         ] {
-            assert!(is_function(pattern, name), "{pattern} {name}");
+            assert!(is_function(&[pattern.to_owned()], name), "{pattern} {name}");
         }
         for (pattern, name) in [("do_sync", "do_sync_page"), ("runtime", "runtime.schedule"), ("do_sync", "")] {
-            assert!(!is_function(pattern, name), "{pattern} {name}");
+            assert!(!is_function(&[pattern.to_owned()], name), "{pattern} {name}");
         }
     }
 
