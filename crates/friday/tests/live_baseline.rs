@@ -190,11 +190,12 @@ fn live_what_is_different_is_named_and_nothing_else() {
     assert!(then.starts_with("build-id ") && now.starts_with("build-id ") && then != now, "{of_it:?}");
     drop(shop);
 
-    // Another version of it, that takes three times the work; reading and answering stays what it is.
+    // Another version of it, that takes three times the work; reading and answering stays what it is. Between the two windows
+    // a virtual CPU may have become slower by a fifth, as `compare` allows for.
     let mut shop = Shop::open(dir.path(), port, 24_000);
     shop.load(100);
     let slower = different(&upgraded, &shop.look("slower"), &KINDS);
     let [(cost, of, times), (software, script, _)] = &slower[..] else { panic!("cost and script: {slower:?}") };
-    assert!(cost == "cost" && of.starts_with("python3 ") && (2.1..=3.0).contains(times), "{slower:?}");
+    assert!(cost == "cost" && of.starts_with("python3 ") && (2.1..=3.6).contains(times), "{slower:?}");
     assert!(software == "software" && script.ends_with("service.py"), "{slower:?}");
 }
