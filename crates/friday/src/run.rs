@@ -127,7 +127,7 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     if args.allow >= Some(Level::Change) && prove::prove(&document, &mut recording, &stop, &mut progress) {
         document = week::conclude(&recording, &case);
     }
-    // First what the user waits for: drawing and keeping the files takes as long again.
+    // What the user waits for comes before the files are drawn and kept.
     let told = tell(&document, &recording, args.format, wanted);
     let stored = store(place.as_deref(), args.html.as_deref(), &document, &recording);
     // A conclusion was reached, whatever became of the files.
