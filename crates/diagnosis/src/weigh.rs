@@ -112,7 +112,7 @@ fn waiter(scene: &Scene, victims: &[Victim], pid: Pid) -> Option<Waiter> {
 struct Weighed {
     finding: Finding,
     time: Duration,
-    /// The same by what requests lose, where the event window has seen them: they queue behind one another.
+    /// The same by what requests lose, or threads that wait for one another, where the event window has seen it: they queue.
     worth: Duration,
     descriptive: bool,
     /// Its victim is not one, but is what a victim waits for.
@@ -144,8 +144,10 @@ fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
             }
             let (time, descriptive, at_most) = (draft.time, draft.descriptive, victim.share(draft.time));
             let mut worth = time;
-            if let Some(gain) = gain.as_ref().filter(|gain| gain.of_requests && gain.typical(at_most)) {
-                worth = victim.active().mul_f64(gain.in_all(at_most).0);
+            if let Some(gain) = gain.as_ref().filter(|gain| gain.typical(at_most)) {
+                let gained = victim.active().mul_f64(gain.in_all(at_most).0);
+                // Threads that wait for one another lose more than each waits itself.
+                worth = if gain.of_requests { gained } else { gained.max(time) };
                 if causes::GRADED_BY_LOSS.contains(&cause.id) {
                     draft.confidence = draft.confidence.max(grade(scene, victim, worth).unwrap_or(draft.confidence));
                 }
@@ -181,7 +183,7 @@ fn join(weighed: &mut [Weighed]) {
     /// ours: the same where the consequence only says where time goes; why is worth more, even if it explains less.
     const EXPLAINS_WORK: f64 = 0.4;
     let explains = |root: &Weighed, w: &Weighed| {
-        root.cause.root_of.contains(&w.cause.id)
+        (root.cause.root_of.contains(&w.cause.id) || is_suffered_under_a_lock(root, w))
             && root.finding.victim == w.finding.victim
             && !competes_with_itself(root)
             && root.finding.confidence >= w.finding.confidence
@@ -195,6 +197,18 @@ fn join(weighed: &mut [Weighed]) {
             w.finding.summary += &format!(" It follows from {root}.");
         }
     }
+}
+
+/// Whether it is what a lock's holder suffers while others wait for the lock: without it, all of them together would gain much
+/// more than it takes itself.
+fn is_suffered_under_a_lock(root: &Weighed, w: &Weighed) -> bool {
+    /// ours: half as much again can be chance; every thread that waits adds once as much.
+    const MORE: f64 = 1.5;
+    let of_a_lock = |id: &str| causes::WAITS_FOR_LOCKS.contains(&id);
+    of_a_lock(w.cause.id)
+        && !of_a_lock(root.cause.id)
+        && !root.is_own_doing()
+        && root.worth >= root.time.mul_f64(MORE)
 }
 
 /// Whether a culprit that should compete with its victim is the victim: what it does to itself has other reasons.

@@ -171,4 +171,40 @@ mod tests {
         assert_eq!((finding.confidence, finding.share_is), (Confidence::Likely, ShareIs::Estimate));
         assert!((finding.share.0 - 2.0 / 3.0).abs() < 0.02, "{finding:#?}");
     }
+
+    /// Four threads take turns at a lock, under which each syncs for most of its turn.
+    #[test]
+    fn a_lock_is_waited_for_because_of_the_sync_under_it() {
+        use TimeClass::{BlockedFs, BlockedLock};
+        let threads = [100, 101, 102, 103];
+        let mut window = Window::new(&threads.map(|tid| (tid, BlockedLock)));
+        for (at, turn) in (0..10).flat_map(|round| (0..4).map(move |turn| (round * 100, turn))) {
+            let (tid, begin) = (threads[turn as usize], at + turn * 25);
+            let before = threads[(turn as usize + 3) % 4];
+            if begin >= 75 {
+                window = window.blocked(tid, BlockedLock, begin - 74, begin, Some(before));
+            }
+            window = window.blocked(tid, BlockedFs, begin + 2, begin + 24, None).in_call("fsync");
+        }
+        let mut rec = window.build();
+        for (class, syscall, seconds) in [(BlockedLock, "futex", 28.0), (BlockedFs, "fsync", 8.8)] {
+            let waits = rec.get(&catalog::EPISODE_WAITS).unwrap();
+            let mut wait = waits.iter().find(|wait| wait.class == class).unwrap().clone();
+            (wait.time, wait.count, wait.syscall) = (Duration::from_secs_f64(seconds), 400, syscall.to_owned());
+            rec.push(&catalog::WAITS, wait);
+        }
+        let mut times = rec.get(&catalog::THREAD_TIME).unwrap().to_vec();
+        for thread in times.iter_mut().filter(|thread| threads.contains(&thread.tid.0)) {
+            thread.classes = Default::default();
+            for (class, part) in [(BlockedLock, 0.7), (BlockedFs, 0.22), (TimeClass::RunningUser, 0.08)] {
+                thread.classes.add(class, thread.wall.mul_f64(part));
+            }
+        }
+        rec.set(&catalog::THREAD_TIME, Ok(times));
+        let found = crate::diagnose(&rec, &[]).findings;
+        let said: Vec<_> = found.iter().map(|f| (f.cause.as_str(), f.confidence)).collect();
+        assert_eq!(said[..2], [("disk.sync-writes", Confidence::Likely), ("lock.contention", Confidence::Likely)], "{found:#?}");
+        assert!(found[0].share.0 > 0.8, "{found:#?}");
+        assert!(found[1].summary.contains("It follows from disk.sync-writes"), "{found:#?}");
+    }
 }

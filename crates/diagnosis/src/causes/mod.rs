@@ -133,6 +133,9 @@ pub const GRADED_BY_LOSS: &[&str] = &[
     mem_reclaim::CAUSE.id,
 ];
 
+/// Causes that say that threads wait for a lock, and not why it is held for so long.
+pub const WAITS_FOR_LOCKS: &[&str] = &[lock_contention::CAUSE.id, app_global_lock::CAUSE.id, lock_kernel::CAUSE.id];
+
 /// Every cause.
 pub const ALL: &[&Cause] = &[
     &cpu_saturated::CAUSE,
