@@ -2,7 +2,7 @@
 
 use crate::{
     Cause, Confidence, Draft, Effect, Finding, Party, Scene, ShareIs, Victim,
-    cause::{WORTH_SAYING, grade},
+    cause::{WORTH_SAYING, grade, how_much},
     causes, chain, experiment,
     path::{self, Gain},
 };
@@ -156,6 +156,13 @@ fn weigh(scene: &Scene, victim: &Victim) -> Vec<Weighed> {
             if let Some(gain) = gain.filter(|gain| gain.typical(at_most)) {
                 finding.share = Ratio((gain.in_all(at_most).0 * 1e4).round() / 1e4);
                 finding.share_is = ShareIs::Estimate;
+                if !gain.of_requests && worth >= time.mul_f64(MORE) {
+                    // What it takes itself is said in the first sentence, and is the smaller part of it.
+                    let alone = how_much(victim, time);
+                    let with =
+                        alone.replace(" s)", &format!(" s; {} with the threads that wait behind it)", finding.share));
+                    finding.summary = finding.summary.replacen(&alone, &with, 1);
+                }
                 if gain.of_requests && finding.share >= WORTH_SAYING {
                     finding.summary += &format!(" Without it, its requests would take {} less time.", finding.share);
                 }
@@ -199,16 +206,15 @@ fn join(weighed: &mut [Weighed]) {
     }
 }
 
+/// ours: by replay, threads that wait for one another lose so many times what each waits itself. Half as much again can be
+/// chance; every thread that waits adds once as much.
+const MORE: f64 = 1.5;
+
 /// Whether it is what a lock's holder suffers while others wait for the lock: without it, all of them together would gain much
 /// more than it takes itself.
 fn is_suffered_under_a_lock(root: &Weighed, w: &Weighed) -> bool {
-    /// ours: half as much again can be chance; every thread that waits adds once as much.
-    const MORE: f64 = 1.5;
     let of_a_lock = |id: &str| causes::WAITS_FOR_LOCKS.contains(&id);
-    of_a_lock(w.cause.id)
-        && !of_a_lock(root.cause.id)
-        && !root.is_own_doing()
-        && root.worth >= root.time.mul_f64(MORE)
+    of_a_lock(w.cause.id) && !of_a_lock(root.cause.id) && !root.is_own_doing() && root.worth >= root.time.mul_f64(MORE)
 }
 
 /// Whether a culprit that should compete with its victim is the victim: what it does to itself has other reasons.

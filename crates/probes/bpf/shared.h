@@ -576,6 +576,7 @@ enum request_side {
 	SIDE_UNKNOWN = 0, /* nobody listened for it, or nobody knows */
 	SIDE_SERVER = 1,  /* it was accepted */
 	SIDE_CLIENT = 2,
+	SIDE_ASIDE = 4,   /* added to either: booked while requests are followed for the event window alone */
 };
 
 /* What is listened on: a port or a path. Of a server it is its own, of a client the other end's. Addresses and ports as in

@@ -203,8 +203,13 @@ mod tests {
         rec.set(&catalog::THREAD_TIME, Ok(times));
         let found = crate::diagnose(&rec, &[]).findings;
         let said: Vec<_> = found.iter().map(|f| (f.cause.as_str(), f.confidence)).collect();
-        assert_eq!(said[..2], [("disk.sync-writes", Confidence::Likely), ("lock.contention", Confidence::Likely)], "{found:#?}");
+        assert_eq!(
+            said[..2],
+            [("disk.sync-writes", Confidence::Likely), ("lock.contention", Confidence::Likely)],
+            "{found:#?}"
+        );
         assert!(found[0].share.0 > 0.8, "{found:#?}");
+        assert!(found[0].summary.contains("(8.8 s; 80 % with the threads that wait behind it)"), "{found:#?}");
         assert!(found[1].summary.contains("It follows from disk.sync-writes"), "{found:#?}");
     }
 }

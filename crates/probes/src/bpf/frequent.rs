@@ -62,6 +62,8 @@ pub(super) struct Slices {
     links: Vec<Link>,
     /// When the one that goes on began, on the kernel's clock; 0: none does.
     since: u64,
+    /// Whether it is there for the event window alone, and is not counted.
+    aside: bool,
     traced: Duration,
     /// Those that are over: when they began and ended, and how many events had been seen by then.
     over: Vec<Slice>,
@@ -82,6 +84,7 @@ impl Slices {
             budget: kind.budget(),
             links: Vec::new(),
             since: 0,
+            aside: false,
             traced: Duration::ZERO,
             over: Vec::new(),
             seen_before: 0,
@@ -93,12 +96,20 @@ impl Slices {
         self.since != 0 && !self.traced.is_zero()
     }
 
+    /// For how long the slice that goes on has done so by then.
+    fn goes_on(&self, now: u64) -> Duration {
+        let counts = self.since != 0 && !self.aside;
+        Duration::from_nanos(if counts { now.saturating_sub(self.since) } else { 0 })
+    }
+
     /// Detaches; the kernel side keeps what it knows of when the last slice began.
     pub fn end(&mut self, now: u64, seen: u64) {
         if self.since != 0 {
-            self.traced += Duration::from_nanos(now.saturating_sub(self.since));
-            let events = seen.saturating_sub(self.seen_before);
-            self.over.push(Slice { begin: self.since, end: now, events });
+            if !self.aside {
+                self.traced += self.goes_on(now);
+                let events = seen.saturating_sub(self.seen_before);
+                self.over.push(Slice { begin: self.since, end: now, events });
+            }
             (self.since, self.seen_before) = (0, seen);
         }
         self.links.clear();
@@ -113,12 +124,32 @@ impl Kernel {
             let mut on = self.slices[kind as usize].budget.decide(now, &seen);
             // A slice of both would show requests that are the slower for every call that is traced: where both are in
             // slices, one waits for the other.
-            if kind == Frequent::Requests && self.slices[kind as usize].since == 0 {
-                on &= !self.slices[Frequent::Calls as usize].is_one_of_several();
+            let other = match kind {
+                Frequent::Requests => Some(Frequent::Calls),
+                Frequent::Calls => Some(Frequent::Requests),
+                _ => None,
+            };
+            if let Some(other) = other.filter(|_| self.slices[kind as usize].since == 0) {
+                on &= !self.slices[other as usize].is_one_of_several();
             }
-            // The event window is short, and needs them all.
-            on |= kind == Frequent::Requests && self.streaming();
-            self.trace(kind, on);
+            // The event window is short, and needs them all. It makes them slower, too: where all the others are too many to be
+            // followed, those of it are a sample of their own.
+            let in_slices = !on || !self.slices[kind as usize].over.is_empty();
+            let aside = kind == Frequent::Requests && self.streaming() && in_slices;
+            if aside != self.slices[kind as usize].aside {
+                self.trace(kind, false);
+                self.book_aside(kind, aside);
+            }
+            self.trace(kind, on || aside);
+        }
+    }
+
+    /// Has what slices of a kind see counted, or booked aside, from the next one on.
+    fn book_aside(&mut self, kind: Frequent, aside: bool) {
+        self.slices[kind as usize].aside = aside;
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: as in `tell`.
+            unsafe { std::ptr::write_volatile(&mut bss.requests_aside, u64::from(aside)) };
         }
     }
 
@@ -194,8 +225,7 @@ impl Kernel {
     /// For how long events of a kind have been traced so far.
     pub fn followed(&self, kind: Frequent) -> Duration {
         let slices = &self.slices[kind as usize];
-        let goes_on = if slices.since == 0 { 0 } else { monotonic_ns().saturating_sub(slices.since) };
-        slices.traced + Duration::from_nanos(goes_on)
+        slices.traced + slices.goes_on(monotonic_ns())
     }
 
     /// In which part of the window events of a kind were traced; never zero; after [`Kernel::close`].
@@ -256,5 +286,21 @@ mod tests {
         close(part_seen(&[slice(0, 1_000, 7)], 0, 1_000), 1.0);
         close(part_seen(&[], 0, 1_000), 1.0);
         close(part_seen(&[slice(0, 10, 0)], 0, 1_000), 1.0);
+    }
+
+    #[test]
+    fn a_slice_for_the_event_window_alone_is_not_counted() {
+        let [_, _, _, mut requests, _] = Slices::of_all();
+        requests.since = 1_000;
+        assert_eq!(requests.goes_on(3_000), Duration::from_nanos(2_000));
+        requests.end(5_000, 100);
+        (requests.since, requests.aside) = (6_000, true);
+        assert_eq!(requests.goes_on(7_000), Duration::ZERO);
+        requests.end(9_000, 900);
+        (requests.since, requests.aside) = (10_000, false);
+        requests.end(11_000, 925);
+        assert_eq!(requests.traced, Duration::from_nanos(5_000));
+        let events: Vec<u64> = requests.over.iter().map(|slice| slice.events).collect();
+        assert_eq!(events, [100, 25], "those of the event window are nobody's");
     }
 }

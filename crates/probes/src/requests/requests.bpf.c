@@ -78,6 +78,20 @@ struct {
 	__type(value, u64);
 } requests_seen SEC(".maps");
 
+/* The data that arrived last on this CPU. */
+struct arrival {
+	u64 connection;
+	u64 at;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct arrival);
+} request_arrivals SEC(".maps");
+
+u64 requests_aside = 0; /* this slice is the event window's alone: requests are slower in it, and are booked aside */
 u64 requests_listed = 0; /* the slice in which all sockets that were there have a record */
 
 static const struct request_value no_request = {};
@@ -267,8 +281,11 @@ static __always_inline u64 running_until(struct thread *t, u64 now)
 static __always_inline struct request_value *row_of(struct conversation *talk)
 {
 	struct request_key key = { .end = talk->end, .within = talk->within, .tgid = talk->tgid, .side = talk->side };
-	struct request_value *row = bpf_map_lookup_elem(&request_rows, &key);
+	struct request_value *row;
 
+	if (requests_aside)
+		key.side |= SIDE_ASIDE;
+	row = bpf_map_lookup_elem(&request_rows, &key);
 	if (!row) {
 		bpf_map_update_elem(&request_rows, &key, &no_request, BPF_NOEXIST);
 		row = bpf_map_lookup_elem(&request_rows, &key);
@@ -398,9 +415,29 @@ static __always_inline struct thread *current_thread(void)
 	return start_clock(bpf_get_current_task_btf(), RUNNING, window_begin);
 }
 
+/*
+ * What is sent to this machine arrives before the call that sends it returns, which goes on to wake up who reads it: when it
+ * arrived, if that was seen.
+ */
+static __always_inline u64 arrived_there(struct conversation *talk, u64 now)
+{
+	u32 zero = 0;
+	struct arrival *last = bpf_map_lookup_elem(&request_arrivals, &zero);
+	u64 at = now;
+
+	if (last && last->connection == talk->connection) {
+		if (last->at > talk->arrived_last && last->at > talk->answered)
+			at = last->at;
+		last->connection = 0;
+	}
+	return at;
+}
+
 static __always_inline int data_ready(struct sock *sk)
 {
 	struct conversation *talk;
+	struct arrival *last;
+	u32 zero = 0;
 	u64 now;
 
 	if (!count_request_event())
@@ -413,6 +450,11 @@ static __always_inline int data_ready(struct sock *sk)
 		talk->arrived = now;
 	talk->arrived_last = now;
 	talk->known = 1;
+	last = bpf_map_lookup_elem(&request_arrivals, &zero);
+	if (last) {
+		last->connection = talk->connection;
+		last->at = now;
+	}
 	return 0;
 }
 
@@ -491,7 +533,7 @@ static __always_inline int sent(struct sock *sk, int result)
 	struct conversation *talk;
 	struct request_value *row;
 	struct thread *t;
-	u64 now;
+	u64 now, at;
 
 	if (!count_request_event() || result <= 0 || bpf_get_current_pid_tgid() >> 32 == self_tgid)
 		return 0;
@@ -508,8 +550,9 @@ static __always_inline int sent(struct sock *sk, int result)
 	t = current_thread();
 	if (!t)
 		return 0;
+	at = arrived_there(talk, now);
 	if (talk->side == SIDE_CLIENT) {
-		begin_question(talk, t, now, now);
+		begin_question(talk, t, at, at);
 		talk->tid = t->times.tid;
 		talk->bytes_out = result;
 		talk->within = talk->within_connection = talk->within_begin = 0;
@@ -526,7 +569,7 @@ static __always_inline int sent(struct sock *sk, int result)
 	talk->bytes_out += result;
 	account(talk, row, t, now);
 	take_in_hand(talk, t, now);
-	book_answer(talk, row, now);
+	book_answer(talk, row, at);
 	if (streaming)
 		stream_request(talk, t->times.tid);
 	if (t->request == talk->connection)
