@@ -41,7 +41,7 @@ pub const PAIRS: [Pair; 3] = [
         about: "a thread that makes pages durable",
         file: "archive.c",
         variants: [Variant { own: 20, items: 100 }, Variant { own: 5000, items: 30 }],
-        thing: Thing::Constant("SAVES", 24, 0),
+        thing: Thing::Constant("SAVES_US", 10_000, 0),
         causes: &["disk.sync-writes", "disk.saturated", "disk.slow", "fs.metadata"],
         cpus: 2,
     },
