@@ -130,6 +130,10 @@ fn one(load: &'static Load, options: &Options, programs: &Path, results: &Path) 
         seen.looks.push(look);
         seen.profiled(beside.and_then(|recording| perf::end(recording, &scene)), |seen| &mut seen.beside)?;
         seen.profiled(perf::alone(&scene), |seen| &mut seen.alone)?;
+        match reason(perf::twice(&scene))? {
+            Ok(both) => seen.twice.iter_mut().zip(&both).for_each(|(sum, flat)| sum.add_all(flat)),
+            Err(why) => seen.blind = Some(why),
+        }
         scene.check()?;
         if seen.friday.total() >= ENOUGH_SAMPLES {
             break;
@@ -153,6 +157,8 @@ pub struct Seen {
     friday: Flat,
     beside: Flat,
     alone: Flat,
+    /// At the same time, often and as often as friday samples.
+    twice: [Flat; 2],
     /// Why perf said nothing.
     blind: Option<String>,
 }

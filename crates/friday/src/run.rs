@@ -140,11 +140,12 @@ pub fn run(args: &Run, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     told
 }
 
-/// Prints the conclusion, and writes the event window where it is wanted.
+/// Prints the conclusion, and then writes the event window where it is wanted.
 fn tell(document: &Document, recording: &Recording, format: Format, wanted: Wanted) -> Result<(), Box<dyn Error>> {
     match wanted {
         Wanted::Causes | Wanted::Baseline => show(document, recording, format),
         Wanted::Path { trace, .. } => {
+            let shown = show_path(document, recording, format);
             if let Some(file) = trace {
                 fs::write(file, report::perfetto(recording)).map_err(|source| PageError {
                     what: "the event window",
@@ -153,7 +154,7 @@ fn tell(document: &Document, recording: &Recording, format: Format, wanted: Want
                     source,
                 })?;
             }
-            show_path(document, recording, format)
+            shown
         }
     }
 }

@@ -204,6 +204,34 @@ fn a_page_that_cannot_be_written_costs_no_conclusion() {
 }
 
 #[test]
+fn a_conclusion_that_cannot_be_printed_is_kept_in_its_case() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("case");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_friday"));
+    command.args(BLIND).arg(&case).stdin(Stdio::null()).stdout(full);
+    let output = command.output().expect("friday starts");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("No space left"), "{}", stderr(&output));
+    let kept = friday(&["replay", &case.to_string_lossy(), "--format", "json"]);
+    assert_eq!(json(&kept)["conclusion"], "unknown");
+    assert!(case.join("report.html").is_file());
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_costs_no_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("case");
+    let place = case.to_string_lossy().into_owned();
+    let args = [&["path"], &BLIND[1..], &[&place, "--format", "json", "--trace", "/proc/no/trace"]].concat();
+    let output = friday(&args);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--trace FILE"), "{}", stderr(&output));
+    assert!(!output.stdout.is_empty(), "the path is printed all the same");
+    assert!(case.join("case.json").is_file());
+}
+
+#[test]
 fn a_broken_case_is_an_error_and_not_a_panic() {
     let dir = tempfile::tempdir().unwrap();
     let case = dir.path().join("case");

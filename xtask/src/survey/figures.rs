@@ -63,6 +63,8 @@ pub struct Profiles {
     pub beside: Comparison,
     /// One after the other: also what friday changes.
     pub alone: Comparison,
+    /// perf, as often as friday samples, against perf at the same time: what sampling itself gets wrong here.
+    pub itself: Comparison,
 }
 
 /// Unclassified time of threads of one name.
@@ -77,11 +79,15 @@ pub struct Unknown {
 impl Surveyed {
     /// From everything that was seen.
     pub fn of(load: &Load, seen: Seen, aliases: &Aliases, framehop: Result<Agreement, String>) -> Surveyed {
-        let Seen { looks, busiest, friday, beside, alone, blind } = seen;
+        let Seen { looks, busiest, friday, beside, alone, twice: [often, seldom], blind } = seen;
         let against = |perf: &Flat| Comparison::of(&friday.renamed(aliases), &perf.renamed(aliases));
         let perf = match blind {
             Some(why) => Err(why),
-            None => Ok(Profiles { beside: against(&beside), alone: against(&alone) }),
+            None => Ok(Profiles {
+                beside: against(&beside),
+                alone: against(&alone),
+                itself: Comparison::of(&seldom.renamed(aliases), &often.renamed(aliases)),
+            }),
         };
         let threads: Vec<&Thread> = looks.iter().flat_map(|look| &look.threads).collect();
         let thread_seconds: f64 = threads.iter().map(|thread| thread.seconds).sum();

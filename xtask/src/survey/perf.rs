@@ -1,4 +1,5 @@
-//! perf's profiles of a program, reported flat: one taken alone, with copies of stacks, and one taken beside friday.
+//! perf's profiles of a program, reported flat: one taken alone, with copies of stacks, one taken beside friday, and two taken
+//! beside one another, which show how far perf is from itself.
 
 use super::compare::Flat;
 use super::names;
@@ -10,6 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
+/// ours: samples a second of each CPU, five times friday's.
+const HZ: u32 = 499;
+/// As many as friday takes.
+const FRIDAYS_HZ: u32 = 99;
 /// ours: at five times friday's rate, half of friday's window says more than friday's.
 const SECONDS: f64 = 5.0;
 /// ours: walking copied stacks takes perf this long at most.
@@ -33,7 +38,7 @@ pub fn alone(scene: &Scene) -> Result<Flat, Stop> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match begin(scene, "alone", SECONDS, &COPIES).and_then(|recording| end(recording, scene)) {
+        match begin(scene, "alone", SECONDS, HZ, &COPIES).and_then(|recording| end(recording, scene)) {
             Err(Stop::Broken(_)) if tries < TRIES => {}
             other => return other,
         }
@@ -42,16 +47,23 @@ pub fn alone(scene: &Scene) -> Result<Flat, Stop> {
 
 /// Begins a profile of the same beside friday; without stacks, so that it hardly costs anything.
 pub fn beside(scene: &Scene, seconds: f64) -> Result<Recording, Stop> {
-    begin(scene, "beside", seconds, &[])
+    begin(scene, "beside", seconds, HZ, &[])
 }
 
-fn begin(scene: &Scene, name: &str, seconds: f64, more: &[&str]) -> Result<Recording, Stop> {
+/// Profiles the same twice at the same time: often, and as often as friday does.
+pub fn twice(scene: &Scene) -> Result<[Flat; 2], Stop> {
+    let often = begin(scene, "often", SECONDS, HZ, &[])?;
+    let seldom = begin(scene, "seldom", SECONDS, FRIDAYS_HZ, &[])?;
+    Ok([end(often, scene)?, end(seldom, scene)?])
+}
+
+fn begin(scene: &Scene, name: &str, seconds: f64, hz: u32, more: &[&str]) -> Result<Recording, Stop> {
     present("perf")?;
     let [data, out, err] = ["data", "out", "err"].map(|kind| scene.dir().join(format!("perf-{name}.{kind}")));
     let mut command = Command::new("perf");
     // Without -N it would keep copies of binaries in the user's home.
     // By CPU, as friday samples: the clock of a thread starts when it has been switched to, and misses the switch itself.
-    command.args(["record", "-q", "-N", "-a", "-e", "cpu-clock", "-F", "499"]).args(more);
+    command.args(["record", "-q", "-N", "-a", "-e", "cpu-clock", "-F", &hz.to_string()]).args(more);
     command.arg("-o").arg(&data).args(["--", "sleep", &seconds.to_string()]);
     command.stdout(create(&out)?).stderr(create(&err)?);
     let child = processes::bind(&mut command).spawn().map_err(|e| format!("perf: {e}"))?;

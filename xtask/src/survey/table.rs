@@ -10,7 +10,7 @@ const TOLD: f64 = 0.002;
 /// ours: so many reasons of each kind are told.
 const MOST_TOLD: usize = 4;
 
-const HEAD: [&str; 12] = [
+const HEAD: [&str; 13] = [
     "program",
     "unclassified %",
     "on-CPU %",
@@ -19,6 +19,7 @@ const HEAD: [&str; 12] = [
     "framehop %",
     "perf beside",
     "perf alone",
+    "perf itself",
     "friday CPU %",
     "MiB",
     "lost",
@@ -27,7 +28,7 @@ const HEAD: [&str; 12] = [
 
 const LEGEND: &str = "Stacks: unwound/symbolized, * of the busiest process. framehop: complete stacks, friday's/framehop's, \
 and equal ones.\nperf: most points between the shares of a function (by chance, 95 of 100), at the same time and one \
-after the other.\n";
+after the other;\nitself: perf's own, as often as friday samples, against perf's at the same time.\n";
 
 /// Rows are programs; below are reasons and shortfalls.
 pub fn text(programs: &[Surveyed]) -> String {
@@ -60,6 +61,7 @@ fn row(program: &Surveyed) -> Vec<String> {
         framehop,
         perf(|found| &found.beside),
         perf(|found| &found.alone),
+        perf(|found| &found.itself),
         format!("{:.1}", program.cpu_percent),
         format!("{:.0}", program.rss_bytes / f64::from(1 << 20)),
         format!("{:.0}", program.lost_events),
@@ -84,6 +86,10 @@ fn reasons(program: &Surveyed) -> String {
     if let Ok(found) = &program.perf {
         lines.extend(told_worst("beside", &found.beside));
         lines.extend(told_worst("alone", &found.alone));
+        lines.extend(found.itself.worst().map(|worst| {
+            let (seldom, often) = (worst.friday_percent, worst.perf_percent);
+            format!("perf against itself: {} {seldom:.1} % and {often:.1} %", worst.function)
+        }));
         for (who, shares) in [("perf", &found.beside.only_perf), ("friday", &found.beside.only_friday)] {
             let shares: Vec<String> =
                 shares.iter().map(|share| format!("{} {:.1} %", share.function, share.percent)).collect();
@@ -146,15 +152,30 @@ mod tests {
             report_seconds: 0.75,
             on_cpu: flat.clone(),
         };
-        let [friday, beside, alone] = [flat.clone(), flat.clone(), flat];
-        let seen = Seen { looks: vec![look], friday, beside, alone, ..Seen::default() };
+        let [friday, beside, alone] = [flat.clone(), flat.clone(), flat.clone()];
+        let twice = [flat.clone(), flat];
+        let seen = Seen { looks: vec![look], friday, beside, alone, twice, ..Seen::default() };
         let found = Surveyed::of(&LOADS[0], seen, &Aliases::default(), Err("none here".into()));
         let text = text(&[found]);
         let lines: Vec<&str> = text.lines().collect();
         let cells: Vec<&str> = lines[1].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
         assert_eq!(
             cells,
-            ["redis", "5.00", "96.0/100.0", "-", "-", "-", "0.0 (±0.0)", "0.0 (±0.0)", "2.5", "50", "3", "0.8"]
+            [
+                "redis",
+                "5.00",
+                "96.0/100.0",
+                "-",
+                "-",
+                "-",
+                "0.0 (±0.0)",
+                "0.0 (±0.0)",
+                "0.0 (±0.0)",
+                "2.5",
+                "50",
+                "3",
+                "0.8"
+            ]
         );
         for line in
             ["unclassified: io 5.0 %", "on-CPU not unwound: cut 4.0 %", "lost: 3 waits", "SHORT: no off-CPU stacks"]
