@@ -20,6 +20,32 @@ pub struct Hot {
     pub path: Vec<String>,
 }
 
+/// ours: what this part of the samples are below is what the program is at.
+const MOST: f64 = 0.7;
+
+/// ours: a caller says more than the function itself where so many more of the samples are below it.
+const MORE: f64 = 0.1;
+
+/// Where programs and threads begin, and what runs a program that is data: that all is below them says nothing.
+const SAYS_NOTHING: &[&str] = &[
+    "main",
+    "_start",
+    "__libc_start",
+    "start_thread",
+    "clone",
+    "thread_",
+    "runtime.",
+    "_PyEval_",
+    "_PyFunction_",
+    "_PyObject_",
+    "PyObject_",
+    "method_vectorcall",
+    "execute_ex",
+    "rb_vm_exec",
+    "vm_exec",
+    "luaV_execute",
+];
+
 /// The victim's hottest own function: the innermost user frame, and for what the C library or the dynamic loader
 /// does, the function that asked for it. `None` without samples.
 pub fn hot_user(scene: &Scene, victim: &Victim) -> Observed<Option<Hot>> {
@@ -122,6 +148,34 @@ pub fn hottest_among<'a>(
         of: all,
         path: path(rec, frames),
     })
+}
+
+impl Hot {
+    /// The innermost of its callers, on the heaviest path to it, below which most of the victim's samples in user code are, and
+    /// which part of them: what the program is at, where the function itself is a small part of that, or anybody's.
+    pub fn below(&self, scene: &Scene, victim: &Victim) -> Option<(String, Ratio)> {
+        let outer = self.path.iter().position(|name| *name == self.function)?;
+        let mut callers: HashMap<&str, (usize, u64)> = HashMap::new();
+        callers.extend(self.path[..outer].iter().enumerate().map(|(at, name)| (name.as_str(), (at, 0))));
+        for stack in scene.samples(|pid| victim.contains(pid)).ok()? {
+            if stack.frames.last().is_none_or(|id| scene.rec.frame(*id).kind != FrameKind::User) {
+                continue;
+            }
+            let mut met: Vec<&str> = stack.frames.iter().map(|id| scene.rec.frame(*id).name.as_str()).collect();
+            met.sort_unstable();
+            met.dedup();
+            for name in met {
+                if let Some((_, count)) = callers.get_mut(name) {
+                    *count += stack.samples;
+                }
+            }
+        }
+        let part = |count: u64| Ratio::of_counts(count as f64, self.of as f64);
+        let wanted = (part(self.samples).0 + MORE).max(MOST);
+        let most = callers.into_iter().filter(|(_, (_, count))| part(*count).0 >= wanted);
+        let (name, (_, count)) = most.max_by_key(|(_, (at, _))| *at)?;
+        (!SAYS_NOTHING.iter().any(|start| name.starts_with(start))).then(|| (name.to_owned(), part(count)))
+    }
 }
 
 /// Where the code lies that a runtime compiles.

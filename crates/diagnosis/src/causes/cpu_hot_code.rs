@@ -36,6 +36,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }
     let Ok(Some(hot)) = hot_user(scene, victim) else { return Vec::new() };
     let part = Ratio::of_counts(hot.samples as f64, hot.of as f64);
+    let below = hot.below(scene, victim);
     // The rest of its code has to run without that function as well.
     let in_function = time.mul_f64(part.0);
     let enough = hot.of >= ENOUGH_SAMPLES && victim.share(in_function) >= MATTERS;
@@ -44,12 +45,13 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence,
         time: in_function,
         summary: format!(
-            "{} spends {} running its own code{}, {part} of it in {} ({}).",
+            "{} spends {} running its own code{}, {part} of it in {} ({}){}.",
             victim.label(),
             how_much(victim, time),
             if time > user { " or queued behind its own threads" } else { "" },
             hot.function,
             hot.module,
+            below.as_ref().map_or_else(String::new, |(caller, part)| format!(", and {part} below {caller}")),
         ),
         culprit: Party {
             kind: "function".into(),
@@ -64,7 +66,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
                 .at("cpu.folded"),
             Evidence::new("busiest thread on CPU", busiest.0 * 100.0, "% of the window").against("> 50 %"),
         ],
-        next: next(victim, &hot),
+        next: next(victim, &hot, below.as_ref().map_or(&hot.function, |(caller, _)| caller)),
         codepath: hot.path,
         // The replay follows threads, not the one piece of work that they hand on.
         removes: if victim.takes_turns(scene) { Removes::Unsaid } else { Removes::work(victim, in_function) },
@@ -72,13 +74,14 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
-fn next(victim: &Victim, hot: &Hot) -> Vec<String> {
+fn next(victim: &Victim, hot: &Hot, at: &str) -> Vec<String> {
     let read = match (hot.module.as_str(), victim.pids.first()) {
         // Where nobody can tell what its runtime has compiled.
         (JIT, Some(pid)) if !hot.named => format!(
             "have the runtime name its code: jcmd {pid} Compiler.perfmap (JDK 17 or later), or start it with \
              --perf-basic-prof (Node)"
         ),
+        _ if at != hot.function => format!("read {at} and what it calls (CPU flame graph in report.html)"),
         _ => format!("read {} and its callers (CPU flame graph in report.html)", hot.function),
     };
     vec![read, "ask whether the work is needed, how often, and whether its cost grows with the data".to_owned()]
@@ -115,6 +118,26 @@ mod tests {
         assert_eq!(finding.codepath, ["main", "match_rows", "memcmp"]);
         assert_eq!(finding.confidence, Confidence::Likely);
         assert!((finding.share.0 - 0.9 * 0.6).abs() < 0.01, "what is gained without that function: {}", finding.share);
+    }
+
+    #[test]
+    fn what_most_of_it_is_below_is_named_where_no_function_stands_for_it() {
+        let scan = |leaf: &'static str| [("main", "db"), ("execute", "db"), ("scan", "db"), (leaf, "db")];
+        let rec = busy()
+            .samples(10, &scan("is_visible"), 120)
+            .samples(10, &scan("compare"), 100)
+            .samples(10, &scan("next_page"), 100)
+            .samples(10, &[("main", "db"), ("execute", "db"), ("parse", "db")], 40)
+            .target(10)
+            .build();
+        let finding = one(&rec, "cpu.hot-code");
+        assert_eq!(finding.culprit.name, "is_visible");
+        assert!(finding.summary.contains("33 % of it in is_visible (db), and 89 % below scan."), "{}", finding.summary);
+        assert!(finding.next[0].starts_with("read scan and what it calls"), "{finding:#?}");
+        let alone = busy().samples(10, &scan("is_visible"), 300).target(10).build();
+        let finding = one(&alone, "cpu.hot-code");
+        assert!(!finding.summary.contains("below"), "{}", finding.summary);
+        assert!(finding.next[0].starts_with("read is_visible and its callers"), "{finding:#?}");
     }
 
     #[test]
