@@ -13,6 +13,7 @@ mod maps;
 mod name;
 mod pclntab;
 mod perf_map;
+pub mod python;
 pub mod unwind;
 mod v8;
 
