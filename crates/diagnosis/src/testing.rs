@@ -469,6 +469,14 @@ impl System {
         self
     }
 
+    /// Looks at the functions of a Python program.
+    pub fn looks(mut self, pid: u32, functions: &[&str], looks: u64) -> Self {
+        let frames: Vec<(&str, &str)> = functions.iter().map(|name| (*name, "[python]")).collect();
+        let frames = self.stack(&frames, &[]);
+        self.rec.push(&catalog::INTERPRETED_STACKS, Stack { pid: Pid(pid), tid: Tid(pid), samples: looks, frames });
+        self
+    }
+
     /// Samples in the kernel.
     pub fn kernel_samples(mut self, pid: u32, path: &[(&str, &str)], kernel: &[&str], samples: u64) -> Self {
         let frames = self.stack(path, kernel);

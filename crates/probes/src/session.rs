@@ -95,6 +95,8 @@ pub struct Session {
     kept: BTreeSet<u32>,
     /// Go programs were looked for among those that run.
     looked_for_go: bool,
+    /// What Python programs are at.
+    interpreted: Option<cpu::Interpreted>,
     counters: Counters,
     usage: memory::Usage,
     limits: Limits,
@@ -161,6 +163,11 @@ impl Session {
         if let Ok(kernel) = &mut kernel {
             kernel.follow_goroutines(goroutines::find(roots, target.members.iter().copied()));
         }
+        let stacks_wanted = kernel.is_ok() && tier >= Tier::Stacks;
+        let mut interpreted = stacks_wanted.then(|| cpu::Interpreted::start(roots.proc.clone())).flatten();
+        if let Some(interpreted) = &mut interpreted {
+            target.members.iter().for_each(|pid| interpreted.offer(*pid));
+        }
         let usage = memory::Usage::new(roots, &target, kernel.is_err());
         let limits = Limits::new(roots, &target);
         let mut counters = Counters::new(roots);
@@ -183,6 +190,7 @@ impl Session {
             symbolizer,
             kept: BTreeSet::new(),
             looked_for_go: false,
+            interpreted,
             counters,
             usage,
             limits,
@@ -295,6 +303,7 @@ impl Session {
                 for pid in kernel.sampled() {
                     if self.kept.insert(pid) {
                         self.symbolizer.remember(Pid(pid));
+                        self.interpreted.iter_mut().for_each(|interpreted| interpreted.offer(Pid(pid)));
                     }
                 }
             }
@@ -372,6 +381,9 @@ impl Session {
                     Beside { lifecycle: &self.lifecycle, groups: &groups, events: self.events },
                     recording,
                 );
+                if let Some(interpreted) = self.interpreted {
+                    interpreted.finish(recording);
+                }
                 recording.target.members = members(&self.target, &kernel, &recording.processes);
             }
             Err(why) => {

@@ -111,13 +111,8 @@ fn layout(minor: u32) -> Option<&'static Layout> {
         compact: 56,
         ..V11
     };
-    const V13: Layout = Layout {
-        holder: Holder::Lock { main: 640, gil: 16 },
-        native_id: Some(160),
-        frame: 72,
-        of_cframe: None,
-        ..V12
-    };
+    const V13: Layout =
+        Layout { holder: Holder::Lock { main: 640, gil: 16 }, native_id: Some(160), frame: 72, of_cframe: None, ..V12 };
     match minor {
         7 => Some(&V7),
         8 => Some(&V8),

@@ -45,25 +45,29 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence,
         time: in_function,
         summary: format!(
-            "{} spends {} running its own code{}, {part} of it in {} ({}){}.",
+            "{} spends {} running its own code{}, {part} of it in {}{}{}.",
             victim.label(),
             how_much(victim, time),
             if time > user { " or queued behind its own threads" } else { "" },
             hot.function,
-            hot.module,
+            match &hot.by {
+                Some((native, module)) => format!(", mostly {native} of {module}"),
+                None => format!(" ({})", hot.module),
+            },
             below.as_ref().map_or_else(String::new, |(caller, part)| format!(", and {part} below {caller}")),
         ),
         culprit: Party {
             kind: "function".into(),
             pid: None,
             name: hot.function.clone(),
-            detail: Some(hot.module.clone()),
+            detail: Some(match &hot.by {
+                Some((native, module)) => format!("{native} of {module}"),
+                None => hot.module.clone(),
+            }),
         },
         evidence: vec![
             Evidence::new("ledger: running.user", user.as_secs_f64(), "s").at("recording/ledger.parquet"),
-            Evidence::new(format!("CPU samples in {}", hot.function), hot.samples as f64, "samples")
-                .against(format!("of {} in user code", hot.of))
-                .at("cpu.folded"),
+            seen(&hot),
             Evidence::new("busiest thread on CPU", busiest.0 * 100.0, "% of the window").against("> 50 %"),
         ],
         next: next(victim, &hot, below.as_ref().map_or(&hot.function, |(caller, _)| caller)),
@@ -74,6 +78,17 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
+fn seen(hot: &Hot) -> Evidence {
+    match &hot.by {
+        Some(_) => Evidence::new(format!("looks at the interpreter in {}", hot.function), hot.samples as f64, "looks")
+            .against(format!("of {} while it ran", hot.of))
+            .at("recording/stacks.parquet"),
+        None => Evidence::new(format!("CPU samples in {}", hot.function), hot.samples as f64, "samples")
+            .against(format!("of {} in user code", hot.of))
+            .at("cpu.folded"),
+    }
+}
+
 fn next(victim: &Victim, hot: &Hot, at: &str) -> Vec<String> {
     let read = match (hot.module.as_str(), victim.pids.first()) {
         // Where nobody can tell what its runtime has compiled.
@@ -81,6 +96,7 @@ fn next(victim: &Victim, hot: &Hot, at: &str) -> Vec<String> {
             "have the runtime name its code: jcmd {pid} Compiler.perfmap (JDK 17 or later), or start it with \
              --perf-basic-prof (Node)"
         ),
+        _ if hot.by.is_some() => format!("read {at} and what it calls"),
         _ if at != hot.function => format!("read {at} and what it calls (CPU flame graph in report.html)"),
         _ => format!("read {} and its callers (CPU flame graph in report.html)", hot.function),
     };
@@ -138,6 +154,22 @@ mod tests {
         let finding = one(&alone, "cpu.hot-code");
         assert!(!finding.summary.contains("below"), "{}", finding.summary);
         assert!(finding.next[0].starts_with("read is_visible and its callers"), "{finding:#?}");
+    }
+
+    #[test]
+    fn of_an_interpreted_program_its_own_function_is_named() {
+        let path =
+            [("main", "python3.11"), ("_PyEval_EvalFrameDefault", "python3.11"), ("list_contains", "python3.11")];
+        let native = busy().samples(10, &path, 400).target(10);
+        let known = native.looks(10, &["<module> (news.py:1)", "is_known (news.py:9)"], 170);
+        let rec = known.looks(10, &["<module> (news.py:1)"], 30).build();
+        let finding = one(&rec, "cpu.hot-code");
+        assert_eq!(finding.culprit.name, "is_known (news.py:9)");
+        assert_eq!(finding.culprit.detail.as_deref(), Some("list_contains of python3.11"));
+        assert!(finding.summary.contains("85 % of it in is_known (news.py:9), mostly list_contains of python3.11."));
+        // It lets go of the interpreter nearly all the time.
+        let rec = busy().samples(10, &path, 400).target(10).looks(10, &["<module> (news.py:1)"], 40).build();
+        assert_eq!(one(&rec, "cpu.hot-code").culprit.name, "list_contains");
     }
 
     #[test]

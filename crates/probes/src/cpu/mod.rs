@@ -1,6 +1,9 @@
 //! CPU profile, from the kernel side's samples to the recording.
 
+mod interpreted;
 mod spin;
+
+pub(crate) use interpreted::Interpreted;
 
 use crate::{
     bpf::{Kernel, rows, types},
