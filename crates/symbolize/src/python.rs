@@ -1,6 +1,7 @@
 //! The functions of a Python program, read from its interpreter's memory: CPython needs no flag and is asked for nothing.
 //!
-//! Whoever runs Python's code holds the interpreter's lock, so its holder's frames are what the program is at. Where they lie is
+//! Whoever runs Python's code holds the interpreter's lock, so its holder's frames are what the program is at; who let go of it
+//! last may run a library's code for it. Where they lie is
 //! known for each version (3.7 to 3.13, standard builds on 64-bit machines; the offsets are those of the headers' structures).
 //! The program runs on meanwhile, so nothing read is trusted: what is taken for a function must have the type of code objects,
 //! and every loop has an end. Where the layout is another one, nothing is found.
@@ -32,13 +33,13 @@ const SHIM: &str = "<shim>";
 /// The module that Python's functions are shown in.
 pub const MODULE: &str = "[python]";
 
-/// How to find the thread that holds the interpreter's lock.
+/// Where the interpreter's lock is.
 #[derive(Clone, Copy)]
-enum Holder {
-    /// `_PyRuntime.gilstate.tstate_current`.
-    Current { at: u64 },
-    /// `_PyRuntime.interpreters.main->ceval.gil`: its `last_holder`, while `locked`.
-    Lock { main: u64, gil: u64 },
+enum Lock {
+    /// `_PyRuntime.ceval.gil`.
+    OfAll { at: u64 },
+    /// `_PyRuntime.interpreters.main->ceval.gil`.
+    OfMain { main: u64, gil: u64 },
 }
 
 /// Both fields of `struct _gil_runtime_state`.
@@ -47,7 +48,7 @@ const LOCKED: u64 = 16;
 
 /// Where things lie in one version's structures.
 struct Layout {
-    holder: Holder,
+    lock: Lock,
     /// `PyThreadState.native_thread_id`, where there is one.
     native_id: Option<u64>,
     /// `PyThreadState.frame`, `.cframe` or `.current_frame`.
@@ -68,9 +69,9 @@ struct Layout {
 
 /// The code object's name of CPython 3.10 and before is the plain one, later the one with its classes.
 fn layout(minor: u32) -> Option<&'static Layout> {
-    const fn old(current: u64, file: u64, line: u64) -> Layout {
+    const fn old(lock: u64, file: u64, line: u64) -> Layout {
         Layout {
-            holder: Holder::Current { at: current },
+            lock: Lock::OfAll { at: lock },
             native_id: None,
             frame: 24,
             of_cframe: None,
@@ -83,11 +84,11 @@ fn layout(minor: u32) -> Option<&'static Layout> {
             compact: 72,
         }
     }
-    const V7: Layout = old(1480, 96, 36);
-    const V8: Layout = old(1368, 104, 40);
-    const V9: Layout = old(568, 104, 40);
+    const V7: Layout = old(1264, 96, 36);
+    const V8: Layout = old(1152, 104, 40);
+    const V9: Layout = old(352, 104, 40);
     const V11: Layout = Layout {
-        holder: Holder::Current { at: 576 },
+        lock: Lock::OfAll { at: 360 },
         native_id: Some(160),
         frame: 56,
         of_cframe: Some(8),
@@ -100,7 +101,7 @@ fn layout(minor: u32) -> Option<&'static Layout> {
         compact: 72,
     };
     const V12: Layout = Layout {
-        holder: Holder::Lock { main: 48, gil: 384 },
+        lock: Lock::OfMain { main: 48, gil: 384 },
         native_id: Some(144),
         frame: 56,
         of_cframe: Some(0),
@@ -112,7 +113,7 @@ fn layout(minor: u32) -> Option<&'static Layout> {
         ..V11
     };
     const V13: Layout =
-        Layout { holder: Holder::Lock { main: 640, gil: 16 }, native_id: Some(160), frame: 72, of_cframe: None, ..V12 };
+        Layout { lock: Lock::OfMain { main: 640, gil: 16 }, native_id: Some(160), frame: 72, of_cframe: None, ..V12 };
     match minor {
         7 => Some(&V7),
         8 => Some(&V8),
@@ -157,11 +158,21 @@ impl Interpreter {
         Some(Interpreter(Reader { memory, runtime, code_type, layout, functions: HashMap::new() }))
     }
 
-    /// The thread that runs Python's code now, where the version tells, and its functions, outermost first. `None` when none
-    /// does, or its frames changed while they were read.
-    pub fn running(&mut self) -> Option<(Option<Tid>, Vec<Frame>)> {
-        self.0.running()
+    /// The thread that runs Python's code now, or did so last. `None` when its frames changed while they were read.
+    pub fn last(&mut self) -> Option<Look> {
+        self.0.last()
     }
+}
+
+/// What a thread of a Python program is at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// The thread, since 3.11; in a container, as that counts.
+    pub tid: Option<Tid>,
+    /// Whether it holds the interpreter's lock; without, it waits, or runs what is not Python's.
+    pub holds: bool,
+    /// Its functions, outermost first.
+    pub functions: Vec<Frame>,
 }
 
 /// `libpython3.11.so.1.0` and `python3.11` are 11.
@@ -171,8 +182,8 @@ fn minor_version(binary: &str) -> Option<u32> {
 }
 
 impl<M: Memory> Reader<M> {
-    fn running(&mut self) -> Option<(Option<Tid>, Vec<Frame>)> {
-        let thread = self.holder()?;
+    fn last(&mut self) -> Option<Look> {
+        let (thread, holds) = self.holder()?;
         let tid = self.layout.native_id.and_then(|at| self.word(thread + at));
         let mut frame = self.word(thread + self.layout.frame)?;
         if let Some(at) = self.layout.of_cframe {
@@ -189,20 +200,22 @@ impl<M: Memory> Reader<M> {
             frame = self.word(frame.checked_add(self.layout.back)?)?;
         }
         functions.reverse();
-        (!functions.is_empty()).then_some((tid.and_then(|tid| Some(Tid(u32::try_from(tid).ok()?))), functions))
+        let tid = tid.and_then(|tid| Some(Tid(u32::try_from(tid).ok()?)));
+        (!functions.is_empty()).then_some(Look { tid, holds, functions })
     }
 
-    fn holder(&self) -> Option<u64> {
-        let thread = match self.layout.holder {
-            Holder::Current { at } => self.word(self.runtime + at)?,
-            Holder::Lock { main, gil } => {
+    /// Who holds the lock, or held it last, and which of both it is.
+    fn holder(&self) -> Option<(u64, bool)> {
+        let lock = match self.layout.lock {
+            Lock::OfAll { at } => self.runtime + at,
+            Lock::OfMain { main, gil } => {
                 let interpreter = self.word(self.runtime + main)?;
-                let lock = self.word(interpreter.checked_add(gil)?)?;
-                let locked = self.word(lock.checked_add(LOCKED)?)? as u32;
-                if locked == 1 { self.word(lock + LAST_HOLDER)? } else { 0 }
+                self.word(interpreter.checked_add(gil)?)?
             }
         };
-        (thread != 0 && thread < u64::MAX / 2).then_some(thread)
+        let locked = self.word(lock.checked_add(LOCKED)?)? as u32;
+        let thread = self.word(lock + LAST_HOLDER)?;
+        (thread != 0 && thread < u64::MAX / 2).then_some((thread, locked == 1))
     }
 
     fn function(&mut self, code: u64) -> Option<Frame> {
@@ -304,14 +317,14 @@ mod tests {
     }
 
     fn names(interpreter: &mut Reader<Fake>) -> Option<Vec<String>> {
-        Some(interpreter.running()?.1.into_iter().map(|frame| frame.name).collect())
+        Some(interpreter.last()?.functions.into_iter().map(|frame| frame.name).collect())
     }
 
     #[test]
     fn the_holder_of_the_lock_is_walked_to_its_first_frame() {
         let (thread, outer, shim, inner) = (0x30_0000, 0x40_0000, 0x41_0000, 0x42_0000);
         let mut python = of(12, |memory, layout| {
-            let Holder::Lock { main, gil } = layout.holder else { unreachable!() };
+            let Lock::OfMain { main, gil } = layout.lock else { unreachable!() };
             memory.word(RUNTIME + main, 0x50_0000);
             memory.word(0x50_0000 + gil, 0x51_0000);
             memory.word(0x51_0000 + LAST_HOLDER, thread);
@@ -327,20 +340,21 @@ mod tests {
             memory.word(0x61_0000 + 8, CODE_TYPE + 1);
             memory.code(0x62_0000, layout, "<module>");
         });
-        let (tid, frames) = python.running().unwrap();
-        assert_eq!(tid, Some(Tid(4711)));
-        let names: Vec<&str> = frames.iter().map(|frame| frame.name.as_str()).collect();
+        let look = python.last().unwrap();
+        assert_eq!((look.tid, look.holds), (Some(Tid(4711)), true));
+        let names: Vec<&str> = look.functions.iter().map(|frame| frame.name.as_str()).collect();
         assert_eq!(names, ["<module> (shop.py:7)", "Shop.price (shop.py:7)"]);
         python.memory.word(0x51_0000 + LOCKED, 0);
-        assert!(python.running().is_none(), "nobody holds it");
+        assert!(!python.last().unwrap().holds, "it has let go of it");
     }
 
     #[test]
     fn memory_that_is_no_interpreter_has_no_functions_and_no_end() {
-        assert!(of(8, |_, _| ()).running().is_none(), "unreadable");
+        assert!(of(8, |_, _| ()).last().is_none(), "unreadable");
         let mut ring = of(8, |memory, layout| {
-            let Holder::Current { at } = layout.holder else { unreachable!() };
-            memory.word(RUNTIME + at, 0x30_0000);
+            let Lock::OfAll { at } = layout.lock else { unreachable!() };
+            memory.word(RUNTIME + at + LAST_HOLDER, 0x30_0000);
+            memory.word(RUNTIME + at + LOCKED, 1);
             memory.word(0x30_0000 + layout.frame, 0x40_0000);
             memory.word(0x40_0000 + layout.code, 0x60_0000);
             memory.word(0x40_0000 + layout.back, 0x40_0000);

@@ -37,7 +37,7 @@ fn live_the_functions_of_a_python_program_are_named() {
         let looked = Interpreter::of(Path::new("/proc"), pid).map(|mut interpreter| {
             let looks = (0..300).filter_map(|_| {
                 sleep(Duration::from_millis(1));
-                interpreter.running()
+                interpreter.last().filter(|look| look.holds)
             });
             looks.collect::<Vec<_>>()
         });
@@ -45,11 +45,11 @@ fn live_the_functions_of_a_python_program_are_named() {
         child.wait().expect("it ends");
         let looked = looked.unwrap_or_else(|| panic!("{python}: its interpreter was not found"));
         let is = |name: &str, start: &str| name.strip_prefix(start).is_some_and(|rest| rest.starts_with(" (<string>:"));
-        let priced = looked.iter().filter(|(tid, frames)| {
-            let names: Vec<&str> = frames.iter().map(|frame| frame.name.as_str()).collect();
+        let priced = looked.iter().filter(|look| {
+            let names: Vec<&str> = look.functions.iter().map(|frame| frame.name.as_str()).collect();
             let outer = names.first().is_some_and(|name| is(name, "<module>"));
             let method = names.get(1).is_some_and(|name| is(name, "Shop.price") || is(name, "price"));
-            outer && method && tid.is_none_or(|tid| tid.0 == pid.0)
+            outer && method && look.tid.is_none_or(|tid| tid.0 == pid.0)
         });
         let (priced, all) = (priced.count(), looked.len());
         eprintln!("{python}: {all} of 300 looks, {priced} of them in the method");
