@@ -27,6 +27,12 @@ pub fn flame(recording: &Recording, kind: FoldedKind) -> Option<Flame> {
             Palette::Multi(MultiPalette::Perl),
             "samples",
         ),
+        FoldedKind::Interpreted => (
+            "Python",
+            "Width is time with the interpreter's lock held, or in a library's code, looked at 50 times a second.",
+            Palette::Basic(BasicPalette::Green),
+            "looks",
+        ),
         FoldedKind::OffCpu => (
             "Off-CPU",
             "Width is time not running: blocked or waiting for a CPU. Idle waits are left out.",
@@ -64,6 +70,7 @@ pub fn difference(before: &Recording, after: &Recording, kind: FoldedKind) -> Op
         .collect();
     let (title, unit) = match kind {
         FoldedKind::Cpu => ("CPU", "samples"),
+        FoldedKind::Interpreted => ("Python", "looks"),
         FoldedKind::OffCpu => ("Off-CPU", "µs"),
         FoldedKind::OffCpuWaker => ("Off-CPU with wakers", "µs"),
     };

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub enum FoldedKind {
     /// On-CPU samples; the value is the number of samples.
     Cpu,
+    /// Functions of Python programs; the value is the number of looks.
+    Interpreted,
     /// Time not running, idleness left out; the value is in microseconds.
     OffCpu,
     /// The same without the waits for a CPU, followed by `--` and the waker's stack, innermost first, and its name.
@@ -42,8 +44,9 @@ pub(crate) fn stacks(recording: &Recording, kind: FoldedKind) -> BTreeMap<String
         wanted && !recording.is_friday(pid)
     };
     match kind {
-        FoldedKind::Cpu => {
-            let rows = recording.get(&catalog::CPU_STACKS).unwrap_or_default();
+        FoldedKind::Cpu | FoldedKind::Interpreted => {
+            let metric = if kind == FoldedKind::Cpu { &catalog::CPU_STACKS } else { &catalog::INTERPRETED_STACKS };
+            let rows = recording.get(metric).unwrap_or_default();
             for row in rows.iter().filter(|row| shown(row.pid)) {
                 let mut stack = root(recording, row.pid);
                 push_frames(&mut stack, &labels, row.frames.iter());

@@ -41,6 +41,17 @@ fn the_folded_stacks_are_as_expected() {
 }
 
 #[test]
+fn python_functions_have_a_flame_graph_of_their_own() {
+    let (document, mut recording) = common::realistic();
+    assert!(!html(&document, &recording).contains("Python flame graph"));
+    let stack = recording.get(&catalog::CPU_STACKS).unwrap()[0].clone();
+    recording.set(&catalog::INTERPRETED_STACKS, Ok(vec![observe::Stack { samples: 123, ..stack }]));
+    let text = folded(&recording, FoldedKind::Interpreted);
+    assert!(text.trim_end().ends_with(" 123") && text.lines().count() == 1, "{text}");
+    assert!(html(&document, &recording).contains("Python flame graph"));
+}
+
+#[test]
 fn the_terminal_report_fits_100_columns_whatever_the_names() {
     for (document, recording) in [common::realistic(), common::hostile()] {
         let text = terminal(&document, &recording, Style { color: false });

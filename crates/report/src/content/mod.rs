@@ -78,7 +78,7 @@ fn stack_sets<'a>(document: &Document) -> impl Iterator<Item = Block<'a>> {
     })
 }
 
-/// The CPU, off-CPU and waker flame graphs, and what they are worth.
+/// The CPU, Python, off-CPU and waker flame graphs, and what they are worth.
 pub fn flames<'a>(document: &Document, recording: &Recording) -> Section<'a> {
     let mut blocks: Vec<Block> = stack_sets(document).collect();
     let about_sets = blocks.len();
@@ -88,7 +88,7 @@ pub fn flames<'a>(document: &Document, recording: &Recording) -> Section<'a> {
     if let Err(why) = recording.get(&catalog::WAITS) {
         blocks.push(absent("No off-CPU flame graphs", &why));
     }
-    let kinds = [FoldedKind::Cpu, FoldedKind::OffCpu, FoldedKind::OffCpuWaker];
+    let kinds = [FoldedKind::Cpu, FoldedKind::Interpreted, FoldedKind::OffCpu, FoldedKind::OffCpuWaker];
     blocks.extend(kinds.into_iter().filter_map(|kind| flame(recording, kind)).map(Block::Flame));
     if blocks.len() == about_sets {
         blocks.push(Block::Note("No stacks were taken: the target neither ran nor waited.".to_owned()));
@@ -98,7 +98,7 @@ pub fn flames<'a>(document: &Document, recording: &Recording) -> Section<'a> {
 
 /// Flame graphs of the difference between two recordings.
 pub fn differences<'a>(before: &Recording, after: &Recording) -> Section<'a> {
-    let kinds = [FoldedKind::Cpu, FoldedKind::OffCpu];
+    let kinds = [FoldedKind::Cpu, FoldedKind::Interpreted, FoldedKind::OffCpu];
     let graphs = kinds.into_iter().filter_map(|kind| difference(before, after, kind)).map(Block::Flame);
     Section::new("flames", "Code paths, by difference", graphs.collect())
 }
