@@ -60,15 +60,14 @@ pub fn hot_user_of(scene: &Scene, of: impl Fn(&Stack) -> bool) -> Observed<Optio
     Ok(native(scene, &of)?.map(|hot| interpreted(scene, &of, &hot).unwrap_or(hot)))
 }
 
-/// Python's function that is run most, where Python is what runs.
+/// Python's function that is run most, where it is Python that runs, or has a library run.
 fn interpreted(scene: &Scene, of: impl Fn(&Stack) -> bool, native: &Hot) -> Option<Hot> {
     /// ours: fewer looks have standard errors above 9 points.
     const ENOUGH: u64 = 30;
-    /// ours: looks are half as frequent as samples, and half of what they could be says that most of the time is not spent in
-    /// libraries that let go of the interpreter.
+    /// ours: looks are half as frequent as samples, and half of what they could be says that most of the time is spent on
+    /// other threads, in libraries that need no interpreter.
     const OF_SAMPLES: f64 = 0.25;
-    let is_python = native.path.iter().any(|name| name.starts_with("_PyEval_") || name.starts_with("PyEval_"));
-    let looks = scene.rec.get(&catalog::INTERPRETED_STACKS).ok().filter(|_| is_python)?;
+    let looks = scene.rec.get(&catalog::INTERPRETED_STACKS).ok()?;
     let mine = looks.iter().filter(|stack| of(stack));
     let hot = hottest_among(scene.rec, mine, |_, frames| frames.last().copied())?;
     let is_it = hot.of >= ENOUGH && hot.of as f64 >= native.of as f64 * OF_SAMPLES;
