@@ -284,6 +284,7 @@ impl Session {
             let (ours, others): (Vec<Pid>, Vec<Pid>) = began.into_iter().partition(|pid| targets.contains(&pid.0));
             for pid in &ours {
                 self.symbolizer.remember(*pid);
+                self.interpreted.iter_mut().for_each(|interpreted| interpreted.offer(*pid));
                 if let Ok(unwinder) = &self.unwinder {
                     unwinder.add_process(*pid);
                 }

@@ -264,6 +264,47 @@ fn live_profile_sees_the_hot_process_and_not_friday() {
 
 #[test]
 #[ignore = "live: needs root and BPF"]
+fn live_functions_of_a_python_program_are_seen_and_weigh_as_samples_do() {
+    let load = Load::python(
+        "
+import hashlib
+def digest(): hashlib.pbkdf2_hmac('sha512', b'x', b'y', 20000)
+def count(): return sum(range(20000))
+def work():
+    digest()
+    for i in range(50): count()
+while True: work()
+",
+    );
+    sleep(Duration::from_millis(300));
+    let rec = watch(&Request::System, Duration::from_secs(6));
+    let names =
+        |stack: &observe::Stack| stack.frames.iter().map(|f| rec.frame(*f).name.clone()).collect::<Vec<String>>();
+    let looks = rec.get(&catalog::INTERPRETED_STACKS).expect("Python programs are looked at");
+    let looks: Vec<_> = looks.iter().filter(|stack| stack.pid == load.pid()).collect();
+    let all: u64 = looks.iter().map(|stack| stack.samples).sum();
+    assert!(all > 100, "{all} looks");
+    assert!(looks.iter().all(|stack| stack.tid.0 == stack.pid.0), "its only thread");
+    assert!(looks.iter().all(|stack| names(stack)[0].starts_with("<module> (")), "{:?}", looks.first());
+    let is_within = |stack: &observe::Stack, name: &str| names(stack).iter().any(|of| of.starts_with(name));
+    let part = |name: &str| {
+        let within = looks.iter().filter(|stack| is_within(stack, name));
+        within.map(|stack| stack.samples).sum::<u64>() as f64 / all as f64
+    };
+    // It lets go of the interpreter while the library computes.
+    let samples = rec.get(&catalog::CPU_STACKS).expect("there is a profile");
+    let samples: Vec<_> = samples.iter().filter(|stack| stack.pid == load.pid()).collect();
+    let is_library =
+        |stack: &observe::Stack| stack.frames.last().is_some_and(|leaf| rec.frame(*leaf).module.contains("libcrypto"));
+    let of_all: u64 = samples.iter().map(|stack| stack.samples).sum();
+    let of_library: u64 = samples.iter().filter(|stack| is_library(stack)).map(|stack| stack.samples).sum();
+    let library = of_library as f64 / of_all as f64;
+    assert!((part("digest (") - library).abs() < 0.12, "{} of looks, {library} of samples", part("digest ("));
+    assert!(part("digest (") > 0.2 && part("count (") > 0.1, "{} and {}", part("digest ("), part("count ("));
+}
+
+#[test]
+#[ignore = "live: needs root and BPF"]
 fn live_short_lived_processes_are_seen_with_their_parent() {
     let load = Load::shell("while :; do /bin/true; done");
     sleep(Duration::from_millis(300));

@@ -158,9 +158,10 @@ impl Interpreter {
         Some(Interpreter(Reader { memory, runtime, code_type, layout, functions: HashMap::new() }))
     }
 
-    /// The thread that runs Python's code now, or did so last. `None` when its frames changed while they were read.
-    pub fn last(&mut self) -> Option<Look> {
-        self.0.last()
+    /// The thread that holds the interpreter's lock, or has let go of it last, where that `runs`: it is in a library's code.
+    /// `None` where nobody does, or frames changed while they were read.
+    pub fn look(&mut self, runs: impl FnOnce(Tid) -> bool) -> Option<Look> {
+        self.0.look(runs)
     }
 }
 
@@ -169,8 +170,6 @@ impl Interpreter {
 pub struct Look {
     /// The thread, since 3.11; in a container, as that counts.
     pub tid: Option<Tid>,
-    /// Whether it holds the interpreter's lock; without, it waits, or runs what is not Python's.
-    pub holds: bool,
     /// Its functions, outermost first.
     pub functions: Vec<Frame>,
 }
@@ -182,9 +181,13 @@ fn minor_version(binary: &str) -> Option<u32> {
 }
 
 impl<M: Memory> Reader<M> {
-    fn last(&mut self) -> Option<Look> {
+    fn look(&mut self, runs: impl FnOnce(Tid) -> bool) -> Option<Look> {
         let (thread, holds) = self.holder()?;
         let tid = self.layout.native_id.and_then(|at| self.word(thread + at));
+        let tid = tid.and_then(|tid| Some(Tid(u32::try_from(tid).ok()?)));
+        if !holds && !tid.is_some_and(runs) {
+            return None;
+        }
         let mut frame = self.word(thread + self.layout.frame)?;
         if let Some(at) = self.layout.of_cframe {
             frame = self.word(frame.checked_add(at)?)?;
@@ -200,8 +203,7 @@ impl<M: Memory> Reader<M> {
             frame = self.word(frame.checked_add(self.layout.back)?)?;
         }
         functions.reverse();
-        let tid = tid.and_then(|tid| Some(Tid(u32::try_from(tid).ok()?)));
-        (!functions.is_empty()).then_some(Look { tid, holds, functions })
+        (!functions.is_empty()).then_some(Look { tid, functions })
     }
 
     /// Who holds the lock, or held it last, and which of both it is.
@@ -317,7 +319,7 @@ mod tests {
     }
 
     fn names(interpreter: &mut Reader<Fake>) -> Option<Vec<String>> {
-        Some(interpreter.last()?.functions.into_iter().map(|frame| frame.name).collect())
+        Some(interpreter.look(|_| false)?.functions.into_iter().map(|frame| frame.name).collect())
     }
 
     #[test]
@@ -340,17 +342,18 @@ mod tests {
             memory.word(0x61_0000 + 8, CODE_TYPE + 1);
             memory.code(0x62_0000, layout, "<module>");
         });
-        let look = python.last().unwrap();
-        assert_eq!((look.tid, look.holds), (Some(Tid(4711)), true));
+        let look = python.look(|_| false).unwrap();
+        assert_eq!(look.tid, Some(Tid(4711)));
         let names: Vec<&str> = look.functions.iter().map(|frame| frame.name.as_str()).collect();
         assert_eq!(names, ["<module> (shop.py:7)", "Shop.price (shop.py:7)"]);
         python.memory.word(0x51_0000 + LOCKED, 0);
-        assert!(!python.last().unwrap().holds, "it has let go of it");
+        assert!(python.look(|_| false).is_none(), "nobody holds it");
+        assert_eq!(python.look(|tid| tid.0 == 4711), Some(look), "it runs a library's code");
     }
 
     #[test]
     fn memory_that_is_no_interpreter_has_no_functions_and_no_end() {
-        assert!(of(8, |_, _| ()).last().is_none(), "unreadable");
+        assert!(of(8, |_, _| ()).look(|_| true).is_none(), "unreadable");
         let mut ring = of(8, |memory, layout| {
             let Lock::OfAll { at } = layout.lock else { unreachable!() };
             memory.word(RUNTIME + at + LAST_HOLDER, 0x30_0000);

@@ -37,7 +37,7 @@ fn live_the_functions_of_a_python_program_are_named() {
         let looked = Interpreter::of(Path::new("/proc"), pid).map(|mut interpreter| {
             let looks = (0..300).filter_map(|_| {
                 sleep(Duration::from_millis(1));
-                interpreter.last().filter(|look| look.holds)
+                interpreter.look(|_| false)
             });
             looks.collect::<Vec<_>>()
         });

@@ -27,6 +27,9 @@ const ON_CPU: Ratio = Ratio(0.5);
 /// ours: with fewer samples, shares of functions have a standard error above 7 points.
 const ENOUGH_SAMPLES: u64 = 50;
 
+/// ours: a function with less of the time is one of several that another one calls.
+const STANDS_FOR_IT: Ratio = Ratio(1.0 / 3.0);
+
 fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     let user = victim.times[TimeClass::RunningUser];
     let time = user + own_queue(scene, victim);
@@ -35,8 +38,19 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         return Vec::new();
     }
     let Ok(Some(hot)) = hot_user(scene, victim) else { return Vec::new() };
-    let part = Ratio::of_counts(hot.samples as f64, hot.of as f64);
+    let in_it = Ratio::of_counts(hot.samples as f64, hot.of as f64);
+    let runs = match &hot.by {
+        Some((native, module)) => format!(", mostly {native} of {module}"),
+        None => format!(" ({})", hot.module),
+    };
     let below = hot.below(scene, victim);
+    let (name, part, said) = match &below {
+        None => (&hot.function, in_it, format!("in {}{runs}", hot.function)),
+        Some((caller, all)) if in_it < STANDS_FOR_IT => {
+            (caller, *all, format!("below {caller}, most in {}{runs}", hot.function))
+        }
+        Some((caller, all)) => (&hot.function, in_it, format!("in {}{runs}, and {all} below {caller}", hot.function)),
+    };
     // The rest of its code has to run without that function as well.
     let in_function = time.mul_f64(part.0);
     let enough = hot.of >= ENOUGH_SAMPLES && victim.share(in_function) >= MATTERS;
@@ -45,22 +59,17 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
         confidence,
         time: in_function,
         summary: format!(
-            "{} spends {} running its own code{}, {part} of it in {}{}{}.",
+            "{} spends {} running its own code{}, {part} of it {said}.",
             victim.label(),
             how_much(victim, time),
             if time > user { " or queued behind its own threads" } else { "" },
-            hot.function,
-            match &hot.by {
-                Some((native, module)) => format!(", mostly {native} of {module}"),
-                None => format!(" ({})", hot.module),
-            },
-            below.as_ref().map_or_else(String::new, |(caller, part)| format!(", and {part} below {caller}")),
         ),
         culprit: Party {
             kind: "function".into(),
             pid: None,
-            name: hot.function.clone(),
+            name: name.clone(),
             detail: Some(match &hot.by {
+                _ if *name != hot.function => format!("most in {}{runs}", hot.function),
                 Some((native, module)) => format!("{native} of {module}"),
                 None => hot.module.clone(),
             }),
@@ -140,15 +149,26 @@ mod tests {
     fn what_most_of_it_is_below_is_named_where_no_function_stands_for_it() {
         let scan = |leaf: &'static str| [("main", "db"), ("execute", "db"), ("scan", "db"), (leaf, "db")];
         let rec = busy()
-            .samples(10, &scan("is_visible"), 120)
-            .samples(10, &scan("compare"), 100)
-            .samples(10, &scan("next_page"), 100)
+            .samples(10, &scan("is_visible"), 110)
+            .samples(10, &scan("compare"), 105)
+            .samples(10, &scan("next_page"), 105)
             .samples(10, &[("main", "db"), ("execute", "db"), ("parse", "db")], 40)
             .target(10)
             .build();
         let finding = one(&rec, "cpu.hot-code");
+        assert_eq!(finding.culprit.name, "scan");
+        assert_eq!(finding.culprit.detail.as_deref(), Some("most in is_visible (db)"));
+        assert!(finding.summary.contains("89 % of it below scan, most in is_visible (db)."), "{}", finding.summary);
+        assert!((finding.share.0 - 0.9 * 8.0 / 9.0).abs() < 0.01, "what is gained without that: {}", finding.share);
+        let dominated =
+            busy().samples(10, &scan("is_visible"), 200).samples(10, &scan("compare"), 100).target(10).build();
+        let finding = one(&dominated, "cpu.hot-code");
         assert_eq!(finding.culprit.name, "is_visible");
-        assert!(finding.summary.contains("33 % of it in is_visible (db), and 89 % below scan."), "{}", finding.summary);
+        assert!(
+            finding.summary.contains("67 % of it in is_visible (db), and 100 % below scan."),
+            "{}",
+            finding.summary
+        );
         assert!(finding.next[0].starts_with("read scan and what it calls"), "{finding:#?}");
         let alone = busy().samples(10, &scan("is_visible"), 300).target(10).build();
         let finding = one(&alone, "cpu.hot-code");

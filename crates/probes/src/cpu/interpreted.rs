@@ -6,7 +6,7 @@
 
 use observe::{Frame, FrameId, Pid, Recording, Stack, Tid, catalog};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::{self, JoinHandle},
@@ -20,12 +20,15 @@ const PAUSES_MS: [u64; 4] = [17, 23, 19, 21];
 /// ours: the target's, or those that run most; workers of one server are alike.
 const MOST: usize = 8;
 
-/// ours: looking for an interpreter takes up to a millisecond.
-const MOST_LOOKED_AT: usize = 256;
+/// ours: looking for an interpreter takes up to a millisecond; a storm of processes is not looked at to its end.
+const MOST_OFFERS: usize = 512;
+
+/// ours: a quarter of a megabyte for each thousand. Of stacks beyond, the innermost function alone is kept.
+const MOST_STACKS: usize = 16_384;
 
 /// Looks while the window is open, on a thread of its own.
 pub(crate) struct Interpreted {
-    offered: BTreeSet<Pid>,
+    offers: usize,
     newcomers: Sender<Pid>,
     reader: JoinHandle<Looks>,
 }
@@ -43,12 +46,13 @@ impl Interpreted {
     pub(crate) fn start(proc: PathBuf) -> Option<Interpreted> {
         let (newcomers, offers) = channel();
         let reader = thread::Builder::new().name("python".to_owned()).spawn(move || look(&proc, &offers)).ok()?;
-        Some(Interpreted { offered: BTreeSet::new(), newcomers, reader })
+        Some(Interpreted { offers: 0, newcomers, reader })
     }
 
-    /// Has a process looked at, if it is a Python program.
+    /// Has a process looked at, if it is a Python program; again where it may be one by now.
     pub(crate) fn offer(&mut self, pid: Pid) {
-        if pid.0 != std::process::id() && self.offered.len() < MOST_LOOKED_AT && self.offered.insert(pid) {
+        if pid.0 != std::process::id() && self.offers < MOST_OFFERS {
+            self.offers += 1;
             // The reader is gone only if it has failed: then nothing is seen.
             let _ = self.newcomers.send(pid);
         }
@@ -80,20 +84,23 @@ fn look(proc: &Path, offers: &Receiver<Pid>) -> Looks {
             false => offers.recv_timeout(Duration::from_millis(pause)),
         };
         match offer {
-            Ok(pid) if programs.len() < MOST => programs.extend(Interpreter::of(proc, pid).map(|found| (pid, found))),
-            Ok(_) => {}
+            Ok(pid) => {
+                programs.retain(|(known, _)| *known != pid && proc.join(known.to_string()).exists());
+                if programs.len() < MOST {
+                    programs.extend(Interpreter::of(proc, pid).map(|found| (pid, found)));
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 for (pid, program) in &mut programs {
-                    let Some(look) = program.last() else { continue };
                     // In a container, threads have other numbers: then it is not known which one it is.
-                    let known = look.tid.filter(|tid| {
-                        let is_its = || proc.join(format!("{pid}/task/{tid}")).exists();
-                        *threads.entry((*pid, *tid)).or_insert_with(is_its)
-                    });
-                    if look.holds || known.is_some_and(|tid| is_running(proc, *pid, tid)) {
-                        looks.add(*pid, known.unwrap_or(Tid(pid.0)), look.functions);
-                    }
+                    let mut is_its = |tid| {
+                        let there = || proc.join(format!("{pid}/task/{tid}")).exists();
+                        *threads.entry((*pid, tid)).or_insert_with(there)
+                    };
+                    let Some(look) = program.look(|tid| is_its(tid) && is_running(proc, *pid, tid)) else { continue };
+                    let tid = look.tid.filter(|tid| is_its(*tid)).unwrap_or(Tid(pid.0));
+                    looks.add(*pid, tid, look.functions);
                 }
             }
         }
@@ -116,6 +123,30 @@ impl Looks {
                 next
             })
         });
-        *self.counts.entry((pid, tid, ids.collect())).or_default() += 1;
+        let mut key = (pid, tid, ids.collect::<Vec<u32>>());
+        if self.counts.len() >= MOST_STACKS && !self.counts.contains_key(&key) {
+            key.2.drain(..key.2.len().saturating_sub(1));
+        }
+        *self.counts.entry(key).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observe::FrameKind;
+
+    #[test]
+    fn of_too_many_different_stacks_the_innermost_function_is_kept() {
+        let frame = |name: String| Frame { name, module: String::new(), kind: FrameKind::User, unknown: String::new() };
+        let mut looks = Looks::default();
+        for n in 0..MOST_STACKS + 10 {
+            looks.add(Pid(1), Tid(1), vec![frame(format!("outer {n}")), frame("inner".to_owned())]);
+        }
+        assert_eq!(looks.counts.len(), MOST_STACKS + 1);
+        let alone: Vec<u64> =
+            looks.counts.iter().filter(|(key, _)| key.2.len() == 1).map(|(_, count)| *count).collect();
+        assert_eq!(alone, [10]);
+        assert_eq!(looks.counts.values().sum::<u64>(), MOST_STACKS as u64 + 10);
     }
 }
