@@ -15,6 +15,9 @@ const WIDTH: f64 = 178.0;
 /// Columns of text that fit, by font size.
 const TITLE: usize = 21;
 const LINE: usize = 27;
+/// Of their fonts, as the style sheet has them.
+const TITLE_SIZE: f64 = 12.5;
+const LINE_SIZE: f64 = 10.5;
 /// Heights of lines.
 const TITLE_HEIGHT: f64 = 15.0;
 const LINE_HEIGHT: f64 = 13.5;
@@ -155,10 +158,14 @@ fn node(node: &Node, texts: &Texts, rect: &Rect) -> Markup {
             rect.frame x=(number(x)) y=(number(y)) width=(number(rect.width)) height=(number(rect.height)) rx="5" {}
             rect.stripe x=(number(x)) y=(number(y)) width="5" height=(number(rect.height)) rx="2.5" {}
             @for (at, line) in texts.title.iter().enumerate() {
-                text.title x=(number(x + 12.0)) y=(number(y + 19.0 + at as f64 * TITLE_HEIGHT)) { (line) }
+                @let room = pressed(line, TITLE_SIZE);
+                text.title x=(number(x + 12.0)) y=(number(y + 19.0 + at as f64 * TITLE_HEIGHT))
+                    textLength=[&room] lengthAdjust=[room.as_ref().map(|_| "spacingAndGlyphs")] { (line) }
             }
             @for (at, line) in texts.lines.iter().enumerate() {
-                text.small x=(number(x + 12.0)) y=(number(below + 11.0 + at as f64 * LINE_HEIGHT)) { (line) }
+                @let room = pressed(line, LINE_SIZE);
+                text.small x=(number(x + 12.0)) y=(number(below + 11.0 + at as f64 * LINE_HEIGHT))
+                    textLength=[&room] lengthAdjust=[room.as_ref().map(|_| "spacingAndGlyphs")] { (line) }
             }
             @for (at, (tone, text)) in texts.marks.iter().enumerate() {
                 @let top = marks + at as f64 * MARK_HEIGHT;
@@ -168,6 +175,18 @@ fn node(node: &Node, texts: &Texts, rect: &Rect) -> Markup {
             }
         }
     }
+}
+
+/// The width into which a text is pressed that would stand out of its box: its letters are wider than most.
+fn pressed(text: &str, size: f64) -> Option<String> {
+    // Of a sans-serif font in bold, in parts of its size.
+    let of = |c: char| match c {
+        'm' | 'w' | 'M' | 'W' | '@' | '%' => 0.95,
+        'i' | 'j' | 'l' | 'I' | 't' | 'f' | 'r' | '.' | ',' | ':' | '\'' | '|' | '-' | ' ' | '(' | ')' => 0.4,
+        _ => 0.68 * width(c.encode_utf8(&mut [0; 4])) as f64,
+    };
+    let room = WIDTH - 12.0 - 5.0;
+    (text.chars().map(of).sum::<f64>() * size > room).then(|| number(room))
 }
 
 fn by(by: By) -> &'static str {
@@ -295,5 +314,17 @@ fn legend(diagram: &Diagram, y: f64) -> Markup {
             }
             text.key x=(number(x + 32.0)) y=(number(y + 3.5)) { (name) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_letters_are_pressed_into_their_box_and_others_left_alone() {
+        assert_eq!(pressed("redis-server (1057)", TITLE_SIZE), None);
+        assert_eq!(pressed("postgres: checkpointer", LINE_SIZE), None);
+        assert_eq!(pressed("mmwmmwmmwmmwmmwmmwmmw", TITLE_SIZE), Some("161.0".to_owned()));
     }
 }
