@@ -173,6 +173,11 @@ pub fn hottest_among<'a>(
 }
 
 impl Hot {
+    /// What [`Hot::samples`] are, in words.
+    pub fn what(&self) -> &'static str {
+        if self.by.is_some() { "looks at the interpreter" } else { "CPU samples" }
+    }
+
     /// The innermost of its callers, on the heaviest path to it, below which most of the victim's samples in user code are, and
     /// which part of them: what the program is at, where the function itself is a small part of that, or anybody's.
     pub fn below(&self, scene: &Scene, victim: &Victim) -> Option<(String, Ratio)> {

@@ -166,7 +166,7 @@ catalog! {
     CPU_STACKS: Stack = "process.cpu.stacks", "{sample}", [],
         "On-CPU stacks at a fixed rate, user and kernel.", "perf_event cpu-clock";
     INTERPRETED_STACKS: Stack = "process.interpreted.stacks", "{look}", [],
-        "Functions of Python programs (CPython 3.7 to 3.13), by looks at whoever holds the interpreter's lock, or held it last and runs, 50 a second. The thread is the first one of its process where the version does not tell it.",
+        "Functions of Python programs (CPython 3.7 to 3.13), by looks at whoever holds the interpreter's lock, or held it last and runs, 50 a second. The thread is 0 where the version (before 3.11) or a container does not tell which of several it is.",
         "/proc/PID/mem, /proc/PID/task/TID/stat";
     KERNEL_SAMPLES: Series = "process.cpu.kernel_samples", "{sample}", ["pid", "for"],
         "On-CPU samples in the kernel by what it worked for: `fault`, `interrupt`, the name of a system call, or `other`; total.",

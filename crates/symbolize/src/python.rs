@@ -1,10 +1,10 @@
 //! The functions of a Python program, read from its interpreter's memory: CPython needs no flag and is asked for nothing.
 //!
 //! Whoever runs Python's code holds the interpreter's lock, so its holder's frames are what the program is at; who let go of it
-//! last may run a library's code for it. Where they lie is
-//! known for each version (3.7 to 3.13, standard builds on 64-bit machines; the offsets are those of the headers' structures).
-//! The program runs on meanwhile, so nothing read is trusted: what is taken for a function must have the type of code objects,
-//! and every loop has an end. Where the layout is another one, nothing is found.
+//! last may run a library's code for it. Where locks, threads and frames lie is known for each version (3.7 to 3.13, standard
+//! builds on 64-bit machines; the offsets are those of the headers' structures). The program runs on meanwhile, so nothing read is
+//! trusted: what is taken for a function must have the type of code objects, and every loop has an end. Where the layout is
+//! another one, nothing is found.
 
 use crate::{
     binaries, maps,

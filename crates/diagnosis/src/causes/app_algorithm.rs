@@ -73,7 +73,7 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
             Evidence::new("mean time of a request at the end against the begin", growth, "times")
                 .against(format!("> {GROWS}, rising in each tenth of the event window"))
                 .at("recording/requests.parquet"),
-            Evidence::new(format!("CPU samples in {}", hot.function), part.0 * 100.0, "%")
+            Evidence::new(format!("{} in {}", hot.what(), hot.function), part.0 * 100.0, "%")
                 .against(format!("> {ONE_FUNCTION}")),
         ],
         codepath: hot.path,

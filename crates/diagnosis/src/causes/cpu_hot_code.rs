@@ -74,11 +74,11 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
                 None => hot.module.clone(),
             }),
         },
-        evidence: vec![
-            Evidence::new("ledger: running.user", user.as_secs_f64(), "s").at("recording/ledger.parquet"),
-            seen(&hot),
-            Evidence::new("busiest thread on CPU", busiest.0 * 100.0, "% of the window").against("> 50 %"),
-        ],
+        evidence: [Evidence::new("ledger: running.user", user.as_secs_f64(), "s").at("recording/ledger.parquet")]
+            .into_iter()
+            .chain(seen(&hot, below.as_ref()))
+            .chain([Evidence::new("busiest thread on CPU", busiest.0 * 100.0, "% of the window").against("> 50 %")])
+            .collect(),
         next: next(victim, &hot, below.as_ref().map_or(&hot.function, |(caller, _)| caller)),
         codepath: hot.path,
         // The replay follows threads, not the one piece of work that they hand on.
@@ -87,15 +87,18 @@ fn judge(scene: &Scene, victim: &Victim) -> Vec<Draft> {
     }]
 }
 
-fn seen(hot: &Hot) -> Evidence {
-    match &hot.by {
-        Some(_) => Evidence::new(format!("looks at the interpreter in {}", hot.function), hot.samples as f64, "looks")
-            .against(format!("of {} while it ran", hot.of))
-            .at("recording/stacks.parquet"),
-        None => Evidence::new(format!("CPU samples in {}", hot.function), hot.samples as f64, "samples")
-            .against(format!("of {} in user code", hot.of))
-            .at("cpu.folded"),
-    }
+/// What was seen of the function, and below its caller.
+fn seen(hot: &Hot, below: Option<&(String, Ratio)>) -> Vec<Evidence> {
+    let (unit, of, at) = match &hot.by {
+        Some(_) => ("looks", "while it ran", "recording/stacks.parquet"),
+        None => ("samples", "in user code", "cpu.folded"),
+    };
+    let whole = format!("of {} {of}", hot.of);
+    let caller = below.map(|(caller, part)| {
+        Evidence::new(format!("{} below {caller}", hot.what()), part.0 * 100.0, "%").against(whole.clone()).at(at)
+    });
+    let own = Evidence::new(format!("{} in {}", hot.what(), hot.function), hot.samples as f64, unit);
+    caller.into_iter().chain([own.against(whole.clone()).at(at)]).collect()
 }
 
 fn next(victim: &Victim, hot: &Hot, at: &str) -> Vec<String> {
@@ -157,6 +160,7 @@ mod tests {
             .build();
         let finding = one(&rec, "cpu.hot-code");
         assert_eq!(finding.culprit.name, "scan");
+        assert_eq!(finding.evidence[1].source, "CPU samples below scan");
         assert_eq!(finding.culprit.detail.as_deref(), Some("most in is_visible (db)"));
         assert!(finding.summary.contains("89 % of it below scan, most in is_visible (db)."), "{}", finding.summary);
         assert!((finding.share.0 - 0.9 * 8.0 / 9.0).abs() < 0.01, "what is gained without that: {}", finding.share);
@@ -185,6 +189,7 @@ mod tests {
         let rec = known.looks(10, &["<module> (news.py:1)"], 30).build();
         let finding = one(&rec, "cpu.hot-code");
         assert_eq!(finding.culprit.name, "is_known (news.py:9)");
+        assert_eq!(finding.evidence[1].source, "looks at the interpreter in is_known (news.py:9)");
         assert_eq!(finding.culprit.detail.as_deref(), Some("list_contains of python3.11"));
         assert!(finding.summary.contains("85 % of it in is_known (news.py:9), mostly list_contains of python3.11."));
         // It lets go of the interpreter nearly all the time.

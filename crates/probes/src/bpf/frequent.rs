@@ -91,9 +91,11 @@ impl Slices {
         })
     }
 
-    /// Whether a slice goes on, and not the first.
-    fn is_one_of_several(&self) -> bool {
-        self.since != 0 && !self.traced.is_zero()
+    /// Whether a slice goes on, and not the first, that a storm will end soon.
+    fn is_one_of_several(&self, now: u64) -> bool {
+        /// ours: with half a full account, a storm's slice lasts a second or two; where there is none any more, it goes on.
+        const SOON_NS: u64 = 3_000_000_000;
+        self.since != 0 && !self.traced.is_zero() && now.saturating_sub(self.since) < SOON_NS
     }
 
     /// For how long the slice that goes on has done so by then.
@@ -130,7 +132,7 @@ impl Kernel {
                 _ => None,
             };
             if let Some(other) = other.filter(|_| self.slices[kind as usize].since == 0) {
-                on &= !self.slices[other as usize].is_one_of_several();
+                on &= !self.slices[other as usize].is_one_of_several(monotonic_ns());
             }
             // The event window is short, and needs them all. It makes them slower, too: where all the others are too many to be
             // followed, those of it are a sample of their own.
@@ -138,15 +140,15 @@ impl Kernel {
             let aside = kind == Frequent::Requests && self.streaming() && in_slices;
             if aside != self.slices[kind as usize].aside {
                 self.trace(kind, false);
-                self.book_aside(kind, aside);
+                self.book_requests_aside(aside);
             }
             self.trace(kind, on || aside);
         }
     }
 
-    /// Has what slices of a kind see counted, or booked aside, from the next one on.
-    fn book_aside(&mut self, kind: Frequent, aside: bool) {
-        self.slices[kind as usize].aside = aside;
+    /// Has requests counted, or booked aside, from the next slice on.
+    fn book_requests_aside(&mut self, aside: bool) {
+        self.slices[Frequent::Requests as usize].aside = aside;
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             // SAFETY: as in `tell`.
             unsafe { std::ptr::write_volatile(&mut bss.requests_aside, u64::from(aside)) };
@@ -286,6 +288,19 @@ mod tests {
         close(part_seen(&[slice(0, 1_000, 7)], 0, 1_000), 1.0);
         close(part_seen(&[], 0, 1_000), 1.0);
         close(part_seen(&[slice(0, 10, 0)], 0, 1_000), 1.0);
+    }
+
+    #[test]
+    fn another_kind_waits_for_slices_of_a_storm_and_for_nothing_else() {
+        let [_, _, _, mut requests, _] = Slices::of_all();
+        let second = 1_000_000_000;
+        requests.since = second;
+        assert!(!requests.is_one_of_several(2 * second), "the first sees all there is, for as long as it can");
+        requests.end(2 * second, 100);
+        assert!(!requests.is_one_of_several(3 * second), "none goes on");
+        requests.since = 3 * second;
+        assert!(requests.is_one_of_several(4 * second));
+        assert!(!requests.is_one_of_several(9 * second), "the storm is over");
     }
 
     #[test]

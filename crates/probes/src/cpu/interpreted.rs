@@ -7,6 +7,7 @@
 use observe::{Frame, FrameId, Pid, Recording, Stack, Tid, catalog};
 use std::{
     collections::HashMap,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::{self, JoinHandle},
@@ -25,6 +26,9 @@ const MOST_OFFERS: usize = 512;
 
 /// ours: a quarter of a megabyte for each thousand. Of stacks beyond, the innermost function alone is kept.
 const MOST_STACKS: usize = 16_384;
+
+/// One of several threads, and nobody knows which.
+const UNKNOWN: Tid = Tid(0);
 
 /// Looks while the window is open, on a thread of its own.
 pub(crate) struct Interpreted {
@@ -99,13 +103,19 @@ fn look(proc: &Path, offers: &Receiver<Pid>) -> Looks {
                         *threads.entry((*pid, tid)).or_insert_with(there)
                     };
                     let Some(look) = program.look(|tid| is_its(tid) && is_running(proc, *pid, tid)) else { continue };
-                    let tid = look.tid.filter(|tid| is_its(*tid)).unwrap_or(Tid(pid.0));
-                    looks.add(*pid, tid, look.functions);
+                    let tid = look.tid.filter(|tid| is_its(*tid)).or_else(|| only_thread(proc, *pid));
+                    looks.add(*pid, tid.unwrap_or(UNKNOWN), look.functions);
                 }
             }
         }
     }
     looks
+}
+
+/// The only thread of a process that has no other: its directory has a link for each, and two of its own.
+fn only_thread(proc: &Path, pid: Pid) -> Option<Tid> {
+    let links = std::fs::metadata(proc.join(format!("{pid}/task"))).ok()?.nlink();
+    (links == 3).then_some(Tid(pid.0))
 }
 
 /// Whether a thread runs, or waits for a CPU: proc(5).

@@ -3,8 +3,9 @@
 //!
 //! Cost: 0.25 to 0.4 µs for each time that data arrives, is read or is sent, 0.1 µs of which is the measuring; three of
 //! these make a request, and three more the other end's exchange where that is on the same machine. Nothing while they
-//! are not followed, which `budget.rs` decides. Where that is in slices, requests of the event window are booked aside: what it
-//! costs them would be a larger part of all that was followed than of all that was answered. Once before and once after the window about 0.2 µs for each descriptor.
+//! are not followed, which `budget.rs` decides. Where that is in slices, requests of the event window are booked aside: what
+//! it costs them would be a larger part of all that was followed than of all that was answered. Once before and once after
+//! the window about 0.2 µs for each descriptor.
 
 mod pace;
 
