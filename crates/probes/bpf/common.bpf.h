@@ -78,7 +78,6 @@ struct known_place {
 struct thread {
 	struct thread_times times;
 	struct known_place places[PLACES];
-	u64 place;	  /* where it blocked: of its instruction and stack pointers; 0: not known */
 	u64 since; /* begin of the state it is in */
 	u64 user_stack;
 	u64 waker_stack;

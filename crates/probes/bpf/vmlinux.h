@@ -72,7 +72,12 @@ struct pt_regs {
 };
 #endif
 
+struct rq {
+	u64 clock;
+};
+
 struct cfs_rq {
+	struct rq *rq; /* only where groups share CPUs fairly */
 	int throttle_count;
 	u64 throttled_clock_self_time; /* 6.6 and later */
 };

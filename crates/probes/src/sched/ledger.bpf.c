@@ -69,7 +69,14 @@ struct pace {
 	u64 turn;
 };
 
+/* How far the scheduler's clock of a CPU is behind ours. */
+struct clock {
+	u64 set_at; /* by the scheduler's; 0: never */
+	u64 behind;
+};
+
 struct cpu_history {
+	struct clock clock;
 	u64 head; /* slices written */
 	struct slice slices[SLICES];
 	struct pace blocked;
@@ -207,35 +214,36 @@ static __always_inline struct thread *start_clock(struct task_struct *task, u8 s
 	return t;
 }
 
+/* Where in user space a task in the kernel came from: its instruction and stack pointers. 0: not known. */
+static __always_inline u64 place_of(struct task_struct *task)
+{
+	struct pt_regs *regs;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	return REGS_IP(regs) ? mix(REGS_IP(regs), REGS_SP(regs)) : 0;
+}
+
 /*
  * A wait that nobody chose may turn out to be long, and then it is too late for its user stack. A thread that is at the
  * same instruction, with its stack as deep as before, is taken to have got there as before.
  */
-static __always_inline void note_place(struct task_struct *task, struct thread *t)
+static __always_inline void keep_place(struct task_struct *task, struct thread *t)
 {
-	struct pt_regs *regs;
+	u64 place = place_of(task);
+	struct known_place *known = &t->places[place & (PLACES - 1)];
 
-	t->place = 0;
-	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
-		return;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	if (REGS_IP(regs))
-		t->place = mix(REGS_IP(regs), REGS_SP(regs));
-}
-
-static __always_inline void keep_place(struct thread *t)
-{
-	struct known_place *known = &t->places[t->place & (PLACES - 1)];
-
-	known->place = t->place;
+	known->place = place;
 	known->user_stack = t->user_stack;
 }
 
-static __always_inline void recall_stack(struct thread *t)
+static __always_inline void recall_stack(struct task_struct *task, struct thread *t)
 {
-	struct known_place *known = &t->places[t->place & (PLACES - 1)];
+	u64 place = t->user_stack ? 0 : place_of(task);
+	struct known_place *known = &t->places[place & (PLACES - 1)];
 
-	if (!t->user_stack && t->place && known->place == t->place)
+	if (place && known->place == place)
 		t->user_stack = known->user_stack;
 }
 
@@ -254,7 +262,7 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 		bytes = bpf_get_task_stack(task, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0);
 		key.kernel_stack = keep_kernel_stack(scratch, bytes);
 	}
-	recall_stack(t);
+	recall_stack(task, t);
 	key.user_stack = t->user_stack;
 	key.waker_stack = t->waker_stack;
 	key.object = t->object;
@@ -554,14 +562,21 @@ static __always_inline void finish_times(struct task_struct *task, struct thread
 #define CALM 4
 #define ONE_IN 16
 #define ONE_SHORT_IN 256
+/* ours: a thread with so many short ones in a row has enough of them. */
+#define STORM 16384
+#define ONE_IN_STORM 1024
 
 /* Chooses whether the wait that begins will be looked at, should it not be long. */
 static __always_inline u8 choose(struct thread *t)
 {
-	u32 one_in = t->calm_short < CALM ? ONE_IN : ONE_SHORT_IN;
+	u32 one_in = ONE_SHORT_IN;
 
 	if (t->calm < CALM)
 		return ALWAYS;
+	if (t->calm_short < CALM)
+		one_in = ONE_IN;
+	else if (t->calm_short >= STORM)
+		one_in = ONE_IN_STORM;
 	return t->calm & (one_in - 1) ? SKIPPED : SAMPLED;
 }
 
@@ -685,7 +700,6 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 	if (!has_books(prev, t))
 		return;
 	/* What only the thread itself can tell can only be had now. */
-	note_place(prev, t);
 	t->chosen = choose(t);
 	if (t->chosen == SKIPPED)
 		return;
@@ -697,7 +711,7 @@ static __always_inline void switch_out(void *ctx, struct task_struct *prev, bool
 		note_polled(prev, t);
 	if (take_stacks) {
 		t->user_stack = take_user_stack(ctx, SCRATCH_SWITCH, t->times.tgid);
-		keep_place(t);
+		keep_place(prev, t);
 	}
 }
 
@@ -776,28 +790,60 @@ static __always_inline void switch_in(struct task_struct *next, u64 now)
 	t->times.switches++;
 }
 
+/* ours: for how long what is known of the scheduler's clock holds. */
+#define CLOCK_TRUSTED_NS 1000000
+/* ours: what the two clocks may drift apart by, a part in so many powers of two: 0.1 %. Time servers slew by half of that. */
+#define CLOCK_DRIFT_SHIFT 10
+
+/*
+ * The time of a switch. The scheduler has just read its clock and reading another takes a third of what a switch costs
+ * here, so ours is read once a millisecond only. It is read somewhat after the scheduler's; the least that was seen counts.
+ * On the way to idleness a CPU may have looked for work for long, so that is dated exactly, as is every switch in the event
+ * window, where the order of what happens matters.
+ */
+static __always_inline u64 switch_time(struct cpu_history *h, struct task_struct *next)
+{
+	struct cfs_rq *queue = NULL;
+	u64 clock, now, behind, age;
+
+	if (!bpf_core_field_exists(queue->rq) || streaming || !next->pid)
+		return bpf_ktime_get_ns();
+	queue = next->se.cfs_rq;
+	clock = queue->rq->clock;
+	age = clock - h->clock.set_at;
+	if (age < CLOCK_TRUSTED_NS)
+		return clock + h->clock.behind;
+	now = bpf_ktime_get_ns();
+	behind = now - clock;
+	if (h->clock.set_at && behind > h->clock.behind + (age >> CLOCK_DRIFT_SHIFT))
+		behind = h->clock.behind + (age >> CLOCK_DRIFT_SHIFT);
+	h->clock.set_at = clock;
+	h->clock.behind = behind;
+	return now;
+}
+
 SEC("tp_btf/sched_switch")
 int BPF_PROG(ledger_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	u64 now = bpf_ktime_get_ns();
 	u32 cpu = bpf_get_smp_processor_id(), zero = 0;
-	struct cpu_history *h;
+	struct cpu_history *h = bpf_map_lookup_elem(&history, &zero);
 	struct idle_period *period;
+	struct slice *s, *before;
+	u64 now;
 
-	if (!window_open() || now < window_begin)
+	if (!h || !window_open())
 		return 0;
-	h = bpf_map_lookup_elem(&history, &zero);
-	if (h) {
-		struct slice *s = &h->slices[h->head & (SLICES - 1)];
-		struct slice *before = &h->slices[(h->head - 1) & (SLICES - 1)];
-
-		s->begin = before->end ? before->end : window_begin;
-		s->end = now;
-		s->tgid = prev->pid ? prev->tgid : 0;
-		s->tid = prev->pid;
-		s->rank = rank_of(prev);
-		h->head++;
-	}
+	now = switch_time(h, next);
+	if (now < window_begin)
+		return 0;
+	s = &h->slices[h->head & (SLICES - 1)];
+	before = &h->slices[(h->head - 1) & (SLICES - 1)];
+	s->begin = before->end ? before->end : window_begin;
+	s->end = now;
+	s->tgid = prev->pid ? prev->tgid : 0;
+	s->tid = prev->pid;
+	s->rank = rank_of(prev);
+	h->head++;
 	if ((!prev->pid || !next->pid) && (period = bpf_map_lookup_elem(&idle, &cpu))) {
 		if (!prev->pid) {
 			if (!period->begin)
