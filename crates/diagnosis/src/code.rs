@@ -47,10 +47,13 @@ const SAYS_NOTHING: &[&str] = &[
     "rb_vm_exec",
     "vm_exec",
     "luaV_execute",
+    "Builtins_InterpreterEntryTrampoline",
+    "Builtins_JSEntry",
+    "Builtins_CEntry",
 ];
 
 /// The victim's hottest own function: the innermost user frame, and for what the C library or the dynamic loader
-/// does, the function that asked for it. `None` without samples.
+/// does, or compiled code without a name, the function that asked for it. `None` without samples.
 pub fn hot_user(scene: &Scene, victim: &Victim) -> Observed<Option<Hot>> {
     hot_user_of(scene, |stack| victim.contains(stack.pid))
 }
@@ -75,7 +78,8 @@ fn interpreted(scene: &Scene, of: impl Fn(&Stack) -> bool, native: &Hot) -> Opti
 }
 
 fn native(scene: &Scene, of: impl Fn(&Stack) -> bool) -> Observed<Option<Hot>> {
-    hottest(scene, of, |rec, frames| {
+    let own = |frame: &Frame| !is_runtime(&frame.module) && (!frame.name.is_empty() || frame.module == JIT);
+    let pick = |rec: &Recording, frames: &[FrameId]| {
         let mut user = frames.iter().rev().filter(|id| rec.frame(**id).kind == FrameKind::User);
         let in_kernel = frames.last().is_some_and(|id| rec.frame(*id).kind == FrameKind::Kernel);
         if in_kernel {
@@ -83,9 +87,29 @@ fn native(scene: &Scene, of: impl Fn(&Stack) -> bool) -> Observed<Option<Hot>> {
         }
         let leaf = user.clone().next()?;
         // Compiled code without a name is somebody's own all the same; whoever called it is not where the time is.
-        let own = |frame: &Frame| !is_runtime(&frame.module) && (!frame.name.is_empty() || frame.module == JIT);
         Some(*user.find(|id| own(rec.frame(**id))).unwrap_or(leaf))
-    })
+    };
+    let hot = hottest(scene, &of, pick)?;
+    Ok(hot.map(|hot| if hot.named || hot.module != JIT { hot } else { runner(scene, &of, &hot).unwrap_or(hot) }))
+}
+
+/// Whose function runs compiled code that has no name, such as a regular expression: one of the program's, or of its
+/// runtime's called by one of the program's, where it is the same for most of it. What enters all compiled code is nobody's.
+fn runner(scene: &Scene, of: impl Fn(&Stack) -> bool, nameless: &Hot) -> Option<Hot> {
+    let hot = hottest(scene, of, |rec, frames| {
+        let compiled = |id: &FrameId| rec.frame(*id).module == JIT || is_script(&rec.frame(*id).module);
+        let (last, outer) = frames.split_last()?;
+        if rec.frame(*last).module != JIT || !rec.frame(*last).name.is_empty() {
+            return None;
+        }
+        let says = |id: &&FrameId| {
+            let name = &rec.frame(**id).name;
+            !name.is_empty() && !SAYS_NOTHING.iter().any(|start| name.starts_with(start))
+        };
+        let caller = outer.iter().rposition(|id| says(&id))?;
+        outer[..=caller].iter().any(compiled).then(|| outer[caller])
+    });
+    hot.ok().flatten().filter(|hot| hot.samples as f64 >= nameless.samples as f64 * MOST).map(|hot| Hot { of: nameless.of, ..hot })
 }
 
 /// The victim's hottest kernel function: the innermost kernel frame. `None` without kernel samples.
@@ -208,6 +232,11 @@ impl Hot {
 
 /// Where the code lies that a runtime compiles.
 pub const JIT: &str = "[jit]";
+
+/// What stands for the binary of a function that Node compiled: a file, or a module of Node's own.
+fn is_script(module: &str) -> bool {
+    module.starts_with("node:") || [".js", ".mjs", ".cjs", ".ts"].iter().any(|end| module.ends_with(end))
+}
 
 /// The C library, the maths library and the dynamic loader: what they do is done for somebody.
 pub fn is_runtime(module: &str) -> bool {

@@ -209,6 +209,26 @@ mod tests {
     }
 
     #[test]
+    fn compiled_code_without_a_name_is_the_function_s_that_runs_it() {
+        let path = [
+            ("Builtins_JSEntry", "node"),
+            ("isProper", "bin/signup.js"),
+            ("Builtins_RegExpPrototypeTest", "node"),
+            ("", "[jit]"),
+        ];
+        let entered = [("Builtins_JSEntry", "node"), ("isProper", "bin/signup.js"), ("", "[jit]")];
+        let rec = busy().samples(10, &path, 300).samples(10, &entered, 20).target(10).build();
+        assert_eq!(one(&rec, "cpu.hot-code").culprit.name, "Builtins_RegExpPrototypeTest");
+        // What enters all compiled code, whatever it is called, has none of it around it.
+        let rec = busy().samples(10, &[("JavaCalls::call_helper", "libjvm.so"), ("", "[jit]")], 300).target(10).build();
+        assert!(one(&rec, "cpu.hot-code").culprit.name.starts_with("[jit]"));
+        // Neither of two has most of it.
+        let other = [("isProper", "bin/signup.js"), ("Builtins_StringPrototypeReplace", "node"), ("", "[jit]")];
+        let rec = busy().samples(10, &path, 200).samples(10, &other, 180).target(10).build();
+        assert!(one(&rec, "cpu.hot-code").culprit.name.starts_with("[jit]"));
+    }
+
+    #[test]
     fn nobody_asked_about_it() {
         let rec = busy().samples(10, &[("main", "report")], 300).build();
         let only_said = one(&rec, "cpu.hot-code");
