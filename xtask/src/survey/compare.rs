@@ -74,10 +74,10 @@ pub struct Share {
 pub struct Difference {
     /// Its name.
     pub function: String,
-    /// Its share of friday's samples.
-    pub friday_percent: f64,
-    /// Its share of perf's samples.
-    pub perf_percent: f64,
+    /// Its share of the samples.
+    pub percent: f64,
+    /// Its share of the reference's samples.
+    pub reference_percent: f64,
     /// Between the two, in points.
     pub points: f64,
     /// How far two samplings of the same are apart by chance, in points, 95 times of 100.
@@ -87,36 +87,36 @@ pub struct Difference {
 /// What two profiles come to.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// friday's samples.
-    pub friday_samples: u64,
-    /// perf's samples.
-    pub perf_samples: u64,
+    /// Samples of friday's, or perf's where perf is compared with itself.
+    pub samples: u64,
+    /// perf's.
+    pub reference_samples: u64,
     /// The top functions of both, the most different first.
     pub differences: Vec<Difference>,
-    /// What perf alone has.
-    pub only_perf: Vec<Share>,
-    /// What friday alone has.
-    pub only_friday: Vec<Share>,
+    /// What the reference alone has.
+    pub only_reference: Vec<Share>,
+    /// What the reference has not.
+    pub only_ours: Vec<Share>,
 }
 
 impl Comparison {
-    /// Of friday's profile and perf's.
-    pub fn of(friday: &Flat, perf: &Flat) -> Comparison {
-        let top: BTreeSet<&String> = friday.top().chain(perf.top()).collect();
-        let mut differences: Vec<Difference> = top.into_iter().map(|name| difference(name, friday, perf)).collect();
+    /// Of a profile and perf's.
+    pub fn of(ours: &Flat, perf: &Flat) -> Comparison {
+        let top: BTreeSet<&String> = ours.top().chain(perf.top()).collect();
+        let mut differences: Vec<Difference> = top.into_iter().map(|name| difference(name, ours, perf)).collect();
         differences.sort_by(|a, b| b.points.total_cmp(&a.points));
         Comparison {
-            friday_samples: friday.total(),
-            perf_samples: perf.total(),
+            samples: ours.total(),
+            reference_samples: perf.total(),
             differences,
-            only_perf: perf.without(friday),
-            only_friday: friday.without(perf),
+            only_reference: perf.without(ours),
+            only_ours: ours.without(perf),
         }
     }
 
     /// The function that differs most.
     pub fn worst(&self) -> Option<&Difference> {
-        self.differences.first().filter(|_| self.friday_samples > 0 && self.perf_samples > 0)
+        self.differences.first().filter(|_| self.samples > 0 && self.reference_samples > 0)
     }
 }
 
@@ -127,8 +127,8 @@ fn difference(name: &str, friday: &Flat, perf: &Flat) -> Difference {
     let error = ERRORS * (pooled * (1.0 - pooled) * (1.0 / n + 1.0 / m)).sqrt();
     Difference {
         function: name.into(),
-        friday_percent: ours,
-        perf_percent: theirs,
+        percent: ours,
+        reference_percent: theirs,
         points: (ours - theirs).abs(),
         error_points: 100.0 * error,
     }
@@ -151,8 +151,8 @@ mod tests {
         assert_eq!((worst.function.as_str(), worst.points.round()), ("a", 5.0));
         // Pooled 54 % of 1000 and 4000 samples.
         assert_eq!((worst.error_points * 100.0).round(), 345.0);
-        assert_eq!(found.only_friday.len(), 1);
-        assert!(found.only_perf.is_empty());
+        assert_eq!(found.only_ours.len(), 1);
+        assert!(found.only_reference.is_empty());
     }
 
     #[test]

@@ -170,7 +170,7 @@ fn different(found: &Comparison, when: &str) -> Option<String> {
     (worst.points > TOP_POINTS).then(|| {
         format!(
             "{}: {:.1} % by friday, {:.1} % by perf {when} (±{:.1} by chance)",
-            worst.function, worst.friday_percent, worst.perf_percent, worst.error_points
+            worst.function, worst.percent, worst.reference_percent, worst.error_points
         )
     })
 }

@@ -87,10 +87,10 @@ fn reasons(program: &Surveyed) -> String {
         lines.extend(told_worst("beside", &found.beside));
         lines.extend(told_worst("alone", &found.alone));
         lines.extend(found.itself.worst().map(|worst| {
-            let (seldom, often) = (worst.friday_percent, worst.perf_percent);
+            let (seldom, often) = (worst.percent, worst.reference_percent);
             format!("perf against itself: {} {seldom:.1} % and {often:.1} %", worst.function)
         }));
-        for (who, shares) in [("perf", &found.beside.only_perf), ("friday", &found.beside.only_friday)] {
+        for (who, shares) in [("perf", &found.beside.only_reference), ("friday", &found.beside.only_ours)] {
             let shares: Vec<String> =
                 shares.iter().map(|share| format!("{} {:.1} %", share.function, share.percent)).collect();
             if !shares.is_empty() {
@@ -111,7 +111,7 @@ fn told_worst(when: &str, found: &Comparison) -> Option<String> {
     let worst = found.worst()?;
     Some(format!(
         "against perf {when}: {} {:.1} % of {} samples, perf {:.1} % of {}",
-        worst.function, worst.friday_percent, found.friday_samples, worst.perf_percent, found.perf_samples
+        worst.function, worst.percent, found.samples, worst.reference_percent, found.reference_samples
     ))
 }
 
