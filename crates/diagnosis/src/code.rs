@@ -109,7 +109,10 @@ fn runner(scene: &Scene, of: impl Fn(&Stack) -> bool, nameless: &Hot) -> Option<
         let caller = outer.iter().rposition(|id| says(&id))?;
         outer[..=caller].iter().any(compiled).then(|| outer[caller])
     });
-    hot.ok().flatten().filter(|hot| hot.samples as f64 >= nameless.samples as f64 * MOST).map(|hot| Hot { of: nameless.of, ..hot })
+    hot.ok()
+        .flatten()
+        .filter(|hot| hot.samples as f64 >= nameless.samples as f64 * MOST)
+        .map(|hot| Hot { of: nameless.of, ..hot })
 }
 
 /// The victim's hottest kernel function: the innermost kernel frame. `None` without kernel samples.
