@@ -176,6 +176,7 @@ const RULES: &[Rule] = &[
         &["locks_lock_inode_wait", "flock_lock_inode_wait", "fcntl_setlk", "posix_lock_inode_wait"],
     ),
     by_frame(TimeClass::BlockedSleep, &["do_nanosleep", "hrtimer_nanosleep", "timerfd_read", "timerfd_read_iter"]),
+    by_call(TimeClass::BlockedLock, &["flock"]),
     by_call(TimeClass::BlockedSleep, &["nanosleep", "clock_nanosleep"]),
     by_frame(TimeClass::BlockedProcess, &["do_wait", "kernel_wait4", "wait_for_vfork_done"]),
     by_call(TimeClass::BlockedProcess, &["wait4", "waitid", "vfork"]),
@@ -436,6 +437,7 @@ mod tests {
     fn without_a_stack_the_call_decides() {
         assert_eq!(class(&[], "fdatasync", UNINTERRUPTIBLE | IOWAIT, Object::None), TimeClass::BlockedFs);
         assert_eq!(class(&[], "clock_nanosleep", 0, Object::None), TimeClass::BlockedSleep);
+        assert_eq!(class(&[], "flock", 0, Object::None), TimeClass::BlockedLock);
         assert_eq!(class(&[], "accept4", 0, Object::None), TimeClass::BlockedIdle);
         assert_eq!(class(&[], "mq_timedreceive", 0, Object::None), TimeClass::BlockedProcess);
         assert_eq!(class(&[], "", 0, Object::None), TimeClass::BlockedUnknown);

@@ -258,11 +258,14 @@ static __noinline int record_wait(struct task_struct *task, struct thread *t, u6
 	if (!stacks)
 		return 0;
 	describe_object(task, t);
-	if (take_stacks) {
-		bytes = bpf_get_task_stack(task, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0);
-		key.kernel_stack = keep_kernel_stack(scratch, bytes);
+	/* Whoever runs has left its wait behind, and with it where that was. */
+	if (task != bpf_get_current_task_btf()) {
+		if (take_stacks) {
+			bytes = bpf_get_task_stack(task, stacks->kernel.ips, sizeof(stacks->kernel.ips), 0);
+			key.kernel_stack = keep_kernel_stack(scratch, bytes);
+		}
+		recall_stack(task, t);
 	}
-	recall_stack(task, t);
 	key.user_stack = t->user_stack;
 	key.waker_stack = t->waker_stack;
 	key.object = t->object;
@@ -623,6 +626,25 @@ static __always_inline void book_wait(struct task_struct *task, struct thread *t
 	t->blocked_ns = 0;
 }
 
+/* Hands out a time off the CPU that is over. */
+static __always_inline void stream_return(struct thread *t, u8 kind, u64 off_at, u64 woken_at, u64 on_at, bool looked_at,
+					  u64 throttled, u64 pinned)
+{
+	struct episode *e;
+
+	if (!streaming || t->times.tgid == self_tgid)
+		return;
+	e = episode_of(t, SCRATCH_SWITCH, kind);
+	if (!e)
+		return;
+	e->off_at = off_at;
+	e->woken_at = kind == EPISODE_BLOCKED ? woken_at : 0;
+	e->on_at = on_at;
+	e->throttled_us = throttled / 1000;
+	e->pinned_us = pinned / 1000;
+	stream_episode(SCRATCH_SWITCH, looked_at);
+}
+
 /*
  * Books what led to a switch-in that was not seen: the scheduler knows for how long the thread has run since. Some kernels
  * keep programs from running on behalf of some tasks, and with them the event that ends such a task's turn.
@@ -630,20 +652,31 @@ static __always_inline void book_wait(struct task_struct *task, struct thread *t
 static __noinline int book_before_unseen(struct task_struct *task, struct thread *t, u64 now)
 {
 	u64 ran = task->se.sum_exec_runtime - t->executed_at, wall = since_until(t->since, now), off;
+	u64 off_at = t->since, woken_at = t->since;
+	u8 kind = EPISODE_PREEMPTED;
+	bool looked_at = false;
 
 	if (ran > wall)
 		ran = wall;
 	off = wall - ran;
 	t->off_cpu += off;
-	if (t->state == BLOCKED) {
+	t->since += off;
+	if (t->state == BLOCKED) { /* nor was its wake-up seen */
 		t->times.blocked += off;
 		t->blocked_ns = off;
-		book_wait(task, t, SCRATCH_SWITCH);
+		woken_at = t->since;
+		look_at(task, t, now);
 	} else {
 		t->times.runnable += off;
 	}
-	t->since += off;
 	t->state = RUNNING;
+	if (t->blocked_ns) {
+		kind = EPISODE_BLOCKED;
+		off_at = t->blocked_since;
+		looked_at = t->chosen != SKIPPED && has_books(task, t);
+		book_wait(task, t, SCRATCH_SWITCH);
+	}
+	stream_return(t, kind, off_at, woken_at, t->since, looked_at, 0, 0);
 	return 0;
 }
 
@@ -764,18 +797,7 @@ static __always_inline void switch_in(struct task_struct *next, u64 now)
 	} else if (!t->times.switches && t->times.begin != window_begin) {
 		kind = EPISODE_BORN;
 	}
-	if (streaming && t->times.tgid != self_tgid) {
-		struct episode *e = episode_of(t, SCRATCH_SWITCH, kind);
-
-		if (e) {
-			e->off_at = off_at;
-			e->woken_at = kind == EPISODE_BLOCKED ? woken_at : 0;
-			e->on_at = now;
-			e->throttled_us = (t->times.throttled - throttled) / 1000;
-			e->pinned_us = (t->times.pinned - pinned) / 1000;
-			stream_episode(SCRATCH_SWITCH, looked_at);
-		}
-	}
+	stream_return(t, kind, off_at, woken_at, now, looked_at, t->times.throttled - throttled, t->times.pinned - pinned);
 	queue = throttling ? queue_of(next) : 0;
 	if (queue) {
 		struct throttle *throttle = bpf_map_lookup_elem(&throttles, &queue);
