@@ -176,7 +176,6 @@ const RULES: &[Rule] = &[
         &["locks_lock_inode_wait", "flock_lock_inode_wait", "fcntl_setlk", "posix_lock_inode_wait"],
     ),
     by_frame(TimeClass::BlockedSleep, &["do_nanosleep", "hrtimer_nanosleep", "timerfd_read", "timerfd_read_iter"]),
-    by_call(TimeClass::BlockedLock, &["flock"]),
     by_call(TimeClass::BlockedSleep, &["nanosleep", "clock_nanosleep"]),
     by_frame(TimeClass::BlockedProcess, &["do_wait", "kernel_wait4", "wait_for_vfork_done"]),
     by_call(TimeClass::BlockedProcess, &["wait4", "waitid", "vfork"]),
@@ -236,6 +235,8 @@ const RULES: &[Rule] = &[
         ],
     ),
     by_call(TimeClass::BlockedIdle, &["pause", "rt_sigtimedwait", "rt_sigsuspend", "sigsuspend", "io_uring_enter"]),
+    // Where its stack is known and names a server or a network, that was waited for.
+    by_call(TimeClass::BlockedLock, &["flock"]),
 ];
 
 /// Waits for a page of a mapped file.
